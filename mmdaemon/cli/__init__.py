@@ -1,0 +1,22 @@
+"""The command line: one module a verb. A verb is a function that returns its exit code, or raises `Refused`."""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the shell and systemd are told (`RestartPreventExitStatus=64 77 78`). Below 64 each verb has its own."""
+
+    OK = 0
+    USAGE = 64
+    BUG = 70
+    RETRY = 75
+    CREDENTIALS = 77
+    CONFIG = 78
+
+
+class Refused(Exception):
+    """A verb cannot do what was asked. The message says what is wrong, where, and what to do."""
+
+    def __init__(self, message: str, code: ExitCode) -> None:
+        self.code = code
+        super().__init__(message)

@@ -1,0 +1,94 @@
+"""`mmdaemon`: the table of verbs, and the one place where a failure becomes an exit code.
+
+A verb's module is imported when it is called and not before, so that `mmdaemon --help` and `mmdaemon kill` start fast.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from traceback import print_exception
+from typing import Final, NamedTuple
+
+from cyclopts import App, CycloptsError
+
+from mmdaemon import __version__
+from mmdaemon.cli import ExitCode, Refused
+
+
+class Verb(NamedTuple):
+    """`target` is "module:function"; `summary`, its line in `mmdaemon --help`, is here so that help imports nothing."""
+
+    target: str
+    summary: str
+
+
+VERBS: Final[dict[str, Verb]] = {
+    "check-config": Verb(
+        "mmdaemon.cli.check_config:check_config",
+        "Check a configuration and show every error at once, or what it amounts to.",
+    ),
+}
+
+HELP: Final = """A market-making daemon. Without a flag nothing trades: the venue is simulated.
+
+Exit codes: 64 usage, 70 a bug, 75 try again, 77 credentials, 78 configuration.
+"""
+
+
+def build() -> App:
+    """The command line with all verbs, none of them imported yet."""
+    app = App(name="mmdaemon", help=HELP, version=__version__, help_format="plaintext")
+    for name, verb in VERBS.items():
+        app.command(verb.target, name=name, help=verb.summary)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the verb that `arguments` (else the command line) names, and return its exit code."""
+    app = build()
+    try:
+        code: object = app(
+            sys.argv[1:] if arguments is None else list(arguments),
+            exit_on_error=False,
+            result_action="return_value",
+        )
+        sys.stdout.flush()
+    except CycloptsError:
+        return ExitCode.USAGE  # cyclopts has said what was wrong
+    except BrokenPipeError:
+        # The reader went away (`| head`). What Python flushes at exit must not complain of it once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except Exception as error:  # noqa: BLE001 - the supervisor boundary of the command line
+        return exit_code(error)
+    return code if isinstance(code, int) else ExitCode.OK
+
+
+def exit_code(error: Exception) -> int:
+    """Say on stderr what happened and what to do; the code that belongs to it."""
+    from mmdaemon.settings import ConfigError
+    from mmdaemon.venues.base import VenueUnavailable
+
+    match error:
+        case Refused():
+            print(f"mmdaemon: {error}", file=sys.stderr)
+            return error.code
+        case ConfigError():
+            from mmdaemon.cli.check_config import print_problems
+
+            print_problems(error)
+            return ExitCode.CONFIG
+        case VenueUnavailable():
+            print(f"mmdaemon: the venue does not answer: {error}; try again", file=sys.stderr)
+            return ExitCode.RETRY
+        case _:
+            print_exception(error)
+            print("mmdaemon: this is a bug; please report it with the lines above", file=sys.stderr)
+            return ExitCode.BUG
+
+
+if __name__ == "__main__":
+    sys.exit(main())

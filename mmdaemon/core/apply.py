@@ -1,0 +1,322 @@
+"""apply(): one fact into the slices that it concerns, and a mark on what must be decided or guarded anew.
+
+Between timers, market events change only integers that fold. Floats change at timers, closed bars, fills and bills,
+and whatever depends on time is sampled at `TimerFired`. Nothing here decides anything.
+"""
+
+from math import floor
+from typing import assert_never
+
+from mmdaemon.core import bars, book, cost, fair_value, limits, markout, orders, position, reasons, regime
+from mmdaemon.core import guard as guard_rules
+from mmdaemon.core.events import (
+    AccountSnapshot,
+    BarClosed,
+    Bill,
+    BookUpdate,
+    Event,
+    FeeSchedule,
+    Fill,
+    FundingRate,
+    HealthFacts,
+    KillChanged,
+    LinkChanged,
+    MarketDataRefused,
+    MarkPrice,
+    OperatorAction,
+    OrderAdopted,
+    OrderUpdate,
+    Reconciled,
+    RequestFailed,
+    SourceEnded,
+    Started,
+    StopRequested,
+    TaskDied,
+    TimerFired,
+    TradePrint,
+)
+from mmdaemon.core.params import Params
+from mmdaemon.core.state import Dirty, State
+from mmdaemon.core.types import NS, GuardState, KillState, Purpose, Side
+
+_DAY_S = 86_400
+_SLOW_MID_WEIGHT = 1.0 / 30.0
+"""Weight of one second in the slow mid: a time constant of half a minute."""
+
+
+def apply(state: State, event: Event, params: Params) -> None:
+    """Fold `event` into `state`. Marks `state.dirty` and `state.guard.dirty` for whatever depends on it."""
+    match event:
+        case BookUpdate():
+            _on_book(state, event, params)
+        case TradePrint():
+            book.on_trade(state.book, event)
+        case MarkPrice():
+            if position.on_mark(state.position, event.px_ticks, params.instrument):
+                state.venue.mark_px_ticks = event.px_ticks
+        case TimerFired():
+            _on_timer(state, event, params)
+        case OrderUpdate():
+            if orders.on_update(state.orders, event):
+                state.dirty |= Dirty.ORDERS
+                state.guard.dirty = True
+        case RequestFailed():
+            if orders.on_request_failed(state.orders, event):
+                state.dirty |= Dirty.ORDERS
+        case OrderAdopted():
+            orders.on_adopted(state.orders, event)
+            state.dirty |= Dirty.ORDERS
+        case Fill():
+            _on_fill(state, event, params)
+        case Bill():
+            if position.on_bill(state.position, event):
+                _sample_risk(state, params)
+        case BarClosed():
+            if not bars.on_bar(state.bars, event):
+                _on_closed_bar(state, params)
+        case FundingRate():
+            state.venue.funding = event
+            state.guard.dirty = True
+            _sample_costs(state, params)
+        case FeeSchedule():
+            state.venue.fees = event
+            state.guard.dirty = True
+            state.dirty |= Dirty.COSTS
+        case AccountSnapshot():
+            state.venue.account = event
+            state.guard.dirty = True
+        case HealthFacts():
+            state.facts.health = event
+            state.guard.dirty = True
+        case LinkChanged():
+            _on_link(state, event)
+        case MarketDataRefused():
+            state.book.refused[event.reason] = state.book.refused.get(event.reason, 0) + 1
+        case Reconciled():
+            _on_reconciled(state, event)
+        case OperatorAction():
+            _on_operator(state, event)
+        case KillChanged():
+            state.facts.kill, state.facts.kill_reason = event.state, event.reason
+            state.guard.dirty = True
+        case Started():
+            state.facts.started = True
+            state.guard.latched = state.guard.latched or event.latched
+            state.guard.dirty = True
+        case TaskDied():
+            state.facts.dead_tasks = (*state.facts.dead_tasks, event.task)
+            state.guard.dirty = True
+        case SourceEnded():
+            state.facts.source_ended = True
+            state.guard.dirty = True
+        case StopRequested():
+            state.facts.stop_reason = event.reason or "asked"
+            state.guard.dirty = True
+        case _:
+            assert_never(event)
+
+
+def _on_book(state: State, event: BookUpdate, params: Params) -> None:
+    refused = book.on_book(state.book, event)
+    if refused:
+        return
+    if state.guard.active & reasons.BIT[reasons.Reason.BOOK]:
+        # The one event that cures a stale book. Missing it would hide every order behind a guard that never looks
+        # again.
+        state.guard.dirty = True
+    closed = bars.on_mid(state.bars, state.book.bid_px + state.book.ask_px, event.ts_ns)
+    if closed is not None:
+        _on_closed_bar(state, params)
+
+
+def _on_fill(state: State, fill: Fill, params: Params) -> None:
+    if not position.on_fill(state.position, fill, params.instrument):
+        return
+    orders.on_fill(state.orders, fill)
+    limits.on_fill(state.budgets, fill)
+    fair = fair_value.fair_value_ticks(state.book, params.quotes.depth_levels)
+    markout.on_fill(state.markouts, fill, fair, state.detector.regime)
+    state.dirty |= Dirty.POSITION
+    state.guard.dirty = True
+    _sample_risk(state, params)
+
+
+def _on_timer(state: State, event: TimerFired, params: Params) -> None:
+    """Once a second: everything that depends on time."""
+    now = event.mono_ns
+    limit_ns = params.guard.book_age_max_ns
+    healthy = now < book.stale_at_ns(state.book, limit_ns)
+    fair = fair_value.fair_value_ticks(state.book, params.quotes.depth_levels) if healthy else None
+    if fair is not None:
+        mid_x2 = state.book.bid_px + state.book.ask_px
+        bars.sample_mid(state.bars, mid_x2, now)
+        slow = state.sampled.slow_mid_ticks
+        mid = mid_x2 / 2
+        state.sampled.slow_mid_ticks = mid if not slow else slow + _SLOW_MID_WEIGHT * (mid - slow)
+    markout.on_timer(state.markouts, now, fair, params.instrument.unit_e10, params.cost)
+    if regime.on_timer(state.detector, state.bars, now, params):
+        state.dirty |= Dirty.REGIME
+    _roll_day(state, params)
+    _sample_equity(state)
+    _sample_costs(state, params)
+    share = params.quotes.resume_size if _is_fresh_resume(state, params) else 1.0
+    multiplier = _drift_multiplier(state, params)
+    if share != state.sampled.size_share or multiplier != state.sampled.drift_multiplier:
+        state.sampled.size_share, state.sampled.drift_multiplier = share, multiplier
+        state.dirty |= Dirty.RISK
+    if _is_ladder_due(state):
+        state.dirty |= Dirty.REFRESH
+    state.guard.dirty = True
+
+
+def _is_ladder_due(state: State) -> bool:
+    """Whether a resting quote is old enough to be moved, or the last decision could not be carried out in full yet."""
+    decision = state.decision
+    if decision is None:
+        return True
+    wanted = len(decision.quotes)
+    for order in state.orders.live.values():
+        if order.purpose is not Purpose.QUOTE:
+            continue
+        if state.mono_ns - order.priced_ns >= decision.refresh_ns:
+            return True
+        for quote in decision.quotes:
+            if quote.side is order.side and quote.lo_px_ticks <= order.px_ticks <= quote.hi_px_ticks:
+                wanted -= 1
+                break
+        else:
+            return True
+    return wanted != 0
+
+
+def _on_closed_bar(state: State, params: Params) -> None:
+    if regime.on_bar(state.detector, state.bars, state.mono_ns, params):
+        state.dirty |= Dirty.REGIME
+    _sample_risk(state, params)
+
+
+def _sample_equity(state: State) -> None:
+    if state.venue.mark_px_ticks:
+        equity = position.equity_basis_e10(state.position, state.venue.mark_px_ticks)
+        state.risk.equity_e10 = equity
+        # The peak moves with transfers, so that a deposit is no profit and a withdrawal no drawdown.
+        moved = state.position.transfers_e10 - state.risk.transfers_seen_e10
+        if moved:
+            state.risk.transfers_seen_e10 = state.position.transfers_e10
+            state.risk.peak_e10 += moved
+            state.risk.day_open_e10 += moved
+        state.risk.peak_e10 = max(state.risk.peak_e10, equity)
+
+
+def _sample_risk(state: State, params: Params) -> None:
+    """Equity for limits and sizes, and the costs that rest on it."""
+    _sample_equity(state)
+    if state.sampled.equity_e10 != state.risk.equity_e10:
+        state.sampled.equity_e10 = state.risk.equity_e10
+        state.dirty |= Dirty.RISK
+    _sample_costs(state, params)
+    state.guard.dirty = True
+
+
+def _sample_costs(state: State, params: Params) -> None:
+    """Carry, adverse selection and turnover, each to a step so small that it moves no quote by itself."""
+    sampled, venue = state.sampled, state.venue
+    carry = 0.0
+    if venue.funding is not None:
+        due = cost.due_ns(venue.funding.next_ts_ns, state.ts_ns, params.cost)
+        interval_ns = venue.funding.interval_s * NS
+        carry = _quantised(cost.carry_bps(venue.funding.rate, due, interval_ns, params.cost), 0.01)
+    row = state.detector.regime
+    buy = markout.adverse_bps(state.markouts, row, Side.BUY, state.mono_ns, params.cost)
+    sell = markout.adverse_bps(state.markouts, row, Side.SELL, state.mono_ns, params.cost)
+    day_turnover = state.position.turnover_e10 - state.risk.day_turnover_start_e10
+    turnover = cost.turnover_bps(day_turnover, state.risk.equity_e10, params.cost)
+    new = (carry, _quantised(buy, 0.05), _quantised(sell, 0.05), _quantised(turnover, 0.05))
+    if new != (sampled.carry_bps, sampled.adverse_buy_bps, sampled.adverse_sell_bps, sampled.turnover_bps):
+        sampled.carry_bps, sampled.adverse_buy_bps, sampled.adverse_sell_bps, sampled.turnover_bps = new
+        state.dirty |= Dirty.COSTS
+
+
+def _roll_day(state: State, params: Params) -> None:
+    """A new trading day: UTC date shifted by the rollover hour. An open loss is charged to the new day too, so that
+    none vanishes."""
+    day = (state.ts_ns // NS - params.rollover_hour_utc * 3600) // _DAY_S
+    risk = state.risk
+    if day == risk.day or not state.venue.mark_px_ticks:
+        return
+    _sample_equity(state)
+    open_loss = 0
+    if risk.day >= 0:
+        open_loss = max(0, -position.unrealised_e10(state.position, state.venue.mark_px_ticks))
+    risk.day = day
+    risk.day_open_e10 = risk.equity_e10 + open_loss
+    risk.day_turnover_start_e10 = state.position.turnover_e10
+
+
+def _drift_multiplier(state: State, params: Params) -> float:
+    """Wider while the mid runs: 1 up to the threshold, then by the gain, in steps of 0.05."""
+    drift = state.detector.drift_bps
+    if drift is None:
+        return 1.0
+    beyond = abs(drift) - params.quotes.drift_threshold_bps
+    wide = 1.0 + params.quotes.drift_gain * max(0.0, beyond)
+    return _quantised(min(params.quotes.drift_multiplier_max, wide), 0.05)
+
+
+def _is_fresh_resume(state: State, params: Params) -> bool:
+    resumed = state.risk.resumed_ns
+    return resumed > 0 and state.mono_ns - resumed < params.quotes.resume_ns
+
+
+def _on_link(state: State, event: LinkChanged) -> None:
+    venue = state.venue
+    if event.link == "public":
+        venue.public_up = event.up
+        # What was seen before a reconnect is not a book any more.
+        book.invalidate(state.book)
+    else:
+        venue.private_up = event.up
+        if not event.up:
+            venue.private_down_ns = venue.private_down_ns or event.mono_ns
+    state.guard.dirty = True
+
+
+def _on_reconciled(state: State, event: Reconciled) -> None:
+    facts = state.facts
+    facts.breaks = event.breaks
+    if event.breaks:
+        facts.bad_reconciles += 1
+    else:
+        facts.bad_reconciles = 0
+        facts.reconciled_ns = event.mono_ns
+        if state.venue.private_up:
+            state.venue.private_down_ns = 0
+            state.guard.reconciled = True
+    state.guard.dirty = True
+
+
+def _on_operator(state: State, event: OperatorAction) -> None:
+    facts = state.facts
+    match event.action:
+        case "pause":
+            facts.pause_reason = event.reason or "operator"
+        case "resume":
+            facts.pause_reason = ""
+            if state.guard.state is GuardState.HARD_STOP:
+                facts.kill, facts.kill_reason = KillState.ARMED, ""
+                facts.bad_reconciles = 0
+                state.orders.reject_streak = 0
+                limits.on_resume(state.budgets)
+                state.risk.resumed_ns = event.mono_ns
+                state.risk.peak_e10 = state.risk.equity_e10
+                guard_rules.resume(state)
+        case "kill":
+            facts.kill, facts.kill_reason = KillState.KILLING, event.reason
+        case _:
+            raise ValueError(f"no such operator action: {event.action!r}")
+    state.guard.dirty = True
+
+
+def _quantised(value: float, step: float) -> float:
+    # Adding 0.0 turns a negative zero into zero: it would compare equal and encode differently.
+    return round(floor(value / step + 0.5) * step, 6) + 0.0

@@ -1,0 +1,154 @@
+"""step(): the whole pipeline, in reading order.
+
+    event -> apply -> guard -> (due?) -> observe -> decide -> diff -> admit -> commands
+
+The core has no clock, no I/O and no await: time arrives in the event, `State` is written here and nowhere else, and
+what happened to a command comes back as another event. Live, paper, replay and simulation call this one function.
+"""
+
+import msgspec
+
+from mmdaemon.core import diff, fair_value, guard, limits, orders, shadow
+from mmdaemon.core.apply import apply
+from mmdaemon.core.commands import Command
+from mmdaemon.core.decision import Decision, DecisionInputs
+from mmdaemon.core.events import BookUpdate, Event
+from mmdaemon.core.guard import Transition
+from mmdaemon.core.limits import Reference, Refusal
+from mmdaemon.core.params import Params
+from mmdaemon.core.quotes import decide
+from mmdaemon.core.state import Dirty, State
+from mmdaemon.core.types import GuardState
+
+
+class Step(msgspec.Struct, frozen=True, gc=False):
+    """What one event led to. `decision` is set only where it is a changed one; most steps are `NOTHING`."""
+
+    commands: tuple[Command, ...] = ()
+    decision: Decision | None = None
+    inputs: DecisionInputs | None = None
+    transition: Transition | None = None
+    refusals: tuple[Refusal, ...] = ()
+
+
+NOTHING = Step()
+
+_QUOTING = (GuardState.RUNNING, GuardState.REDUCING)
+
+
+def step(state: State, event: Event, params: Params) -> Step:
+    """Take one event in and say what must go out. Never suspends; raises only on a defect of ours."""
+    state.seq += 1
+    state.mono_ns = event.mono_ns
+    state.ts_ns = event.ts_ns
+    apply(state, event, params)
+    transition = guard.evaluate(state, event.mono_ns, params)
+    if transition is not None:
+        state.dirty |= Dirty.GUARD
+    result = NOTHING
+    if due(state, event, params):
+        result = _decide(state, transition, params)
+    if params.shadow:
+        shadow.check(state, observe(state, params), params)
+    return result
+
+
+def due(state: State, event: Event, params: Params) -> bool:
+    """Whether a decision is due: a slice is dirty, or a book moved fair value out of the last decision's band."""
+    if state.dirty:
+        return True
+    last = state.decision
+    if type(event) is not BookUpdate or last is None or state.guard.state not in _QUOTING:
+        return False
+    depth = params.quotes.depth_levels
+    return not fair_value.stays_within(state.book, last.band_lo_ticks, last.band_hi_ticks, depth)
+
+
+def observe(state: State, params: Params) -> DecisionInputs:
+    """Everything a decision may look at, frozen. What is unknown blocks quoting by the guard before it can matter
+    here."""
+    book, sampled, fees = state.book, state.sampled, state.venue.fees
+    return DecisionInputs(
+        mono_ns=state.mono_ns,
+        ts_ns=state.ts_ns,
+        bid_px_ticks=book.bid_px,
+        ask_px_ticks=book.ask_px,
+        fair_ticks=fair_value.fair_value_ticks(book, params.quotes.depth_levels),
+        guard=state.guard.state,
+        regime=state.detector.regime,
+        band_bps=state.detector.band_bps,
+        drift_multiplier=sampled.drift_multiplier,
+        position_lots=state.position.position_lots,
+        equity_e10=sampled.equity_e10,
+        maker_bps=fees.maker_rate * 1e4 if fees else 0.0,
+        taker_bps=fees.taker_rate * 1e4 if fees else 0.0,
+        carry_bps=sampled.carry_bps,
+        adverse_buy_bps=sampled.adverse_buy_bps,
+        adverse_sell_bps=sampled.adverse_sell_bps,
+        turnover_bps=sampled.turnover_bps,
+        size_share=sampled.size_share,
+    )
+
+
+def _decide(state: State, transition: Transition | None, params: Params) -> Step:
+    state.dirty = Dirty.NOTHING
+    inputs = observe(state, params)
+    decision = decide(inputs, params)
+    changed = _is_changed(state, inputs, decision)
+    state.inputs, state.decision = inputs, decision
+    if changed:
+        state.decision_seq = state.seq
+
+    wanted = diff.diff(
+        decision.quotes,
+        state.orders,
+        params.diff,
+        now_ns=state.mono_ns,
+        refresh_ns=decision.refresh_ns,
+        new_id=lambda: orders.next_id(state.orders, params.bot_tag, params.run_epoch),
+        risk=inputs.guard is not GuardState.RUNNING,
+        min_qty_lots=params.instrument.min_qty_lots,
+    )
+    commands: list[Command] = []
+    refusals: list[Refusal] = []
+    reference = Reference(
+        guard=inputs.guard,
+        position_lots=inputs.position_lots,
+        max_position_lots=decision.max_position_lots,
+        mark_px_ticks=state.venue.mark_px_ticks,
+        slow_mid_ticks=state.sampled.slow_mid_ticks,
+        now_ns=state.mono_ns,
+    )
+    for command in wanted:
+        refusal = limits.admit(command, state.orders, state.budgets, reference, params)
+        if refusal is not None:
+            refusals.append(refusal)
+            continue
+        orders.submit(state.orders, command, state.mono_ns)
+        limits.on_command(state.budgets, command, state.mono_ns, params.limits, params.guard)
+        commands.append(command)
+    if commands:
+        # Budgets are the guard's inputs: what just went out may have used one up.
+        state.guard.dirty = True
+    if not (commands or changed or transition or refusals):
+        return NOTHING
+    return Step(
+        tuple(commands),
+        decision if changed else None,
+        inputs if changed else None,
+        transition,
+        tuple(refusals),
+    )
+
+
+def _is_changed(state: State, inputs: DecisionInputs, decision: Decision) -> bool:
+    """Changed: target ticks or lots, guard or regime differ from the last decision."""
+    before, seen = state.decision, state.inputs
+    if before is None or seen is None or seen.guard is not inputs.guard or seen.regime is not inputs.regime:
+        return True
+    if len(before.quotes) != len(decision.quotes):
+        return True
+    for a, b in zip(before.quotes, decision.quotes, strict=True):
+        if a.px_ticks != b.px_ticks or a.qty_lots != b.qty_lots or a.side is not b.side:
+            return True
+    return False

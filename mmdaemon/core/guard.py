@@ -1,0 +1,167 @@
+"""The guard: whether the daemon may quote, may only reduce, must be quiet, or has stopped for good.
+
+    STARTING -> RECONCILING -> RUNNING <-> REDUCING <-> SOFT_PAUSE          each of these three -> RECONCILING
+    (private gap)
+    any -> HARD_STOP -> (an operator's resume) -> RECONCILING               any -> STOPPING
+
+Everything is in two tables. `reasons.RULES` has one row a reason: who owns it, what it blocks, the condition, and
+what cures it. `TRANSITIONS` has every move there is. A reason is raised by its condition and by nothing else, and
+cleared when its own condition has been cured for `soft_clear_ns`: no event clears another's reason. A hard reason
+latches: the condition may go away, HARD_STOP stays until an operator resumes with a reason.
+
+A condition returns whether it holds now, and the next moment at which that may change with no event at all. So the
+guard is evaluated when something it depends on happened or that moment came (`Guard.deadline_ns`, which the guard
+actor waits for), and not at every book. `reasons.full` evaluates everything; test builds compare it with the
+incremental result at every event.
+"""
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from mmdaemon.core.params import Params
+from mmdaemon.core.reasons import ALL_MASK, BIT, HARD_MASK, INCREASE_MASK, RULES, Reason, full, reasons_of
+from mmdaemon.core.types import NEVER_NS, GuardState
+
+if TYPE_CHECKING:
+    from mmdaemon.core.state import State
+
+
+class Transition(msgspec.Struct, frozen=True, gc=False):
+    """The guard moved, at an event's time, for these reasons (empty: all clear)."""
+
+    before: GuardState
+    after: GuardState
+    reasons: tuple[Reason, ...]
+
+
+class Guard(msgspec.Struct):
+    """The guard's slice. `raw` is what holds now, `active` what counts: raw, plus what was cured too recently."""
+
+    state: GuardState = GuardState.STARTING
+    raw: int = 0
+    active: int = 0
+    cured_ns: dict[int, int] = msgspec.field(default_factory=dict)
+    """Bit of a soft reason -> when it was cured."""
+    latched: bool = False
+    reconciled: bool = False
+    """Whether venue truth was read and found clean since the last gap."""
+    deadline_ns: int = 0
+    """The next moment at which something may change without an event."""
+    dirty: bool = True
+    entered_ns: int = 0
+    spent_ns: dict[GuardState, int] = msgspec.field(default_factory=dict)
+    """Time spent in each state, up to `entered_ns`."""
+
+
+_S = GuardState
+TRANSITIONS: frozenset[tuple[GuardState, GuardState]] = frozenset(
+    {
+        (a, b)
+        for a in (_S.RUNNING, _S.REDUCING, _S.SOFT_PAUSE)
+        for b in (_S.RUNNING, _S.REDUCING, _S.SOFT_PAUSE)
+        if a is not b
+    }
+    | {(a, _S.RECONCILING) for a in (_S.STARTING, _S.RUNNING, _S.REDUCING, _S.SOFT_PAUSE, _S.HARD_STOP)}
+    | {(_S.RECONCILING, b) for b in (_S.RUNNING, _S.REDUCING, _S.SOFT_PAUSE)}
+    | {(a, _S.HARD_STOP) for a in _S if a not in (_S.HARD_STOP, _S.STOPPING)}
+    | {(a, _S.STOPPING) for a in _S if a is not _S.STOPPING}
+)
+
+
+def evaluate(state: "State", now_ns: int, params: Params) -> Transition | None:
+    """Evaluate if it is due and move if the tables say so. Called at every event, before anything is decided."""
+    guard = state.guard
+    if not guard.dirty and now_ns < guard.deadline_ns:
+        return None
+    guard.dirty = False
+    guard.raw, deadline = full(state, now_ns, params)
+    down_ns = state.venue.private_down_ns
+    if down_ns:
+        gap_at = down_ns + params.guard.private_gap_ns
+        if now_ns >= gap_at:
+            guard.reconciled = False
+        elif gap_at < deadline:
+            deadline = gap_at
+    guard.active, held_until = _hold(guard, now_ns, params.guard.soft_clear_ns)
+    guard.deadline_ns = min(deadline, held_until)
+    if guard.raw & HARD_MASK:
+        guard.latched = True
+    return _move(guard, _next(state), now_ns)
+
+
+def resume(state: "State") -> None:
+    """An operator resumed after a clean reconcile: let go of the latch. What still holds will take it again."""
+    state.guard.latched = False
+    state.guard.reconciled = False
+    state.guard.dirty = True
+
+
+def _hold(guard: Guard, now_ns: int, clear_ns: int) -> tuple[int, int]:
+    """Soft reasons count until they have been cured for `clear_ns`. Returns (active bits, when the first is let go)."""
+    soft = guard.raw & ~HARD_MASK
+    previous = guard.active & ~HARD_MASK
+    until = NEVER_NS
+    held = 0
+    for bit in [b for b in guard.cured_ns if soft & b]:
+        del guard.cured_ns[bit]
+    for bit in BIT.values():
+        if not previous & bit or soft & bit:
+            continue
+        clear_at = guard.cured_ns.setdefault(bit, now_ns) + clear_ns
+        if now_ns < clear_at:
+            held |= bit
+            until = min(until, clear_at)
+        else:
+            del guard.cured_ns[bit]
+    return guard.raw | held, until
+
+
+def _next(state: "State") -> GuardState:
+    """Where the reasons lead. Precedence: STOPPING, HARD_STOP, STARTING, RECONCILING, SOFT_PAUSE, REDUCING, RUNNING."""
+    guard = state.guard
+    if state.facts.stop_reason:
+        return GuardState.STOPPING
+    if guard.latched:
+        return GuardState.HARD_STOP
+    if guard.state is GuardState.STARTING and not state.facts.started:
+        return GuardState.STARTING
+    if not guard.reconciled:
+        return GuardState.RECONCILING
+    if guard.active & ALL_MASK:
+        return GuardState.SOFT_PAUSE
+    if guard.active & INCREASE_MASK:
+        return GuardState.REDUCING
+    return GuardState.RUNNING
+
+
+def _move(guard: Guard, target: GuardState, now_ns: int) -> Transition | None:
+    if target is guard.state:
+        return None
+    # STARTING and HARD_STOP have one way on, through RECONCILING, however clean the world looks.
+    if (guard.state, target) not in TRANSITIONS:
+        target = GuardState.RECONCILING
+        guard.dirty = True
+    before = guard.state
+    guard.spent_ns[before] = guard.spent_ns.get(before, 0) + now_ns - guard.entered_ns
+    guard.state = target
+    guard.entered_ns = now_ns
+    return Transition(before, target, reasons_of(guard.active))
+
+
+def describe(state: "State") -> list[str]:
+    """Why it is not quoting, one line a reason, for `status` and logs."""
+    lines = [
+        f"{rule.reason}: {rule.because} (cured by {rule.cure})"
+        for rule in RULES
+        if state.guard.active & BIT[rule.reason]
+    ]
+    if state.guard.latched:
+        lines.append("latched: only `mmdaemon resume --reason ...` ends a hard stop")
+    if not state.guard.reconciled and state.guard.state is GuardState.RECONCILING:
+        lines.append("reconciling: venue truth is being read")
+    if state.guard.state is GuardState.RUNNING and state.decision is not None:
+        for name, why in (("bid", state.decision.no_bid), ("ask", state.decision.no_ask)):
+            if why:
+                lines.append(f"no {name}: {why}")
+    return lines

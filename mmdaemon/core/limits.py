@@ -1,0 +1,174 @@
+"""Pre-trade admission: the last word of the core on each command, whatever decided it.
+
+`admit` knows nothing of strategy. It checks one command against facts: finite and on step (integers by type), valid
+size, collar around mark and around the slow mid, largest value and count, worst-case position with everything in
+flight and UNKNOWN counted, self-cross, the guard's state, and message rates. No data fails a check. A cancel is
+always admitted.
+
+Worst case, invariant 2 of `docs/CONTRACTS.md`: no admitted command raises side * position + all that may fill on
+that side beyond max(cap, what it was before).
+"""
+
+from collections import deque
+
+import msgspec
+
+from mmdaemon.core import orders as order_rules
+from mmdaemon.core.commands import Amend, Cancel, Command, Place
+from mmdaemon.core.events import Fill
+from mmdaemon.core.orders import Orders
+from mmdaemon.core.params import GuardParams, Limits, Params
+from mmdaemon.core.types import BPS, NS, GuardState, Side
+
+_WINDOW_NS = 60 * NS
+_MAX_PX_TICKS = 1 << 48
+
+
+class Refusal(msgspec.Struct, frozen=True, gc=False):
+    """A command that was not let out: which check failed and the figures it failed on."""
+
+    client_id: str
+    check: str
+    detail: str
+
+
+class Budgets(msgspec.Struct):
+    """Messages of the last minute, and what came of too many. Times are `mono_ns`."""
+
+    cancels_ns: deque[int] = msgspec.field(default_factory=deque)
+    messages_ns: deque[int] = msgspec.field(default_factory=deque)
+    buys_ns: deque[int] = msgspec.field(default_factory=deque)
+    sells_ns: deque[int] = msgspec.field(default_factory=deque)
+    cancel_pause_until_ns: int = 0
+    message_pause_until_ns: int = 0
+    cancel_breaches: int = 0
+    """Since the last resume."""
+    fills_peak: int = 0
+    """Most fills on one side within a minute, since the last resume."""
+
+
+class Reference(msgspec.Struct, frozen=True, gc=False):
+    """The facts a command is held against, gathered once for a batch of commands."""
+
+    guard: GuardState
+    position_lots: int
+    max_position_lots: int
+    mark_px_ticks: int
+    slow_mid_ticks: float
+    now_ns: int
+
+
+def admit(command: Command, orders: Orders, budgets: Budgets, ref: Reference, params: Params) -> Refusal | None:
+    """None where the command may go out, else the first check that it fails."""
+    if isinstance(command, Cancel):
+        return None
+    limits = params.limits
+    if isinstance(command, Amend):
+        order = orders.live.get(command.client_id)
+        if order is None:
+            return Refusal(command.client_id, "unknown_order", "no such live order to amend")
+        side, reduce_only = order.side, order.reduce_only
+        open_lots = command.qty_lots - order.filled_lots
+        added_lots = max(0, open_lots - order.reserved_lots)
+    else:
+        side, reduce_only = command.side, command.reduce_only
+        open_lots = added_lots = command.qty_lots
+    px = command.px_ticks
+    check, detail = _check(
+        px, command.qty_lots, open_lots, added_lots, side, orders, ref, params, reduce_only=reduce_only
+    )
+    if not check and isinstance(command, Place) and len(orders.live) >= limits.max_open_orders:
+        check, detail = "open_orders", f"{len(orders.live)} open, limit {limits.max_open_orders}"
+    if not check and _crosses_own(command, side, orders):
+        check, detail = "self_cross", f"{side.name} {px} would meet our own order"
+    if not check:
+        _trim(budgets.messages_ns, ref.now_ns)
+        most = int(limits.messages_per_minute * (1.0 - limits.reserve_for_cancels))
+        if len(budgets.messages_ns) >= most:
+            check, detail = "message_rate", f"{len(budgets.messages_ns)} messages in a minute, {most} without cancels"
+    return Refusal(command.client_id, check, detail) if check else None
+
+
+def _check(  # one figure of the command after another, in the order of how wrong it would be
+    px: int,
+    qty: int,
+    open_lots: int,
+    added_lots: int,
+    side: Side,
+    orders: Orders,
+    ref: Reference,
+    params: Params,
+    *,
+    reduce_only: bool,
+) -> tuple[str, str]:
+    instrument, limits = params.instrument, params.limits
+    if not (0 < px < _MAX_PX_TICKS and qty > 0 and open_lots > 0):
+        return "not_positive", f"px {px} ticks, qty {qty} lots"
+    before = order_rules.worst_case_lots(orders, ref.position_lots, side)
+    # Reducing means: if everything open on that side filled, this too, the position would not pass zero.
+    reducing = before + added_lots <= 0
+    if ref.guard is GuardState.REDUCING and not (reducing or reduce_only):
+        return "guard", "REDUCING admits only what reduces"
+    if ref.guard is not GuardState.RUNNING and ref.guard is not GuardState.REDUCING and not reduce_only:
+        return "guard", f"{ref.guard.value} admits only cancels and reduce-only orders"
+    if not instrument.is_valid_size(px, qty):
+        return "size", f"{qty} lots at {px} is not a size the venue takes"
+    if instrument.notional_e10(px, qty) > limits.max_order_e10:
+        return "order_value", f"{instrument.notional_e10(px, qty)} above {limits.max_order_e10} (1e-10 quote)"
+    if ref.mark_px_ticks <= 0 or not ref.slow_mid_ticks > 0:
+        return "no_reference", "no mark or no slow mid to hold the price against"
+    collar = limits.collar_bps * BPS
+    for name, anchor in (("mark", float(ref.mark_px_ticks)), ("slow mid", ref.slow_mid_ticks)):
+        if abs(px - anchor) > collar * anchor:
+            return "collar", f"{px} is more than {limits.collar_bps} bps from the {name} {anchor:.1f}"
+    if not reduce_only and before + added_lots > max(ref.max_position_lots, before):
+        return "worst_case", f"{before} + {added_lots} lots above {ref.max_position_lots}"
+    return "", ""
+
+
+def _crosses_own(command: Place | Amend, side: Side, orders: Orders) -> bool:
+    for order in orders.live.values():
+        if order.side is not side and side * (command.px_ticks - order.worst_px_ticks) >= 0:
+            return True
+    return False
+
+
+def on_command(budgets: Budgets, command: Command, now_ns: int, limits: Limits, guard: GuardParams) -> None:
+    """Count a command that goes out. Risk cancels count towards no budget of cancels."""
+    budgets.messages_ns.append(now_ns)
+    _trim(budgets.messages_ns, now_ns)
+    if len(budgets.messages_ns) > limits.messages_per_minute:
+        budgets.message_pause_until_ns = now_ns + guard.cancel_breach_pause_ns
+    if isinstance(command, Cancel) and not command.risk:
+        budgets.cancels_ns.append(now_ns)
+        _trim(budgets.cancels_ns, now_ns)
+        if len(budgets.cancels_ns) > limits.cancels_per_minute:
+            budgets.cancels_ns.clear()
+            budgets.cancel_breaches += 1
+            budgets.cancel_pause_until_ns = now_ns + guard.cancel_breach_pause_ns
+
+
+def on_fill(budgets: Budgets, fill: Fill) -> None:
+    """Count a fill towards repeated execution."""
+    ring = budgets.buys_ns if fill.side is Side.BUY else budgets.sells_ns
+    ring.append(fill.mono_ns)
+    _trim(ring, fill.mono_ns)
+    budgets.fills_peak = max(budgets.fills_peak, len(ring))
+
+
+def on_resume(budgets: Budgets) -> None:
+    """An operator resumed: breaches and peaks are counted anew; the message windows are not."""
+    budgets.cancel_breaches = 0
+    budgets.fills_peak = 0
+
+
+def cancels_left(budgets: Budgets, now_ns: int, limits: Limits) -> int:
+    """Strategy cancels that may still go out this minute."""
+    _trim(budgets.cancels_ns, now_ns)
+    return limits.cancels_per_minute - len(budgets.cancels_ns)
+
+
+def _trim(ring: deque[int], now_ns: int) -> None:
+    oldest = now_ns - _WINDOW_NS
+    while ring and ring[0] <= oldest:
+        ring.popleft()

@@ -1,0 +1,158 @@
+"""Frozen numbers the core needs, built once from settings and journaled in full with every run.
+
+Nothing here has a default: `mmdaemon.settings` owns defaults, bounds and units, and is the only place that builds
+these. Durations are seconds in settings and integer nanoseconds here, because the core compares them with event times.
+"""
+
+import msgspec
+
+from mmdaemon.core.types import Instrument, Regime
+
+
+class RegimeParams(msgspec.Struct, frozen=True):
+    """One row of the ladder table: how to quote in one regime."""
+
+    spread_min_bps: float
+    """Least full width between best bid and best ask."""
+    spread_max_bps: float
+    levels_min: int
+    levels_max: int
+    refresh_ns: int
+    """Age at which a resting quote is moved to its target however near it is."""
+    order_size: float
+    """Quote value of one order, as a fraction of equity."""
+    skew_gain: float
+    """How strongly inventory moves the reservation price: k of `quotes.py`."""
+
+
+class DetectorParams(msgspec.Struct, frozen=True):
+    """Thresholds of the regime detector, `regime.py`."""
+
+    middle_band_bps: float
+    shock_band_bps: float
+    shock_drift_bps: float
+    middle_quantile: float
+    shock_quantile: float
+    quantile_min_bars: int
+    """Below this many bars the floors above stand alone."""
+    trend_floor_bps: float
+    dwell_ns: int
+    """How long a less protective regime must persist before it is believed."""
+
+
+class CostParams(msgspec.Struct, frozen=True):
+    """Addends of the required edge, `cost.py`. All in bps of price unless said otherwise."""
+
+    min_edge_bps: float
+    slippage_bps: float
+    taker_probability: float
+    """Share of our volume that ends up paying the taker fee."""
+    adverse_cap_bps: float
+    adverse_prior_fills: float
+    """n0: how many fills of nothing the measured impact is averaged with."""
+    adverse_tau_ns: int
+    carry_cap_bps: float
+    inventory_tau_ns: int
+    """Time constant of how long inventory is held: half-life / ln 2."""
+    carry_freeze_ns: int
+    """Within this long of a settlement the last carry is kept."""
+    turnover_soft: float
+    """Day's turnover, in equities, from which the penalty begins."""
+    turnover_cap: float
+    """Day's turnover, in equities, at which increases are blocked."""
+    turnover_penalty_bps: float
+    """Penalty reached at the cap; it never grows beyond."""
+
+
+class QuoteParams(msgspec.Struct, frozen=True):
+    """Ladder geometry, `quotes.py`."""
+
+    max_position: float
+    """Quote value of the largest position, as a fraction of equity (the base band)."""
+    max_position_e10: int
+    """And never more than this value."""
+    max_order_e10: int
+    band_gain: float
+    """Share of the volatility band added to the half-spread."""
+    level_step: float
+    """Distance between rungs, as a fraction of the half-spread."""
+    skew_cap_bps: float
+    drift_gain: float
+    """Half-spread multiplier per bps of adverse drift beyond the threshold."""
+    drift_threshold_bps: float
+    drift_multiplier_max: float
+    tolerance_min_bps: float
+    tolerance_share: float
+    """Requote tolerance as a fraction of the half-spread; the larger of the two is used."""
+    depth_levels: int
+    """Levels of the book whose sizes weigh the fair value."""
+    resume_size: float
+    """Share of normal size used after a resume."""
+    resume_ns: int
+
+
+class DiffParams(msgspec.Struct, frozen=True):
+    can_amend: bool
+    min_quote_life_ns: int
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Pre-trade admission, `limits.py`, checked for each command after everything else."""
+
+    collar_bps: float
+    """Furthest a price may stand from mark and from the slow mid."""
+    max_order_e10: int
+    max_open_orders: int
+    cancels_per_minute: int
+    messages_per_minute: int
+    reserve_for_cancels: float
+    """Share of the message budget that only cancels may use."""
+
+
+class GuardParams(msgspec.Struct, frozen=True):
+    """Thresholds of the guard's reasons, `guard.py`."""
+
+    book_age_max_ns: int
+    loop_lag_max_ns: int
+    clock_offset_max_ns: int
+    journal_age_max_ns: int
+    facts_age_max_ns: int
+    """HealthFacts older than this are no facts."""
+    private_gap_ns: int
+    drift_max_bps: float
+    margin_soft: float
+    margin_hard: float
+    daily_loss: float
+    drawdown: float
+    cancel_breach_pause_ns: int
+    cancel_breaches_hard: int
+    fills_per_side_per_minute: int
+    rejects_in_a_row: int
+    soft_clear_ns: int
+    """How long every soft reason must stay cured before the guard lets go of it."""
+    position_tolerance_lots: int
+    unknown_position_ns: int
+    """Longest time the position may rest on no answer of the venue."""
+
+
+class Params(msgspec.Struct, frozen=True):
+    """Everything the core is told. `config_hash` ties decisions in the journal to the settings that made them."""
+
+    instrument: Instrument
+    bot_tag: str
+    """Four base32 characters drawn when the state directory was created."""
+    run_epoch: int
+    config_hash: str
+    regimes: dict[Regime, RegimeParams]
+    detector: DetectorParams
+    cost: CostParams
+    quotes: QuoteParams
+    diff: DiffParams
+    limits: Limits
+    guard: GuardParams
+    in_flight_max_ns: int
+    ack_check_ns: int
+    """An order not acknowledged after this long is looked into."""
+    rollover_hour_utc: int
+    shadow: bool
+    """Evaluate guard, requote gate and reservations in full at every event and fail on a difference (tests)."""

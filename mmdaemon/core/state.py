@@ -1,0 +1,141 @@
+"""The one mutable object, in typed slices. Everybody may read it; only `engine.step` writes it.
+
+Each slice belongs to the module that is named beside it, and only that module's functions change it. `new_state` is
+how every run begins; what the journal knows is then fed in as events, so that a restart is no second way to build a
+state.
+"""
+
+from enum import IntFlag
+
+import msgspec
+
+from mmdaemon.core import position
+from mmdaemon.core.bars import Bars
+from mmdaemon.core.book import Book
+from mmdaemon.core.decision import Decision, DecisionInputs
+from mmdaemon.core.events import AccountSnapshot, FeeSchedule, FundingRate, HealthFacts
+from mmdaemon.core.guard import Guard
+from mmdaemon.core.limits import Budgets
+from mmdaemon.core.markout import Markouts
+from mmdaemon.core.orders import Orders
+from mmdaemon.core.params import Params
+from mmdaemon.core.position import Position
+from mmdaemon.core.regime import Detector
+from mmdaemon.core.types import KillState
+
+
+class Dirty(IntFlag):
+    """What changed since the last decision that a decision depends on."""
+
+    NOTHING = 0
+    POSITION = 1
+    ORDERS = 2
+    GUARD = 4
+    REGIME = 8
+    COSTS = 16
+    REFRESH = 32
+    RISK = 64
+
+
+class Venue(msgspec.Struct):
+    """What the venue last said of itself and of the account. None is "never said"."""
+
+    mark_px_ticks: int = 0
+    funding: FundingRate | None = None
+    fees: FeeSchedule | None = None
+    account: AccountSnapshot | None = None
+    public_up: bool = False
+    private_up: bool = False
+    private_down_ns: int = 0
+    """When the private stream went down; 0 while it is up."""
+
+
+class Sampled(msgspec.Struct):
+    """Slow factors of a quote, quantised when a timer, bar, fill or bill moves them, and constant in between.
+
+    Quantised, so that a factor which creeps does not make every second a new decision.
+    """
+
+    carry_bps: float = 0.0
+    drift_multiplier: float = 1.0
+    adverse_buy_bps: float = 0.0
+    adverse_sell_bps: float = 0.0
+    turnover_bps: float = 0.0
+    size_share: float = 1.0
+    equity_e10: int = 0
+    """Equity the sizes rest on, sampled once a minute and at each fill."""
+    slow_mid_ticks: float = 0.0
+    """EWMA of the mid, the second anchor of the price collar; 0 until there was a healthy book."""
+
+
+class Risk(msgspec.Struct):
+    """Equity as the loss limits see it. Owner: `engine`, at timers, fills and bills."""
+
+    equity_e10: int = 0
+    day: int = -1
+    day_open_e10: int = 0
+    """Equity at the day's open plus the day's transfers."""
+    day_turnover_start_e10: int = 0
+    peak_e10: int = 0
+    """Highest equity since the last resume, transfers taken out."""
+    transfers_seen_e10: int = 0
+    resumed_ns: int = 0
+    """When the operator last resumed; 0 = never."""
+
+
+class Facts(msgspec.Struct):
+    """What actors and operators reported, and what of it is still in force."""
+
+    started: bool = False
+    health: HealthFacts | None = None
+    dead_tasks: tuple[str, ...] = ()
+    pause_reason: str = ""
+    kill: KillState = KillState.ARMED
+    kill_reason: str = ""
+    stop_reason: str = ""
+    breaks: tuple[str, ...] = ()
+    bad_reconciles: int = 0
+    reconciled_ns: int = 0
+    source_ended: bool = False
+
+
+class State(msgspec.Struct):
+    """See the module's docstring. `seq` counts events; `mono_ns` and `ts_ns` are the times of the last one."""
+
+    book: Book
+    bars: Bars
+    detector: Detector
+    position: Position
+    orders: Orders
+    guard: Guard
+    budgets: Budgets
+    markouts: Markouts
+    venue: Venue
+    sampled: Sampled
+    risk: Risk
+    facts: Facts
+    seq: int = 0
+    mono_ns: int = 0
+    ts_ns: int = 0
+    dirty: Dirty = Dirty.NOTHING
+    inputs: DecisionInputs | None = None
+    decision: Decision | None = None
+    decision_seq: int = -1
+
+
+def new_state(params: Params, start_equity_e10: int) -> State:
+    """A state that knows nothing but its instrument and the equity that PnL is counted from."""
+    return State(
+        book=Book(depth=params.quotes.depth_levels),
+        bars=Bars(),
+        detector=Detector(),
+        position=position.begin(params.instrument, start_equity_e10),
+        orders=Orders(),
+        guard=Guard(),
+        budgets=Budgets(),
+        markouts=Markouts(),
+        venue=Venue(),
+        sampled=Sampled(equity_e10=start_equity_e10),
+        risk=Risk(equity_e10=start_equity_e10, peak_e10=start_equity_e10),
+        facts=Facts(),
+    )

@@ -1,0 +1,63 @@
+"""The cost model's eyes: fee rates, funding rate and ledger. The rules are `core/cost.py` and `core/position.py`.
+
+Nothing read is nothing known: until the fees have come the guard pauses, until a funding rate has come it blocks
+increases.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from mmdaemon.clock import Clock
+from mmdaemon.core.events import Event
+from mmdaemon.core.types import NS
+from mmdaemon.daemon.pace import sleep_ns
+from mmdaemon.venues.base import Cursor, Venue, VenueUnavailable
+
+_FEES_EVERY_NS = 3600 * NS
+_FUNDING_EVERY_NS = 300 * NS
+_RETRY_NS = 5 * NS
+_OVERLAP_NS = 60 * NS
+
+
+async def run(venue: Venue, clock: Clock, post: Callable[[Event], None], ledger_every_ns: int) -> None:
+    """Three cadences in one task, until cancelled."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_fees(venue, clock, post), name="cost.fees")
+        group.create_task(_funding(venue, clock, post), name="cost.funding")
+        group.create_task(_ledger(venue, clock, post, ledger_every_ns), name="cost.ledger")
+
+
+async def _fees(venue: Venue, clock: Clock, post: Callable[[Event], None]) -> None:
+    while True:
+        try:
+            post(await venue.fees())
+        except VenueUnavailable:
+            await sleep_ns(clock, _RETRY_NS)
+            continue
+        await sleep_ns(clock, _FEES_EVERY_NS)
+
+
+async def _funding(venue: Venue, clock: Clock, post: Callable[[Event], None]) -> None:
+    while True:
+        try:
+            post(await venue.funding())
+        except VenueUnavailable:
+            await sleep_ns(clock, _RETRY_NS)
+            continue
+        await sleep_ns(clock, _FUNDING_EVERY_NS)
+
+
+async def _ledger(venue: Venue, clock: Clock, post: Callable[[Event], None], every_ns: int) -> None:
+    """Funding and transfers as the venue booked them; the core knows each line by its id, so an overlap costs
+    nothing."""
+    since_ns = clock.wall_ns() - _OVERLAP_NS
+    while True:
+        begun_ns = clock.wall_ns()
+        try:
+            for bill in await venue.bills(Cursor(since_ns)):
+                post(bill)
+        except VenueUnavailable:
+            await sleep_ns(clock, _RETRY_NS)
+            continue
+        since_ns = begun_ns - _OVERLAP_NS
+        await sleep_ns(clock, every_ns)

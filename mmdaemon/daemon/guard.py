@@ -1,0 +1,99 @@
+"""The guard's eyes: measures what only the daemon can (loop lag, clock, journal, account) and posts it as
+`HealthFacts`.
+
+It wakes at the next deadline that the guard's table published, and once a second at most. What it could not measure
+is None, which the table takes for bad: not measured is not fine.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from mmdaemon.clock import Clock
+from mmdaemon.core.events import Event, HealthFacts
+from mmdaemon.core.state import State
+from mmdaemon.core.types import NS
+from mmdaemon.daemon.pace import sleep_ns, sleep_until
+from mmdaemon.journal.writer import JournalWriter
+from mmdaemon.venues.base import AccountFacts, Venue, VenueUnavailable
+
+_LONGEST_NS = NS
+_FACTS_EVERY_NS = 3600 * NS
+_FACTS_RETRY_NS = 5 * NS
+
+
+class GuardActor:
+    """Two coroutines in one task: `HealthFacts` at each deadline, and the account's facts hourly."""
+
+    def __init__(  # everything it measures
+        self,
+        state: State,
+        venue: Venue,
+        journal: JournalWriter,
+        clock: Clock,
+        post: Callable[[Event], None],
+        leverage_max: float,
+    ) -> None:
+        self._state = state
+        self._venue = venue
+        self._journal = journal
+        self._clock = clock
+        self._post = post
+        self._leverage_max = leverage_max
+        self.facts: AccountFacts | None = None
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self._watch_account(), name="guard.account")
+            both.create_task(self._watch(), name="guard.watch")
+
+    async def _watch(self) -> None:
+        self._report(lag_ns=0)
+        while True:
+            now = self._clock.mono_ns()
+            wake_at = now + _LONGEST_NS
+            deadline = self._state.guard.deadline_ns
+            if now < deadline < wake_at:
+                wake_at = deadline
+            await sleep_until(self._clock, wake_at)
+            self._report(lag_ns=self._clock.mono_ns() - wake_at)
+
+    def _report(self, lag_ns: int) -> None:
+        now = self._clock.mono_ns()
+        self._post(
+            HealthFacts(
+                now,
+                self._clock.wall_ns(),
+                None,
+                loop_lag_s=lag_ns / NS,
+                clock_offset_s=self.facts.clock_offset_s if self.facts else None,
+                journal_age_s=self._journal.oldest_pending_ns(now) / NS,
+                journal_failed=self._journal.failed,
+                account_facts_ok=not self.wrong_facts() if self.facts else None,
+            )
+        )
+
+    async def _watch_account(self) -> None:
+        while True:
+            try:
+                self.facts = await self._venue.facts()
+            except VenueUnavailable:
+                # The facts we have stay in force: not knowing them again is no change of them.
+                await sleep_ns(self._clock, _FACTS_RETRY_NS)
+                continue
+            await sleep_ns(self._clock, _FACTS_EVERY_NS)
+
+    def wrong_facts(self) -> list[str]:
+        """What of the account is not as it must be, one line each."""
+        facts = self.facts
+        if facts is None:
+            return ["the account's facts were never read"]
+        wrong: list[str] = []
+        if facts.position_mode != "one_way":
+            wrong.append(f"position mode is {facts.position_mode}, only one_way is supported")
+        if not 0 < facts.leverage <= self._leverage_max:
+            wrong.append(f"leverage is {facts.leverage:g}, configured {self._leverage_max:g}")
+        if not facts.can_trade:
+            wrong.append("the key cannot trade")
+        if facts.can_withdraw:
+            wrong.append("the key can withdraw: make one that cannot")
+        return wrong

@@ -1,0 +1,290 @@
+"""The kill switch: from "stop" to nothing resting, read from the venue, and latched until an operator resumes.
+
+    ARMED -> KILLING -> QUIET -> VERIFIED -> KILLED -> (resume) -> ARMED
+
+    KILLING   gate closed, latch written, cancels going out by symbol and by id, again and again
+    QUIET     open orders read empty twice
+    VERIFIED  empty throughout the longest time a request can be in flight; what lands late is cancelled and the wait
+              begins anew
+    KILLED    and, where asked, the position is flat, read twice
+
+It acts on the venue itself, through its own lane: it needs neither the core nor the sender, and disk trouble never
+holds it up. A read that fails proves nothing and is repeated without end; partial success is never success.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+import msgspec
+
+from mmdaemon.clock import Clock
+from mmdaemon.core.commands import Cancel, Place
+from mmdaemon.core.events import Event, KillChanged, OrderAdopted
+from mmdaemon.core.params import Params
+from mmdaemon.core.state import State
+from mmdaemon.core.types import BPS, NS, KillState, OrderStatus, Purpose, Side
+from mmdaemon.daemon.gate import Gate
+from mmdaemon.daemon.pace import sleep_ns
+from mmdaemon.journal import rows
+from mmdaemon.journal.connection import JournalFailed
+from mmdaemon.journal.writer import JournalWriter
+from mmdaemon.venues.base import OrderReport, Venue, VenueUnavailable
+
+_S = KillState
+TRANSITIONS: frozenset[tuple[KillState, KillState]] = frozenset(
+    {
+        (_S.ARMED, _S.KILLING),
+        (_S.KILLING, _S.QUIET),
+        (_S.QUIET, _S.KILLING),
+        (_S.QUIET, _S.VERIFIED),
+        (_S.VERIFIED, _S.KILLING),
+        (_S.VERIFIED, _S.KILLED),
+        (_S.KILLED, _S.KILLING),
+        (_S.KILLED, _S.ARMED),
+    }
+)
+_READ_AGAIN_NS = NS // 20
+_BACK_OFF_MAX_NS = 2 * NS
+_LATCH_WAIT_S = 0.1
+_MARK_AGE_MAX_NS = 5 * NS
+_SLICE_WAIT_NS = NS // 2
+
+
+class Progress(msgspec.Struct):
+    """What is seen while it works; the evidence in the journal."""
+
+    tripped_ns: int = 0
+    quiet_ns: int = 0
+    cancels: int = 0
+    reads: int = 0
+    failed_reads: int = 0
+    late: int = 0
+    """Orders that turned up after QUIET."""
+    slices: int = 0
+    orders_left: int = -1
+    """-1: not read yet."""
+    position_lots: int | None = None
+
+
+class KillSwitch:
+    """One coroutine; `trip` may be called from anywhere on the loop, at any time, however often."""
+
+    def __init__(  # it reaches past everything else, so it is given everything
+        self,
+        state: State,
+        params: Params,
+        venue: Venue,
+        gate: Gate,
+        journal: JournalWriter,
+        clock: Clock,
+        post: Callable[[Event], None],
+        write_latch: Callable[[str], None],
+        initial: KillState,
+        flatten_by_default: bool = False,
+    ) -> None:
+        self._state = state
+        self._params = params
+        self._venue = venue
+        self._gate = gate
+        self._journal = journal
+        self._clock = clock
+        self._post = post
+        self._write_latch = write_latch
+        self._flatten_by_default = flatten_by_default
+        self._flatten = flatten_by_default
+        self._tripped = asyncio.Event()
+        self._moved = asyncio.Event()
+        self._slice = 0
+        self.kill_state = initial
+        self.reason = ""
+        self.progress = Progress()
+        if initial is not KillState.ARMED:
+            # A latch found at the start: whatever was going on is finished before anything else may happen.
+            self.reason = "found latched at the start"
+            self.kill_state = KillState.KILLING
+            self._tripped.set()
+
+    def trip(self, reason: str, *, flatten: bool = False) -> None:
+        """Close the gate now and have the coroutine do the rest. At work already, it only learns that it must
+        flatten too."""
+        self._gate.close(f"kill: {reason}")
+        begins = self.kill_state is KillState.ARMED or (self.kill_state is KillState.KILLED and flatten)
+        self._flatten = self._flatten or flatten
+        self.reason = self.reason or reason
+        if begins:
+            self._tripped.set()
+
+    async def wait_for(self, *states: KillState) -> Progress:
+        """Until it is in one of the states."""
+        while self.kill_state not in states:
+            self._moved.clear()
+            await self._moved.wait()
+        return self.progress
+
+    def rearm(self) -> None:
+        """The operator resumed, after a clean reconcile.
+
+        Raises:
+            RuntimeError: it has not finished.
+        """
+        if self.kill_state is not KillState.KILLED:
+            raise RuntimeError(f"the kill switch is {self.kill_state.value}; it can be rearmed once it is killed")
+        self._flatten = self._flatten_by_default
+        self.reason = ""
+        self._tripped.clear()
+        self._move(KillState.ARMED, "resumed")
+
+    async def run(self) -> None:
+        """Wait to be tripped, then work until KILLED. Until cancelled."""
+        while True:
+            await self._tripped.wait()
+            self._tripped.clear()
+            self.progress = Progress(tripped_ns=self._clock.mono_ns())
+            self._gate.close(f"kill: {self.reason}")
+            if self.kill_state is not KillState.KILLING:
+                self._move(KillState.KILLING, self.reason)
+            await self._latch()
+            await self._cancel_until_verified()
+            if self._flatten:
+                await self._flatten_until_flat()
+            self._move(KillState.KILLED, self.reason)
+
+    # --- steps ------------------------------------------------------------------------------------------------------
+
+    async def _latch(self) -> None:
+        """The files first, then the journal's row with a bounded wait: disk trouble never blocks cancels."""
+        self._write_latch(self.reason)
+        row = self._row(KillState.KILLING)
+        if row is None:
+            return
+        # The row is handed over and will be committed if it can be; the files are the latch until then.
+        with suppress(JournalFailed, TimeoutError):
+            async with asyncio.timeout(_LATCH_WAIT_S):
+                await self._journal.durable(row)
+
+    async def _cancel_until_verified(self) -> None:
+        """Cancel all by symbol and by id until nothing has rested throughout the in-flight window."""
+        back_off_ns = _READ_AGAIN_NS
+        empty_reads = 0
+        empty_since_ns = 0
+        while True:
+            if not empty_reads:
+                await self._cancel_everything()
+            rested = await self._read_open_orders()
+            now = self._clock.mono_ns()
+            if rested is None:
+                # A failed read proves nothing, not even that what was empty still is.
+                empty_reads = 0
+                await sleep_ns(self._clock, back_off_ns)
+                back_off_ns = min(2 * back_off_ns, _BACK_OFF_MAX_NS)
+                continue
+            back_off_ns = _READ_AGAIN_NS
+            if rested:
+                if self.kill_state is not KillState.KILLING:
+                    self.progress.late += len(rested)
+                    self._move(KillState.KILLING, "an order landed late")
+                empty_reads = 0
+                await self._cancel_everything(rested)
+                await sleep_ns(self._clock, back_off_ns)
+                continue
+            empty_reads += 1
+            if empty_reads == 1:
+                empty_since_ns = now
+            elif self.kill_state is KillState.KILLING:
+                self.progress.quiet_ns = now
+                self._move(KillState.QUIET, self.reason)
+            if now - empty_since_ns >= self._params.in_flight_max_ns and empty_reads > 1:
+                self._move(KillState.VERIFIED, self.reason)
+                return
+            await sleep_ns(self._clock, _READ_AGAIN_NS if empty_reads == 1 else self._params.in_flight_max_ns // 5)
+
+    async def _cancel_everything(self, rested: list[OrderReport] | None = None) -> None:
+        """By symbol, and each id that is known or UNKNOWN. A foreign order is cancelled too: the symbol is to be
+        empty."""
+        try:
+            await self._venue.cancel_all()
+        except VenueUnavailable:
+            self.progress.failed_reads += 1
+        known = [o.client_id for o in self._state.orders.live.values() if not o.ended_ns]
+        seen = [report.client_id for report in rested or ()]
+        for client_id in dict.fromkeys((*known, *seen)):
+            self.progress.cancels += 1
+            await self._venue.send(Cancel(client_id, risk=True))
+
+    async def _read_open_orders(self) -> list[OrderReport] | None:
+        self.progress.reads += 1
+        try:
+            rested = await self._venue.open_orders()
+        except VenueUnavailable:
+            self.progress.failed_reads += 1
+            return None
+        self.progress.orders_left = len(rested)
+        return rested
+
+    async def _flatten_until_flat(self) -> None:
+        """Reduce-only slices within the collar until the venue says flat twice."""
+        flat_reads = 0
+        while flat_reads < 2:
+            await sleep_ns(self._clock, _SLICE_WAIT_NS)
+            try:
+                snapshot = await self._venue.snapshot()
+                mark = await self._venue.mark()
+            except VenueUnavailable:
+                self.progress.failed_reads += 1
+                flat_reads = 0
+                continue
+            self.progress.position_lots = snapshot.position_lots
+            if snapshot.position_lots == 0:
+                flat_reads += 1
+                continue
+            flat_reads = 0
+            if self._clock.mono_ns() - mark.mono_ns <= _MARK_AGE_MAX_NS:
+                await self._send_slice(snapshot.position_lots, mark.px_ticks)
+
+    async def _send_slice(self, position_lots: int, mark_px_ticks: int) -> None:
+        """One immediate-or-cancel order against the position: reduce-only, no worse than the collar from mark."""
+        instrument, limits = self._params.instrument, self._params.limits
+        side = Side.SELL if position_lots > 0 else Side.BUY
+        px_ticks = max(1, round(mark_px_ticks * (1.0 + side * limits.collar_bps * BPS)))
+        most = max(instrument.min_qty_lots, limits.max_order_e10 // max(1, instrument.notional_e10(px_ticks, 1)))
+        qty_lots = min(abs(position_lots), most, instrument.max_qty_lots)
+        self._slice += 1
+        self.progress.slices += 1
+        client_id = f"mm{self._params.bot_tag}-{self._params.run_epoch}-k{self._slice}"
+        place = Place(
+            client_id, side, px_ticks, qty_lots, Purpose.FLATTEN, 0, post_only=False, reduce_only=True, ioc=True
+        )
+        now = (self._clock.mono_ns(), self._clock.wall_ns(), None)
+        with suppress(JournalFailed, TimeoutError):
+            number = self._journal.put(rows.intent_rows(self._params.run_epoch, self._state.seq, place, now[1]))
+            async with asyncio.timeout(_LATCH_WAIT_S):
+                await self._journal.durable(number)
+        self._post(OrderAdopted(*now, client_id, side, px_ticks, qty_lots, 0, Purpose.FLATTEN, True, OrderStatus.SENT))
+        await self._venue.send(place)
+
+    async def flatten(self) -> Progress:
+        """Close the position without a kill: for the `flatten` verb, after quotes were paused."""
+        self.progress = Progress(tripped_ns=self._clock.mono_ns())
+        await self._flatten_until_flat()
+        return self.progress
+
+    # --- saying so --------------------------------------------------------------------------------------------------
+
+    def _move(self, after: KillState, reason: str) -> None:
+        if (self.kill_state, after) not in TRANSITIONS:
+            raise RuntimeError(f"the kill switch cannot go from {self.kill_state.value} to {after.value}")
+        self.kill_state = after
+        if after is not KillState.KILLING:
+            self._row(after)
+        self._post(KillChanged(self._clock.mono_ns(), self._clock.wall_ns(), None, after, reason))
+        self._moved.set()
+
+    def _row(self, state: KillState) -> int | None:
+        evidence: Mapping[str, object] = msgspec.to_builtins(self.progress)
+        now = (self._clock.mono_ns(), self._clock.wall_ns())
+        try:
+            return self._journal.put([rows.kill_row(self._params.run_epoch, *now, state, self.reason, evidence)])
+        except JournalFailed:
+            # The latch files hold without it; the guard has its own reason for a journal that failed.
+            return None

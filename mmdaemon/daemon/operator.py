@@ -1,0 +1,156 @@
+"""What a person may do to a running daemon: pause, resume, kill, flatten. Used by the control socket, scripts and
+tests alike.
+
+Every action is journaled with who and why, taken or refused. Narrowing actions always work; `resume` is the one that
+widens, and asks for a reason, for a kill switch that has finished, and for a clean reconcile with the venue.
+"""
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from mmdaemon.clock import Clock
+from mmdaemon.core import reasons
+from mmdaemon.core.events import OperatorAction
+from mmdaemon.core.params import Params
+from mmdaemon.core.reasons import Reason
+from mmdaemon.core.state import State
+from mmdaemon.core.types import KillState
+from mmdaemon.daemon.gate import Gate
+from mmdaemon.daemon.inbox import Inbox
+from mmdaemon.daemon.kill_switch import KillSwitch
+from mmdaemon.daemon.reconcile import Reconciler
+from mmdaemon.journal import rows
+from mmdaemon.journal.connection import JournalFailed
+from mmdaemon.journal.writer import JournalWriter
+from mmdaemon.venues.base import VenueUnavailable
+
+Say = Callable[[str], Awaitable[None]]
+
+ENDED_BY_RESUME = frozenset(
+    {
+        Reason.KILL,
+        Reason.DRAWDOWN,
+        Reason.CANCEL_BREACHES,
+        Reason.REPEATED_EXECUTION,
+        Reason.REJECT_STREAK,
+        Reason.BREAK,
+    }
+)
+"""Hard reasons that a resume begins to count anew. The others hold until what they say is no longer so."""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What came of an action. `exit_code` is that of the command that asked."""
+
+    ok: bool
+    exit_code: int
+    message: str
+
+
+class Operator:
+    """The verbs. `who` is the peer as the socket saw it."""
+
+    def __init__(  # it reaches everything an operator may
+        self,
+        state: State,
+        params: Params,
+        gate: Gate,
+        kill_switch: KillSwitch,
+        reconciler: Reconciler,
+        inbox: Inbox,
+        journal: JournalWriter,
+        clock: Clock,
+        clear_latch: Callable[[], None],
+    ) -> None:
+        self._state = state
+        self._params = params
+        self._gate = gate
+        self._kill_switch = kill_switch
+        self._reconciler = reconciler
+        self._inbox = inbox
+        self._journal = journal
+        self._clock = clock
+        self._clear_latch = clear_latch
+
+    async def pause(self, reason: str, who: str) -> Outcome:
+        """Quotes go, reads and derisking stay. Ends by `resume`."""
+        self._inbox.post(self._action("pause", reason or "operator", who))
+        await self._inbox.settled()
+        return Outcome(True, 0, "paused: quotes are being cancelled; `mmdaemon resume --reason ...` goes on")
+
+    async def kill(self, reason: str, who: str, say: Say, *, flatten: bool = False, wait: bool = False) -> Outcome:
+        """Throw the kill switch. Returns at QUIET, or at VERIFIED with `wait` (and flat, where flattening was asked
+        for)."""
+        self._kill_switch.trip(reason or "operator", flatten=flatten)
+        self._inbox.post(self._action("kill", reason or "operator", who))
+        await say("gate closed; cancelling everything, then reading the venue")
+        done = (
+            (KillState.VERIFIED, KillState.KILLED) if wait else (KillState.QUIET, KillState.VERIFIED, KillState.KILLED)
+        )
+        if flatten:
+            done = (KillState.KILLED,)
+        seen = await self._kill_switch.wait_for(*done)
+        resting = "nothing rests" if seen.orders_left == 0 else f"{seen.orders_left} orders still rest"
+        position = self._state.position.position_lots
+        return Outcome(
+            seen.orders_left == 0,
+            0 if seen.orders_left == 0 else 2,
+            f"{self._kill_switch.kill_state.value}: {resting} (read from the venue {seen.reads} times), "
+            f"position {position} lots; latched until `mmdaemon resume --reason ...`",
+        )
+
+    async def flatten(self, reason: str, who: str, say: Say) -> Outcome:
+        """Pause, then close the position by reduce-only slices within the collar."""
+        await self.pause(reason or "flatten", who)
+        await say("paused; closing the position by reduce-only slices within the collar")
+        seen = await self._kill_switch.flatten()
+        return Outcome(True, 0, f"flat, read twice ({seen.slices} slices); paused until `mmdaemon resume --reason ...`")
+
+    async def resume(self, reason: str, who: str) -> Outcome:
+        """End a pause, or a kill that has finished: after a clean reconcile, at reduced size for a while."""
+        action = self._action("resume", reason.strip(), who)
+        why_not = await self._why_no_resume(action.reason)
+        if why_not:
+            await self._journal_outcome(action, f"refused: {why_not}")
+            return Outcome(False, 2, f"not resumed: {why_not}")
+        if self._kill_switch.kill_state is KillState.KILLED:
+            self._kill_switch.rearm()
+            self._clear_latch()
+            self._gate.open()
+        # Posted after the gate is open: the first quote of the resumed guard must not meet a closed one.
+        self._inbox.post(self._action("resume", action.reason, who))
+        await self._inbox.settled()
+        return Outcome(True, 0, "resumed; venue truth is read once more before it quotes")
+
+    async def _why_no_resume(self, reason: str) -> str:
+        if not reason:
+            return 'a reason is needed: `mmdaemon resume --reason "..."`'
+        if self._state.facts.stop_reason:
+            return "the daemon is stopping"
+        kill = self._kill_switch.kill_state
+        if kill not in (KillState.ARMED, KillState.KILLED):
+            return f"the kill switch is still at work ({kill.value}); wait until it is killed"
+        if kill is KillState.ARMED:
+            return ""
+        hard = reasons.reasons_of(self._state.guard.raw & reasons.HARD_MASK)
+        staying = [r.value for r in hard if r not in ENDED_BY_RESUME]
+        if staying:
+            return f"still so: {', '.join(staying)}"
+        try:
+            breaks = await self._reconciler.reconcile("resume")
+        except VenueUnavailable as error:
+            return f"the venue could not be read ({error}); a reconcile that cannot read is never a clean one"
+        if breaks:
+            return "venue and journal do not agree: " + "; ".join(breaks)
+        return ""
+
+    async def _journal_outcome(self, action: OperatorAction, outcome: str) -> None:
+        try:
+            number = self._journal.put([rows.operator_row(self._params.run_epoch, None, action, outcome)])
+            await self._journal.durable(number)
+        except JournalFailed:
+            return  # the refusal stands whether or not it could be written down
+
+    def _action(self, action: str, reason: str, who: str) -> OperatorAction:
+        return OperatorAction(self._clock.mono_ns(), self._clock.wall_ns(), None, action, reason, who)

@@ -1,0 +1,284 @@
+"""Reconciliation: what the venue says against what we believe, at the start, after every private gap, and all the time.
+
+Order of work: fills and ledger first (they explain the rest), then open orders, then each order that is overdue,
+then the position. Everything found goes into the inbox as events; the verdict is `Reconciled`, and only a clean one
+lets the guard run. A read that fails is no answer: the round is begun anew, and nothing is concluded from half of it.
+"""
+
+import asyncio
+
+import msgspec
+
+from mmdaemon.clock import Clock
+from mmdaemon.core import orders as order_rules
+from mmdaemon.core.commands import Cancel
+from mmdaemon.core.events import Event, OrderAdopted, OrderUpdate, Reconciled, RequestFailed
+from mmdaemon.core.orders import WorkingOrder
+from mmdaemon.core.params import Params
+from mmdaemon.core.state import State
+from mmdaemon.core.types import NS, GuardState, OrderStatus, Purpose
+from mmdaemon.daemon.inbox import Inbox
+from mmdaemon.daemon.pace import sleep_ns
+from mmdaemon.venues.base import Absent, Cursor, OrderReport, Venue, VenueUnavailable
+
+_CHECK_NS = 2 * NS
+_OVERLAP_NS = 60 * NS
+_QUIET_NS = 2 * NS
+"""Longest a position may be compared again before a difference counts: fills of the last moments are still on their
+way."""
+_TRIES = 5
+_BACK_OFF_NS = NS
+
+
+class Cadences(msgspec.Struct, frozen=True):
+    """How often each thing is read, in ns."""
+
+    orders_ns: int
+    position_ns: int
+
+
+class Reconciler:
+    """One coroutine. `wake` asks for a round now; `reconcile` runs one for a caller that waits (resume)."""
+
+    def __init__(  # what it reads and where it says so
+        self, state: State, params: Params, venue: Venue, inbox: Inbox, clock: Clock, cadences: Cadences, since_ns: int
+    ) -> None:
+        self._state = state
+        self._params = params
+        self._venue = venue
+        self._inbox = inbox
+        self._clock = clock
+        self._cadences = cadences
+        self._since_ns = since_ns
+        """Fills and bills before this venue time are known to be booked."""
+        self._absent: dict[str, int] = {}
+        """Ids the venue did not know when asked -> when it first said so."""
+        self._wake = asyncio.Event()
+        self._one_at_a_time = asyncio.Lock()
+        self.foreign_orders = 0
+        self.orphans = 0
+
+    def wake(self) -> None:
+        """Look now: the private stream came back, or the guard went to RECONCILING."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        next_orders = next_position = self._clock.mono_ns()
+        while True:
+            now = self._clock.mono_ns()
+            try:
+                if self._is_in_doubt():
+                    await self.reconcile("start" if not self._state.facts.reconciled_ns else "gap")
+                    next_orders = next_position = self._clock.mono_ns()
+                elif now >= next_position + self._cadences.position_ns:
+                    await self.reconcile("periodic")
+                    next_orders = next_position = self._clock.mono_ns()
+                elif now >= next_orders + self._cadences.orders_ns:
+                    async with self._one_at_a_time:
+                        await self._check_orders()
+                    next_orders = self._clock.mono_ns()
+                else:
+                    await self._check_overdue()
+            except VenueUnavailable:
+                await sleep_ns(self._clock, _BACK_OFF_NS)
+                continue
+            if not self._is_in_doubt():
+                await self._rest(_CHECK_NS)
+            elif self._state.facts.breaks or not self._state.venue.private_up:
+                await self._rest(_BACK_OFF_NS)
+
+    async def _rest(self, duration_ns: int) -> None:
+        """Sleep, or until woken."""
+        self._wake.clear()
+        waking = asyncio.ensure_future(self._wake.wait())
+        sleeping = asyncio.ensure_future(sleep_ns(self._clock, duration_ns))
+        try:
+            await asyncio.wait((waking, sleeping), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waking.cancel()
+            sleeping.cancel()
+
+    def _is_in_doubt(self) -> bool:
+        state = self._state
+        if state.guard.state is GuardState.RECONCILING or state.facts.breaks:
+            return state.venue.private_up or not state.facts.reconciled_ns
+        return bool(state.venue.private_down_ns) and state.venue.private_up
+
+    # --- a round ----------------------------------------------------------------------------------------------------
+
+    async def reconcile(self, scope: str) -> tuple[str, ...]:
+        """One whole round. Returns the breaks it found; empty is clean.
+
+        Raises:
+            VenueUnavailable: a read failed, so there is no verdict.
+        """
+        async with self._one_at_a_time:
+            begun_ns = self._clock.wall_ns()
+            await self._book_history()
+            breaks = await self._check_orders()
+            position_lots = await self._check_position(breaks)
+            # Only a round that got this far has read everything up to its beginning.
+            self._since_ns = begun_ns
+            self._post(Reconciled(*self._now(), scope, tuple(breaks), position_lots))
+            await self._inbox.settled()
+            return tuple(breaks)
+
+    async def _book_history(self) -> None:
+        since = Cursor(self._since_ns - _OVERLAP_NS)
+        for fill in await self._venue.fills(since):
+            self._post(fill)
+        for bill in await self._venue.bills(since):
+            self._post(bill)
+        await self._inbox.settled()
+
+    async def _check_orders(self) -> list[str]:
+        """Open orders at the venue against those we know. Returns what only a person can mend."""
+        breaks: list[str] = []
+        asked_ns = self._clock.mono_ns()
+        reports = await self._venue.open_orders()
+        own = f"mm{self._params.bot_tag}-"
+        foreign = 0
+        for report in reports:
+            known = self._state.orders.live.get(report.client_id)
+            if known is not None:
+                self._report(report, known)
+            elif not report.client_id.startswith(own):
+                foreign += 1
+                if report.client_id.startswith("mm"):
+                    breaks.append(f"second_instance: order {report.client_id} is another daemon's")
+            else:
+                await self._adopt_orphan(report, breaks)
+        self.foreign_orders = foreign
+        open_ids = {report.client_id for report in reports}
+        for order in list(self._state.orders.live.values()):
+            # Sent after we asked, or ended already: its absence from the answer says nothing.
+            if order.client_id in open_ids or order.ended_ns or not order.acked_ns or order.acked_ns >= asked_ns:
+                continue
+            await self._ask(order)
+        await self._inbox.settled()
+        return breaks
+
+    async def _adopt_orphan(self, report: OrderReport, breaks: list[str]) -> None:
+        """An order of ours that we do not know: reserve it, then take it out."""
+        epoch = report.client_id.split("-")[1] if report.client_id.count("-") == 2 else ""
+        if not epoch.isdigit() or int(epoch) > self._params.run_epoch:
+            breaks.append(f"second_instance: order {report.client_id} has our tag and an epoch that is not ours")
+            return
+        if report.client_id in self._state.orders.closed:
+            # It ended while the answer was on its way.
+            again = await self._venue.order(report.client_id)
+            if isinstance(again, Absent) or again.status.is_terminal:
+                return
+        self.orphans += 1
+        self._post(
+            OrderAdopted(
+                *self._now(),
+                report.client_id,
+                report.side,
+                report.px_ticks,
+                report.qty_lots,
+                report.cum_filled_lots,
+                Purpose.QUOTE,
+                report.reduce_only,
+                report.status,
+            )
+        )
+        await self._venue.send(Cancel(report.client_id, risk=True))
+
+    async def _check_position(self, breaks: list[str]) -> int:
+        """The venue's position against the one in our books, given a moment for fills that are on their way."""
+        snapshot = await self._venue.snapshot()
+        for _ in range(_TRIES):
+            self._post(snapshot)
+            await self._inbox.settled()
+            off = abs(snapshot.position_lots - self._state.position.position_lots)
+            if off <= self._params.guard.position_tolerance_lots:
+                return snapshot.position_lots
+            await sleep_ns(self._clock, _QUIET_NS // _TRIES)
+            await self._book_history()
+            snapshot = await self._venue.snapshot()
+        self._post(snapshot)
+        ours = self._state.position.position_lots
+        breaks.append(f"position: the venue says {snapshot.position_lots} lots, our books {ours}")
+        return snapshot.position_lots
+
+    # --- single orders ----------------------------------------------------------------------------------------------
+
+    async def _check_overdue(self) -> None:
+        """Ask about each order that should have been answered for."""
+        late = order_rules.overdue(self._state.orders, self._clock.mono_ns(), self._params.ack_check_ns)
+        if not late:
+            return
+        async with self._one_at_a_time:
+            for client_id in late:
+                order = self._state.orders.live.get(client_id)
+                if order is not None:
+                    await self._ask(order)
+            await self._inbox.settled()
+
+    async def _ask(self, order: WorkingOrder) -> None:
+        """Query by client id. Absent counts only after the in-flight window, and twice."""
+        answer = await self._venue.order(order.client_id)
+        now = self._clock.mono_ns()
+        if isinstance(answer, OrderReport):
+            self._absent.pop(order.client_id, None)
+            await self._book_history_for(answer, order)
+            self._report(answer, order)
+            return
+        first_ns = self._absent.setdefault(order.client_id, now)
+        last_request_ns = max(order.created_ns, order.pending_ns)
+        if now - last_request_ns < self._params.in_flight_max_ns or first_ns == now:
+            return
+        del self._absent[order.client_id]
+        # It never arrived and cannot any more. What filled of it, if anything, is in the fills that were read.
+        await self._book_history()
+        self._post(
+            OrderUpdate(
+                *self._now(),
+                order.client_id,
+                OrderStatus.CANCELLED,
+                order.filled_lots,
+                None,
+                None,
+                None,
+                "absent",
+            )
+        )
+
+    async def _book_history_for(self, report: OrderReport, order: WorkingOrder) -> None:
+        if report.cum_filled_lots > order.filled_lots:
+            await self._book_history()
+
+    def _report(self, report: OrderReport, known: WorkingOrder) -> None:
+        """The venue's answer for an order as an event, where it says more than we know."""
+        now = self._clock.mono_ns()
+        pending = (known.pending_px_ticks, known.pending_qty_lots)
+        # The price and size that an amend asked for prove that it took; anything else proves nothing until its time
+        # is over.
+        took = known.pending_ns > 0 and (report.px_ticks, report.qty_lots) == pending
+        if not report.status.is_terminal:
+            if known.cancel_sent_ns and now - known.cancel_sent_ns > self._params.ack_check_ns:
+                self._post(RequestFailed(*self._now(), report.client_id, "cancel", "unanswered"))
+            if known.pending_ns and not took and now - known.pending_ns > self._params.in_flight_max_ns:
+                self._post(RequestFailed(*self._now(), report.client_id, "amend", "unanswered"))
+            if known.acked_ns and known.status in (OrderStatus.LIVE, OrderStatus.PARTIAL) and not took:
+                return
+        self._post(
+            OrderUpdate(
+                *self._now(),
+                report.client_id,
+                report.status,
+                report.cum_filled_lots,
+                report.px_ticks,
+                report.qty_lots,
+                known.revision if took else known.revision_in_force,
+                "reconciled",
+            )
+        )
+
+    def _post(self, event: Event) -> None:
+        self._inbox.post(event)
+
+    def _now(self) -> tuple[int, int, None]:
+        return self._clock.mono_ns(), self._clock.wall_ns(), None

@@ -1,0 +1,150 @@
+"""What of an event and its step the journal keeps, and when a row may wait.
+
+Intents, fills, bills, guard moves and operator actions are urgent: they ask for a commit of their own. Order events,
+decisions and minutes ride the next one. Decisions are kept only where they changed, with all their inputs.
+"""
+
+import msgspec
+
+from mmdaemon.core.commands import Cancel
+from mmdaemon.core.engine import NOTHING, Step
+from mmdaemon.core.events import (
+    Bill,
+    BookUpdate,
+    Event,
+    Fill,
+    MarketDataRefused,
+    MarkPrice,
+    OperatorAction,
+    OrderAdopted,
+    OrderUpdate,
+    Reconciled,
+    RequestFailed,
+    TimerFired,
+    TradePrint,
+)
+from mmdaemon.core.params import Params
+from mmdaemon.core.state import State
+from mmdaemon.core.types import NS, Purpose, Side
+from mmdaemon.journal import rows
+from mmdaemon.journal.rows import DecisionChain
+from mmdaemon.journal.statements import Row
+from mmdaemon.journal.writer import JournalWriter
+
+_encode = msgspec.msgpack.Encoder().encode
+_MARKET = (BookUpdate, TradePrint, MarkPrice, MarketDataRefused)
+_MINUTE_NS = 60 * NS
+_CHECKPOINT_NS = 3600 * NS
+
+
+class Recorder:
+    """Turns events and steps into rows and hands them over. Called by the quoting controller, once an event."""
+
+    def __init__(self, journal: JournalWriter, params: Params, chain: DecisionChain) -> None:
+        self._journal = journal
+        self._params = params
+        self._chain = chain
+        self._minute = -1
+        self._checkpoint_ns = 0
+        self.decisions = 0
+
+    def record(self, state: State, event: Event, step: Step) -> int:
+        """Hand over what this event and its step leave behind. Returns the row number that intents wait for."""
+        if step is NOTHING and isinstance(event, _MARKET):
+            return 0
+        kept: list[Row] = []
+        urgent = self._of_event(kept, state, event)
+        urgent = self._of_step(kept, state, event, step) or urgent
+        if not kept:
+            return 0
+        return self._journal.put(kept, urgent=urgent)
+
+    def _of_event(self, kept: list[Row], state: State, event: Event) -> bool:
+        epoch, seq = self._params.run_epoch, state.seq
+        match event:
+            case Fill():
+                mark = state.venue.mark_px_ticks or None
+                kept.append(rows.fill_row(epoch, seq, event, self._params.instrument, mark))
+                return True
+            case Bill():
+                kept.append(rows.bill_row(epoch, seq, event, self._params.instrument.venue))
+                return True
+            case OrderUpdate() | OrderAdopted() | RequestFailed():
+                kept.extend(rows.order_rows(epoch, seq, event))
+                return isinstance(event, OrderAdopted)
+            case Reconciled():
+                kept.append(rows.reconciliation_row(epoch, seq, event))
+                return bool(event.breaks)
+            case OperatorAction():
+                kept.append(rows.operator_row(epoch, seq, event, "taken"))
+                return True
+            case TimerFired():
+                self._of_time(kept, state)
+                return False
+            case _:
+                return False
+
+    def _of_step(self, kept: list[Row], state: State, event: Event, step: Step) -> bool:
+        if step is NOTHING:
+            return False
+        epoch, seq = self._params.run_epoch, state.seq
+        urgent = False
+        if step.transition is not None:
+            moved = step.transition
+            now = (event.mono_ns, event.ts_ns)
+            kept.append(rows.transition_row(epoch, seq, *now, moved.before, moved.after, moved.reasons))
+            urgent = True
+        if step.decision is not None and step.inputs is not None:
+            seen, concluded = _encode(step.inputs), _encode(step.decision)
+            now = (event.mono_ns, event.ts_ns)
+            kept.append(self._chain.row(seq, *now, step.inputs.guard, step.inputs.regime, seen, concluded))
+            self.decisions += 1
+        for command in step.commands:
+            kept.extend(rows.intent_rows(epoch, seq, command, event.ts_ns))
+            urgent = urgent or not isinstance(command, Cancel)
+        return urgent
+
+    def _of_time(self, kept: list[Row], state: State) -> None:
+        minute = state.ts_ns // _MINUTE_NS
+        if minute == self._minute or not state.venue.mark_px_ticks:
+            return
+        self._minute = minute
+        kept.append(rows.minute_row(minute_of(state, self._params)))
+        if state.mono_ns - self._checkpoint_ns >= _CHECKPOINT_NS:
+            self._checkpoint_ns = state.mono_ns
+            kept.extend(checkpoint_of(state, self._params))
+
+
+def minute_of(state: State, params: Params) -> rows.Minute:
+    """The minute's sample of what reports plot."""
+    held = state.position
+    orders = [o for o in state.orders.live.values() if o.purpose is Purpose.QUOTE and o.acked_ns and not o.ended_ns]
+    bids = [o.px_ticks for o in orders if o.side is Side.BUY]
+    asks = [o.px_ticks for o in orders if o.side is Side.SELL]
+    return rows.Minute(
+        epoch=params.run_epoch,
+        ts_ns=state.ts_ns,
+        mono_ns=state.mono_ns,
+        seq=state.seq,
+        guard=state.guard.state,
+        regime=state.detector.regime,
+        position_lots=held.position_lots,
+        mark_px_ticks=state.venue.mark_px_ticks or None,
+        bid_px_ticks=max(bids, default=None),
+        ask_px_ticks=min(asks, default=None),
+        equity_e10=state.risk.equity_e10,
+        spread_e10=held.spread_e10,
+        inventory_e10=held.inventory_e10 - state.markouts.impact_5s_e10,
+        impact_e10=state.markouts.impact_5s_e10,
+        fees_e10=held.fees_e10,
+        funding_e10=held.funding_e10,
+        transfers_e10=held.transfers_e10,
+        turnover_e10=held.turnover_e10,
+        fills=held.buys + held.sells,
+    )
+
+
+def checkpoint_of(state: State, params: Params) -> list[Row]:
+    """The slices from which a restart goes on, with the fills that come after."""
+    slices = {"position": _encode(state.position), "risk": _encode(state.risk)}
+    return rows.checkpoint_rows(params.run_epoch, state.seq, state.ts_ns, slices)

@@ -1,0 +1,303 @@
+"""The life of a daemon: recover, open, run its coroutines, notice when one ends, stop with nothing resting.
+
+A coroutine that ends is a fact for the guard and a reason to throw the kill switch; this is the one place that
+catches whatever killed it.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+import msgspec
+
+from mmdaemon import __version__
+from mmdaemon.clock import Clock
+from mmdaemon.core import apply as core_apply
+from mmdaemon.core.engine import Step
+from mmdaemon.core.events import Event, LinkChanged, Started, StopRequested, TaskDied
+from mmdaemon.core.guard import Transition
+from mmdaemon.core.position import Position
+from mmdaemon.core.state import Risk, State, new_state
+from mmdaemon.core.types import NS, GuardState, KillState
+from mmdaemon.daemon.gate import Gate
+from mmdaemon.daemon.inbox import Inbox
+from mmdaemon.daemon.pace import sleep_ns
+from mmdaemon.daemon.record import checkpoint_of
+from mmdaemon.daemon.wire import Parts
+from mmdaemon.journal import rows
+from mmdaemon.journal.connection import Connection, JournalFailed
+from mmdaemon.journal.recovery import Recovered, recover
+from mmdaemon.journal.rows import RunStart
+from mmdaemon.journal.state_dir import StateDir
+from mmdaemon.journal.writer import JournalWriter
+from mmdaemon.settings import Settings
+from mmdaemon.venues.base import Venue, VenueUnavailable
+
+_encode = msgspec.msgpack.Encoder().encode
+_RETRY_NS = NS // 5
+_STOP_READ_NS = NS // 5
+EXIT_OK = 0
+EXIT_BUG = 70
+
+Log = Callable[[str, Mapping[str, object]], None]
+"""(event name, fields): where transitions and deaths are said aloud. Never on the hot path."""
+
+
+def say_nothing(_name: str, _fields: Mapping[str, object]) -> None:
+    """For runs that print their own account."""
+
+
+class Daemon:
+    """A wired daemon. `start` it, `run` it until it is asked to stop, and read what it is from its attributes."""
+
+    def __init__(  # what differs between real time, virtual time and the venues
+        self,
+        settings: Settings,
+        clock: Clock,
+        venue: Venue,
+        state_dir: StateDir,
+        connect: Callable[[StateDir], Connection],
+        *,
+        fresh_account: bool,
+        log: Log = say_nothing,
+        bot_tag: str | None = None,
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.venue = venue
+        self.state_dir = state_dir
+        self._connect = connect
+        self._fresh_account = fresh_account
+        self._log = log
+        self._bot_tag = bot_tag
+        self.inbox = Inbox()
+        self.gate = Gate()
+        self.metrics_port = 0
+        self.tasks: dict[str, asyncio.Task[None]] = {}
+        self.transitions: list[tuple[int, Transition]] = []
+        self._stop = asyncio.Event()
+        self._stop_reason = ""
+        self._exit_code = EXIT_OK
+        self._ending = False
+
+    # --- begin --------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Recover, open the venue, build every part. Nothing can be sent before this has returned and `run` began.
+
+        Raises:
+            RecoveryRefused, VenueUnavailable, JournalFailed: it cannot start; the message says what to do.
+        """
+        settings = self.settings
+        instrument = await self.venue.instrument()
+        begun = RunStart(
+            venue=instrument.venue,
+            symbol=instrument.symbol,
+            version=__version__,
+            config_hash=settings.config_hash,
+            mode=settings.run.mode,
+            durability=settings.journal.durability,
+            fresh_account=self._fresh_account,
+            provenance=self.provenance(),
+        )
+        # The latch is read before the venue is opened: a killed daemon sends nothing, not even by accident.
+        recovered = recover(
+            self.state_dir,
+            begun,
+            self.clock,
+            crash_loop_window_s=settings.run.crash_loop_window_s,
+            bot_tag=self._bot_tag,
+        )
+        latched = self._latch_of(recovered)
+        self.params = settings.to_params(instrument, recovered.bot_tag, recovered.epoch, can_amend=self.venue.can_amend)
+        connection = self._connect(self.state_dir)
+        await connection.open()
+        self.journal = JournalWriter(connection, self.clock)
+        await self.venue.open(self.inbox.post)
+        self.state = await self._first_state(recovered)
+        self._build(recovered, latched)
+
+    def provenance(self) -> dict[str, str]:
+        """Where the market comes from and what is assumed of it, as far as the venue says."""
+        told = getattr(self.venue, "provenance", None)
+        return dict(told) if told else {"venue": self.venue.name}
+
+    def _latch_of(self, recovered: Recovered) -> str:
+        """Why this run begins killed; empty where it does not."""
+        if recovered.latch.closed:
+            return "; ".join(recovered.latch.sources)
+        most = self.settings.run.crash_loop_starts
+        if most and recovered.unclean_starts >= most:
+            return (
+                f"crash loop: {recovered.unclean_starts} unclean starts in {self.settings.run.crash_loop_window_s:g} s"
+            )
+        return ""
+
+    async def _first_state(self, recovered: Recovered) -> State:
+        """The state as the journal has it: equity at the start, the last checkpoint, and what was booked after it."""
+        start_e10 = recovered.start_e10
+        if start_e10 is None:
+            start_e10 = await self._read_equity()
+        instrument = self.params.instrument
+        state = new_state(self.params, start_e10)
+        state.mono_ns, state.ts_ns = self.clock.mono_ns(), self.clock.wall_ns()
+        if recovered.checkpoint is not None:
+            slices = recovered.checkpoint.slices
+            state.position = msgspec.msgpack.decode(slices["position"], type=Position)
+            state.risk = msgspec.msgpack.decode(slices["risk"], type=Risk)
+        for fact in recovered.facts:
+            # Booked already, so it goes past the journal; into the same slices by the same rules.
+            core_apply.apply(state, fact.event, self.params)
+        for order in recovered.orders:
+            core_apply.apply(state, order, self.params)
+        self.journal.put(
+            [
+                rows.instrument_row(instrument, self.clock.wall_ns()),
+                rows.parameters_row(self.params.run_epoch, _encode(self.params)),
+                rows.account_opened_row(self.params.run_epoch, start_e10),
+            ]
+        )
+        return state
+
+    async def _read_equity(self) -> int:
+        while True:
+            try:
+                return (await self.venue.snapshot()).equity_e10
+            except VenueUnavailable:
+                await sleep_ns(self.clock, _RETRY_NS)
+
+    def _build(self, recovered: Recovered, latched: str) -> None:
+        if latched:
+            self.gate.close(f"kill: {latched}")
+        self.parts = Parts(
+            self.settings,
+            self.params,
+            self.state,
+            self.inbox,
+            self.gate,
+            self.venue,
+            self.journal,
+            self.state_dir,
+            self.clock,
+            since_ns=recovered.last_fill_venue_ts_ns or self.clock.wall_ns(),
+            latched=latched,
+            on_step=self._on_step,
+            on_latch_failure=lambda failure: self._log("latch_file_failed", {"failure": failure}),
+            metrics_port=lambda: self.metrics_port,
+        )
+        now = (self.clock.mono_ns(), self.clock.wall_ns(), None)
+        self.inbox.post(Started(*now, self.params.run_epoch, bool(latched)))
+
+    # --- run ----------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> int:
+        """Until `stop`. Returns the exit code."""
+        for name, begin in self.parts.coroutines.items():
+            self._begin(name, begin())
+        await self._stop.wait()
+        await self._end()
+        return self._exit_code
+
+    def stop(self, reason: str) -> None:
+        """Ask it to end: quotes are cancelled and read as gone, everything is journaled, then `run` returns."""
+        if not self._stop_reason:
+            self._stop_reason = reason
+            self._stop.set()
+
+    def _begin(self, name: str, part: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(part, name=name)
+        self.tasks[name] = task
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A part ended that never should. This is the supervisor: whatever it was, the answer is to stop trading."""
+        if self._ending:
+            return
+        name = task.get_name()
+        error = "cancelled" if task.cancelled() else repr(task.exception())
+        self._log("task_died", {"task": name, "error": error})
+        self.gate.close(f"task {name} died")
+        self.inbox.post(TaskDied(self.clock.mono_ns(), self.clock.wall_ns(), None, name, error))
+        if name == "kill_switch":
+            # It must act whatever happened to it, so it is begun once more and thrown.
+            self._begin("kill_switch_again", self.parts.kill_switch.run())
+        self.parts.kill_switch.trip(f"task {name} died: {error}")
+        self._exit_code = EXIT_BUG
+        if name == "quoting":
+            # Without it nobody can resume. Cancel everything, then end: the latch makes the next start a killed one.
+            self._begin("last_will", self._stop_when_quiet())
+
+    async def _stop_when_quiet(self) -> None:
+        await self.parts.kill_switch.wait_for(KillState.VERIFIED, KillState.KILLED)
+        self._ending = True
+        self.stop("the quoting controller died")
+
+    def _on_step(self, event: Event, step: Step) -> None:
+        """After each step: what other actors must know at once."""
+        moved = step.transition
+        if moved is not None:
+            self.transitions.append((event.mono_ns, moved))
+            self._log(
+                "guard",
+                {"before": moved.before.value, "after": moved.after.value, "reasons": " ".join(moved.reasons)},
+            )
+            if moved.after is GuardState.HARD_STOP:
+                self.parts.kill_switch.trip(" ".join(moved.reasons) or "latched")
+            elif moved.after is GuardState.RECONCILING:
+                self.parts.reconciler.wake()
+        if type(event) is LinkChanged:
+            self.parts.reconciler.wake()
+
+    # --- end ----------------------------------------------------------------------------------------------------------
+
+    async def _end(self) -> None:
+        self.gate.close(f"stopping: {self._stop_reason}")
+        self.inbox.post(StopRequested(self.clock.mono_ns(), self.clock.wall_ns(), None, self._stop_reason))
+        quiet = await self._confirm_nothing_rests()
+        self._ending = True
+        await self._cancel_parts(keep="journal")
+        try:
+            self._last_rows(quiet)
+            await self.journal.close()
+        except JournalFailed as failure:
+            self._log("journal_failed", {"error": str(failure)})
+            self._exit_code = EXIT_BUG
+        await self._cancel_parts(keep="")
+        await self.venue.close()
+
+    async def _confirm_nothing_rests(self) -> bool:
+        """Read open orders until they are empty twice, with cancels going out; bounded by the in-flight window."""
+        until_ns = self.clock.mono_ns() + self.params.in_flight_max_ns
+        empty = 0
+        while self.clock.mono_ns() < until_ns:
+            try:
+                rested = await self.venue.open_orders()
+            except VenueUnavailable:
+                rested = None
+            if rested:
+                try:
+                    await self.venue.cancel_all()
+                except VenueUnavailable:
+                    rested = None
+            empty = empty + 1 if rested == [] else 0
+            if empty >= 2:
+                return True
+            await sleep_ns(self.clock, _STOP_READ_NS)
+        return False
+
+    def _last_rows(self, quiet: bool) -> None:
+        epoch, digest = self.params.run_epoch, self.parts.controller.digest
+        now = (self.clock.mono_ns(), self.clock.wall_ns())
+        self.journal.put(
+            [
+                *checkpoint_of(self.state, self.params),
+                rows.digest_row(epoch, bytes.fromhex(digest.hex()), self.state.seq, self.parts.chain),
+                rows.run_ended_row(epoch, *now, quiet, self._stop_reason),
+            ]
+        )
+
+    async def _cancel_parts(self, keep: str) -> None:
+        ending = [task for name, task in self.tasks.items() if name != keep and not task.done()]
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)

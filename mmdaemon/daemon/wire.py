@@ -1,0 +1,178 @@
+"""The composition root: the one module that knows every concrete class. Read it to see what a daemon is made of.
+
+`market_of`, `venue_of` and `connection_of` say what settings mean; `parts_of` puts the coroutines around one
+`State`. The same wiring runs in real and in virtual time: what differs is the clock, the journal's connection and
+the venue, and all three are handed in.
+"""
+
+from collections.abc import Callable, Coroutine
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mmdaemon.clock import Clock, VirtualClock
+from mmdaemon.core.engine import Step
+from mmdaemon.core.events import Event
+from mmdaemon.core.params import Params
+from mmdaemon.core.state import State
+from mmdaemon.core.types import E10, NS, KillState
+from mmdaemon.daemon import cost, regime, timers
+from mmdaemon.daemon.gate import Gate
+from mmdaemon.daemon.guard import GuardActor
+from mmdaemon.daemon.inbox import Inbox
+from mmdaemon.daemon.kill_switch import KillSwitch
+from mmdaemon.daemon.operator import Operator
+from mmdaemon.daemon.quoting import QuotingController
+from mmdaemon.daemon.reconcile import Cadences, Reconciler
+from mmdaemon.daemon.record import Recorder
+from mmdaemon.daemon.sender import Sender
+from mmdaemon.daemon.status import StatusView
+from mmdaemon.journal.connection import Connection, Durability, InlineConnection, ThreadConnection
+from mmdaemon.journal.rows import DecisionChain
+from mmdaemon.journal.state_dir import StateDir
+from mmdaemon.journal.writer import JournalWriter
+from mmdaemon.settings import Settings
+from mmdaemon.tapes.reading import open_tape
+from mmdaemon.venues.base import MarketSource, Venue
+from mmdaemon.venues.simulated.config import SimulatedConfig
+from mmdaemon.venues.simulated.latency import Delay
+from mmdaemon.venues.simulated.market import SyntheticMarket
+from mmdaemon.venues.simulated.matching import FillModel, PostOnly
+from mmdaemon.venues.simulated.queueing import QueueModel, QueueRule
+from mmdaemon.venues.simulated.stretches import Schedule
+from mmdaemon.venues.simulated.venue import SimulatedVenue
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def market_of(settings: Settings, start_ts_ns: int, schedule: Schedule = ()) -> MarketSource:
+    """The market that the settings name: a recording, or the synthetic perpetual from `start_ts_ns` on.
+
+    Raises:
+        TapeError: the recording cannot be used; names file and row.
+    """
+    if settings.run.tape:
+        return open_tape(Path(settings.run.tape))
+    return SyntheticMarket(seed=settings.run.seed, start_ts_ns=start_ts_ns, schedule=schedule)
+
+
+def venue_of(settings: Settings, source: MarketSource, clock: Clock, tag: str) -> SimulatedVenue:
+    """The simulated venue around a market. `tag` opens every id it gives, so that those of two runs never meet."""
+    chosen = settings.simulated
+    jitter = chosen.latency_jitter_fraction
+
+    def delay(base_s: float) -> Delay:
+        return Delay(base_s, base_s * jitter)
+
+    config = SimulatedConfig(
+        tag=tag,
+        start_e10=round(Decimal(str(chosen.equity_quote)) * E10),
+        maker_rate=Decimal(str(chosen.maker_fee_bps)) / 10_000,
+        taker_rate=Decimal(str(chosen.taker_fee_bps)) / 10_000,
+        leverage=int(settings.venue.leverage),
+        fills=FillModel(chosen.fills),
+        queue=QueueModel(QueueRule(chosen.queue_model), chosen.queue_exponent),
+        post_only=PostOnly(chosen.post_only),
+        can_amend=settings.venue.amend,
+        has_dead_man=chosen.dead_man,
+        request=delay(chosen.request_latency_s),
+        response=delay(chosen.response_latency_s),
+        stream=delay(chosen.response_latency_s),
+        # A recording carries its own arrival times, and so does the synthetic market.
+        feed=Delay(0.0),
+        request_timeout_s=settings.venue.request_timeout_s,
+    )
+    return SimulatedVenue(source, clock, config, settings.run.seed)
+
+
+def connection_of(settings: Settings, clock: Clock) -> Callable[[StateDir], Connection]:
+    """aiosqlite in real time; sqlite3 in line, with a seeded completion delay, in virtual time."""
+    durability = Durability(settings.journal.durability)
+
+    def connect(state_dir: StateDir) -> Connection:
+        if isinstance(clock, VirtualClock):
+            return InlineConnection(state_dir.journal_path, durability, clock, seed=settings.run.seed)
+        return ThreadConnection(state_dir.journal_path, durability)
+
+    return connect
+
+
+class Parts:
+    """Everything of one running daemon, built around one `State`. `coroutines` are what the supervisor runs."""
+
+    def __init__(  # the world, handed in
+        self,
+        settings: Settings,
+        params: Params,
+        state: State,
+        inbox: Inbox,
+        gate: Gate,
+        venue: Venue,
+        journal: JournalWriter,
+        state_dir: StateDir,
+        clock: Clock,
+        *,
+        since_ns: int,
+        latched: str,
+        on_step: Callable[[Event, Step], None],
+        on_latch_failure: Callable[[str], None],
+        metrics_port: Callable[[], int],
+    ) -> None:
+        post = inbox.post
+        self.journal = journal
+
+        def write_latch(reason: str) -> None:
+            for failure in state_dir.write_latch(reason):
+                on_latch_failure(failure)
+
+        self.kill_switch = KillSwitch(
+            state,
+            params,
+            venue,
+            gate,
+            journal,
+            clock,
+            post,
+            write_latch,
+            KillState.KILLED if latched else KillState.ARMED,
+        )
+        self.sender = Sender(venue, journal, gate, post, clock)
+        self.chain = DecisionChain(params.run_epoch, _encode(params))
+        self.recorder = Recorder(journal, params, self.chain)
+        self.controller = QuotingController(state, params, inbox, self.recorder, self.sender, on_step)
+        cadences = Cadences(
+            orders_ns=round(settings.venue.reconcile_orders_s * NS),
+            position_ns=round(settings.venue.reconcile_position_s * NS),
+        )
+        self.reconciler = Reconciler(state, params, venue, inbox, clock, cadences, since_ns)
+        self.guard = GuardActor(state, venue, journal, clock, post, settings.venue.leverage)
+        self.operator = Operator(
+            state, params, gate, self.kill_switch, self.reconciler, inbox, journal, clock, state_dir.clear_latch
+        )
+        self.status = StatusView(
+            state,
+            params,
+            self.controller,
+            self.sender,
+            self.recorder,
+            inbox,
+            gate,
+            self.kill_switch,
+            clock,
+            settings.run.mode,
+            metrics_port,
+        )
+        ledger_ns = round(settings.venue.reconcile_ledger_s * NS)
+        self.coroutines: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
+            "journal": journal.run,
+            "quoting": self.controller.run,
+            "sender": self.sender.run,
+            "kill_switch": self.kill_switch.run,
+            "guard": self.guard.run,
+            "reconcile": self.reconciler.run,
+            "cost": lambda: cost.run(venue, clock, post, ledger_ns),
+            "regime": lambda: regime.run(venue, clock, post),
+            "timers": lambda: timers.run(clock, post),
+        }

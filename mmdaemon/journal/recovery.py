@@ -1,0 +1,341 @@
+"""Start and crash recovery, which are the same code: latch, integrity, migration, and then what the journal knows.
+
+Nothing here asks the venue or decides anything. What was sent and not seen to its end comes back as `OrderAdopted` with
+status UNKNOWN, at the largest size and the most aggressive price that an intent of it allows; what was filled or billed
+after the last checkpoint comes back as the events they were. The wire feeds both to the core like any other event.
+"""
+
+import importlib.resources
+import secrets
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+
+from mmdaemon.clock import Clock
+from mmdaemon.core.events import Bill, Fill, OrderAdopted
+from mmdaemon.core.types import NS, Instrument, KillState, OrderStatus, Purpose, Side
+from mmdaemon.journal.connection import BUSY_S, Durability, pragmas, writable_uri
+from mmdaemon.journal.rows import RunStart, run_started_row
+from mmdaemon.journal.state_dir import StateDir
+from mmdaemon.journal.statements import STATEMENTS
+
+RECENT_IDS = 50_000
+BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
+
+
+class RecoveryRefused(Exception):
+    """The journal cannot be used to start from; the message says what to do."""
+
+
+class JournalUnreadable(RecoveryRefused):
+    """The journal is there and cannot be used, or is damaged. That means KILLED: nobody knows what it would say."""
+
+
+class NewerSchema(RecoveryRefused):
+    """A later mmdaemon wrote it."""
+
+
+class OtherInstrument(RecoveryRefused):
+    """The journal belongs to another venue or symbol."""
+
+
+class Latch(msgspec.Struct, frozen=True):
+    """Whether the daemon is killed, and who says so. Any one source is enough."""
+
+    state: KillState
+    """The last that was journaled; KILLED where the journal cannot be read, ARMED where there is none."""
+    sources: tuple[str, ...]
+
+    @property
+    def closed(self) -> bool:
+        return bool(self.sources)
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """Slices of State as they stood after event `seq` of run `epoch`."""
+
+    epoch: int
+    seq: int
+    slices: dict[str, bytes]
+
+
+class BookedFact(msgspec.Struct, frozen=True):
+    """A fill or bill as it was journaled, with the instrument version its ticks and lots count in (None for a bill)."""
+
+    epoch: int
+    seq: int
+    event: Fill | Bill
+    instrument_version: int | None
+    mark_px_ticks: int | None
+
+
+class Recovered(msgspec.Struct, frozen=True, kw_only=True):
+    """What the journal knows at the start of a run. `facts` are those not yet in `checkpoint`, in order."""
+
+    epoch: int
+    """Of the run that begins; its row is durable."""
+    account_epoch: int
+    """The run in which this account was first met. Nothing below is older."""
+    bot_tag: str
+    latch: Latch
+    start_e10: int | None
+    """Equity when the account was first met; None where no run has got so far."""
+    instruments: tuple[Instrument, ...]
+    orders: tuple[OrderAdopted, ...]
+    checkpoint: Checkpoint | None
+    facts: tuple[BookedFact, ...]
+    recent_trade_ids: tuple[str, ...]
+    """The newest that are already in the checkpoint, oldest first: a re-delivery of one of them is no news."""
+    recent_bill_ids: tuple[str, ...]
+    last_fill_venue_ts_ns: int | None
+    open_breaks: tuple[str, ...]
+    clean_start: bool
+    """There was no run before, or it stopped cleanly."""
+    unclean_starts: int
+    """Starts after an unclean end within the crash-loop window, this one included."""
+
+
+def read_latch(state: StateDir) -> Latch:
+    """The latch, without lock and without writing: for the start, and for `kill --direct --if-dirty`. Never raises."""
+    sources = [str(path) for path in state.latched()]
+    kill = KillState.ARMED
+    try:
+        if state.journal_path.exists():
+            with closing(sqlite3.connect(f"{state.journal_path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+                kill = _journaled_kill_state(db)
+    except (sqlite3.Error, OSError, ValueError) as error:
+        return Latch(KillState.KILLED, (*sources, f"journal unreadable: {error}"))
+    if kill is not KillState.ARMED:
+        sources.append(f"journal: {kill}")
+    return Latch(kill, tuple(sources))
+
+
+def recover(
+    state: StateDir, start: RunStart, clock: Clock, *, crash_loop_window_s: float = 600.0, bot_tag: str | None = None
+) -> Recovered:
+    """Open the journal of a locked state directory, or make it, and begin a run. Blocking: call it before the loop.
+
+    `bot_tag` is for a new journal (a fixed one makes a run repeatable); without it four characters are drawn.
+
+    Raises:
+        JournalUnreadable: treat as KILLED.
+        NewerSchema, OtherInstrument: refuse to start.
+    """
+    latch = read_latch(state)
+    path = state.journal_path
+    try:
+        with closing(_open(path)) as db:
+            _migrate(db, path, MIGRATIONS)
+            _check(db, path)
+            with db:
+                return _begin(db, path, latch, start, clock, crash_loop_window_s, bot_tag)
+    except (sqlite3.Error, OSError, msgspec.ValidationError, ValueError) as error:
+        raise JournalUnreadable(
+            f"journal {path} cannot be read or written: {error}. The daemon counts as killed. Keep the "
+            "file, restore a backup (mmdaemon restore), and look at the venue's open orders before resuming"
+        ) from error
+
+
+def schema() -> str:
+    return importlib.resources.files("mmdaemon.journal").joinpath("schema.sql").read_text(encoding="utf-8")
+
+
+MIGRATIONS: Mapping[int, str] = {0: schema()}
+"""From version n to n+1. Each script ends by setting `user_version`. Version 0 is an empty file."""
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    if not path.exists():
+        path.touch(mode=0o600)
+    db = sqlite3.connect(writable_uri(path), uri=True, timeout=BUSY_S)
+    try:
+        for pragma in pragmas(Durability.POWER):  # the run's row and a migration are rare and always synced
+            db.execute(pragma).fetchall()
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db
+
+
+def _migrate(db: sqlite3.Connection, path: Path, migrations: Mapping[int, str]) -> None:
+    newest = max(migrations) + 1
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version > newest:
+        raise NewerSchema(
+            f"journal {path} has schema version {version}, and this mmdaemon knows {newest}; run the newer one, or "
+            "name another state directory"
+        )
+    if version == 0 and db.execute("SELECT count(*) FROM sqlite_schema").fetchone() != (0,):
+        raise JournalUnreadable(f"{path} is a database, but not a journal of mmdaemon; name another state directory")
+    if 0 < version < newest:
+        _back_up(db, path.with_name(f"{path.name}.v{version}.backup"))
+    for step in range(version, newest):
+        db.executescript(f"BEGIN IMMEDIATE;\n{migrations[step]}\nCOMMIT;")
+
+
+def _back_up(db: sqlite3.Connection, target: Path) -> None:
+    target.unlink(missing_ok=True)
+    with closing(sqlite3.connect(target)) as copy:
+        db.backup(copy)
+        _check(copy, target)
+
+
+def _check(db: sqlite3.Connection, path: Path) -> None:
+    found = [str(problem) for (problem,) in db.execute("PRAGMA quick_check(3)")]
+    if found != ["ok"]:
+        raise JournalUnreadable(
+            f"journal {path} is damaged: {'; '.join(found)}. The daemon counts as killed. Restore a backup "
+            "(mmdaemon restore), and look at the venue's open orders before resuming"
+        )
+
+
+def _journaled_kill_state(db: sqlite3.Connection) -> KillState:
+    if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'kill'").fetchone() is None:
+        return KillState.ARMED
+    last = db.execute("SELECT state FROM kill ORDER BY rowid DESC LIMIT 1").fetchone()
+    return KillState.ARMED if last is None else KillState(last[0])
+
+
+def _begin(
+    db: sqlite3.Connection,
+    path: Path,
+    latch: Latch,
+    start: RunStart,
+    clock: Clock,
+    crash_loop_window_s: float,
+    bot_tag: str | None,
+) -> Recovered:
+    mono_ns, ts_ns = clock.mono_ns(), clock.wall_ns()
+    tag = _identity(db, path, start, ts_ns, bot_tag)
+    before = db.execute("SELECT epoch, account_epoch, clean_stop FROM runs ORDER BY epoch DESC LIMIT 1").fetchone()
+    last_epoch, last_account, last_clean = before or (0, 0, 1)
+    epoch = last_epoch + 1
+    account = epoch if start.fresh_account or not last_account else last_account
+    clean = last_clean == 1
+    statement, values = run_started_row(epoch, account, clean, start, mono_ns, ts_ns)
+    db.execute(STATEMENTS[statement], values)
+    (unclean_starts,) = db.execute(
+        "SELECT count(*) FROM runs WHERE started_ts_ns > ? AND after_clean = 0",
+        (ts_ns - round(crash_loop_window_s * NS),),
+    ).fetchone()
+    (start_e10,) = db.execute("SELECT start_e10 FROM runs WHERE epoch = ?", (account,)).fetchone()
+    checkpoint = _checkpoint(db, account)
+    since = (checkpoint.epoch, checkpoint.seq) if checkpoint else (account, -1)
+    (last_fill,) = db.execute("SELECT max(venue_ts_ns) FROM fills WHERE account_epoch = ?", (account,)).fetchone()
+    return Recovered(
+        epoch=epoch,
+        account_epoch=account,
+        bot_tag=tag,
+        latch=latch,
+        start_e10=start_e10,
+        instruments=_instruments(db),
+        orders=_unsettled_orders(db, account, mono_ns, ts_ns),
+        checkpoint=checkpoint,
+        facts=_facts_after(db, since),
+        recent_trade_ids=_ids_until(db, "fills", "trade_id", account, since),
+        recent_bill_ids=_ids_until(db, "bills", "bill_id", account, since),
+        last_fill_venue_ts_ns=last_fill,
+        open_breaks=tuple(
+            n for (n,) in db.execute("SELECT name FROM breaks WHERE closed_ts_ns IS NULL ORDER BY rowid")
+        ),
+        clean_start=clean,
+        unclean_starts=unclean_starts,
+    )
+
+
+def _identity(db: sqlite3.Connection, path: Path, start: RunStart, ts_ns: int, bot_tag: str | None) -> str:
+    known = db.execute("SELECT bot_tag, venue, symbol FROM meta").fetchone()
+    if known is None:
+        tag = bot_tag or "".join(secrets.choice(BASE32) for _ in range(4))
+        db.execute("INSERT INTO meta VALUES (1, ?, ?, ?, ?)", (tag, start.venue, start.symbol, ts_ns))
+        return tag
+    tag, venue, symbol = known
+    if (venue, symbol) != (start.venue, start.symbol):
+        raise OtherInstrument(
+            f"journal {path} belongs to {symbol} at {venue}, and this run is for {start.symbol} at {start.venue}; "
+            "give each instrument a state directory of its own (--state-dir, or another instance name)"
+        )
+    return tag
+
+
+def _instruments(db: sqlite3.Connection) -> tuple[Instrument, ...]:
+    columns = Instrument.__struct_fields__
+    query = f"SELECT {', '.join(columns)} FROM instruments ORDER BY version"  # noqa: S608 - our own field names
+    return tuple(Instrument(**dict(zip(columns, each, strict=True))) for each in db.execute(query))
+
+
+def _unsettled_orders(db: sqlite3.Connection, account: int, mono_ns: int, ts_ns: int) -> tuple[OrderAdopted, ...]:
+    orders = db.execute(
+        "SELECT client_id, side, px_ticks, qty_lots, filled_lots, purpose, reduce_only, revision FROM orders "
+        "WHERE settled = 0 AND epoch >= ? ORDER BY epoch, client_id",
+        (account,),
+    ).fetchall()
+    found: list[OrderAdopted] = []
+    for client_id, side, px_ticks, qty_lots, filled_lots, purpose, reduce_only, revision in orders:
+        amends = db.execute(
+            "SELECT px_ticks, qty_lots FROM intents WHERE client_id = ? AND revision > ?", (client_id, revision)
+        ).fetchall()
+        sizes = [qty_lots, *(qty for _, qty in amends)]
+        prices = [px_ticks, *(px for px, _ in amends)]
+        found.append(
+            OrderAdopted(
+                mono_ns=mono_ns,
+                ts_ns=ts_ns,
+                venue_ts_ns=None,
+                client_id=client_id,
+                side=Side(side),
+                px_ticks=max(prices) if side == Side.BUY else min(prices),
+                qty_lots=max(sizes),
+                cum_filled_lots=filled_lots,
+                purpose=Purpose(purpose),
+                reduce_only=bool(reduce_only),
+                status=OrderStatus.UNKNOWN,
+            )
+        )
+    return tuple(found)
+
+
+def _checkpoint(db: sqlite3.Connection, account: int) -> Checkpoint | None:
+    newest = db.execute(
+        "SELECT epoch, seq FROM checkpoints WHERE epoch >= ? ORDER BY epoch DESC, seq DESC LIMIT 1", (account,)
+    ).fetchone()
+    if newest is None:
+        return None
+    slices = db.execute("SELECT slice, blob FROM checkpoints WHERE epoch = ? AND seq = ? ORDER BY slice", newest)
+    return Checkpoint(newest[0], newest[1], dict(slices.fetchall()))
+
+
+def _facts_after(db: sqlite3.Connection, since: tuple[int, int]) -> tuple[BookedFact, ...]:
+    """Fills and bills in the order in which they were booked; one event is never both."""
+    fill_fields, bill_fields = Fill.__struct_fields__, Bill.__struct_fields__
+    facts: list[BookedFact] = []
+    for epoch, seq, version, mark_px_ticks, *columns in db.execute(
+        f"SELECT epoch, seq, instrument_version, mark_px_ticks, {', '.join(fill_fields)} FROM fills "  # noqa: S608
+        "WHERE (epoch, seq) > (?, ?) ORDER BY epoch, seq, rowid",
+        since,
+    ):
+        event = msgspec.convert({"type": "Fill", **dict(zip(fill_fields, columns, strict=True))}, Fill)
+        facts.append(BookedFact(epoch, seq, event, version, mark_px_ticks))
+    for epoch, seq, *columns in db.execute(
+        f"SELECT epoch, seq, {', '.join(bill_fields)} FROM bills "  # noqa: S608 - our own field names
+        "WHERE (epoch, seq) > (?, ?) ORDER BY epoch, seq, rowid",
+        since,
+    ):
+        bill = msgspec.convert({"type": "Bill", **dict(zip(bill_fields, columns, strict=True))}, Bill)
+        facts.append(BookedFact(epoch, seq, bill, None, None))
+    facts.sort(key=lambda fact: (fact.epoch, fact.seq))
+    return tuple(facts)
+
+
+def _ids_until(
+    db: sqlite3.Connection, table: str, column: str, account: int, until: tuple[int, int]
+) -> tuple[str, ...]:
+    newest = db.execute(
+        f"SELECT {column} FROM {table} WHERE epoch >= ? AND (epoch, seq) <= (?, ?) "  # noqa: S608 - constants
+        "ORDER BY epoch DESC, seq DESC, rowid DESC LIMIT ?",
+        (account, *until, RECENT_IDS),
+    ).fetchall()
+    return tuple(identity for (identity,) in reversed(newest))

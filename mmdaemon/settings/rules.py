@@ -1,0 +1,61 @@
+"""What must hold between settings, each bound by itself being met.
+
+A rule whose values are not all valid is silent: its turn comes when they are.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from mmdaemon.core.types import Regime
+from mmdaemon.settings.presets import Value
+
+REAL_MODES = frozenset({"testnet", "live"})
+IN_FLIGHT_FLOOR_S = 15.0
+"""At a real venue: longer than it accepts an old signature."""
+
+AT_MOST = (
+    ("detector.middle_band_bps", "detector.shock_band_bps"),
+    ("detector.middle_quantile", "detector.shock_quantile"),
+    ("cost.turnover_soft_multiple", "cost.turnover_cap_multiple"),
+    ("guard.margin_hard_fraction", "guard.margin_soft_fraction"),
+    ("venue.reconcile_position_s", "guard.position_unknown_s"),
+    ("limits.max_order_quote", "quotes.max_position_quote"),
+    ("limits.cancels_per_minute", "limits.messages_per_minute"),
+    ("simulated.request_latency_s", "venue.in_flight_max_s"),
+    *((f"regimes.{regime}.{what}_min{unit}", f"regimes.{regime}.{what}_max{unit}")
+      for regime in Regime for what, unit in (("spread", "_bps"), ("levels", ""))),
+)  # fmt: skip
+"""The first may not exceed the second."""
+
+
+def contradictions(flat: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
+    """Pairs of (path, reason) for settings that do not go together. `flat` holds the valid values by path."""
+    number = {path: float(value) for path, value in flat.items() if isinstance(value, int | float)}
+    for less, more in AT_MOST:
+        if less in number and more in number and number[less] > number[more]:
+            yield less, f"exceeds {more} = {flat[more]}"
+
+    for regime in Regime:
+        row = f"regimes.{regime}"
+        levels = number.get(f"{row}.levels_max", 0.0)
+        size = number.get(f"{row}.order_size_fraction", 0.0)
+        if 2 * levels > number.get("limits.max_open_orders", 2 * levels):
+            most = flat["limits.max_open_orders"]
+            yield f"{row}.levels_max", f"two sides of it exceed limits.max_open_orders = {most}"
+        if levels * size > number.get("quotes.max_position_fraction", levels * size):
+            position = flat["quotes.max_position_fraction"]
+            yield f"{row}.order_size_fraction", f"one side's levels exceed quotes.max_position_fraction = {position}"
+        if number.get(f"{row}.spread_max_bps", 0.0) / 2 > number.get("limits.collar_bps", float("inf")):
+            yield f"{row}.spread_max_bps", f"half of it lies outside limits.collar_bps = {flat['limits.collar_bps']}"
+
+    mode = flat.get("run.mode")
+    if mode in REAL_MODES:
+        if number.get("venue.in_flight_max_s", IN_FLIGHT_FLOOR_S) < IN_FLIGHT_FLOOR_S:
+            least = f"{IN_FLIGHT_FLOOR_S:g}, the least at a real venue"
+            yield "venue.in_flight_max_s", f"is below {least} (run.mode = {mode})"
+        if flat.get("journal.durability", "power") != "power":
+            yield "journal.durability", f'must be "power" where money trades (run.mode = {mode})'
+    if mode in REAL_MODES or mode == "paper":
+        if flat.get("run.tape"):
+            yield "run.tape", f"a recording is replayed at the simulated venue only (run.mode = {mode})"
+        if flat.get("run.speed") == "max":
+            yield "run.speed", f"virtual time is for the simulated venue only (run.mode = {mode})"

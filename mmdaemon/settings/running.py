@@ -1,0 +1,122 @@
+"""Settings of the run itself: what is run, where, against which venue. The core sees only a few durations.
+
+The bounds are compiled in: neither file nor environment nor command line passes them. Durations are seconds.
+"""
+
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+NOT_HASHED: Final[dict[str, Any]] = {"hashed": False}
+"""Mark of a path or a port: where things are does not change what is decided, so `config_hash` leaves it out."""
+
+
+class Section(BaseModel):
+    """A table of the TOML. Nothing is coerced: "5" is not 5, 5.0 is not a count, and NaN is not a number."""
+
+    model_config = ConfigDict(
+        strict=True, frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class RunSection(Section):
+    """What is run, for how long, and where its state lies."""
+
+    mode: Literal["simulated", "paper", "testnet", "live"] = "simulated"
+    """Who trades: the simulated venue, live data with simulated fills, or an exchange."""
+    tape: str = Field(default="", json_schema_extra=NOT_HASHED)
+    """Recording to replay at the simulated venue: a file or folder; empty is the synthetic market."""
+    speed: Literal["real", "max"] = "real"
+    """`real` is wall time; `max` is virtual time without sockets: no control socket, no metrics."""
+    duration_s: float = Field(default=0.0, ge=0, le=31_536_000)
+    """Stop after this long, of the run's own time; 0 runs until stopped or until the tape ends."""
+    seed: int = Field(default=7, ge=0, le=2**63 - 1, json_schema_extra={"unit": "any number"})
+    """Seed of the synthetic market and of the simulated venue. Same seed, same settings: same run."""
+    state_dir: str = Field(default="", json_schema_extra=NOT_HASHED)
+    """State directory; empty is $STATE_DIRECTORY, else the user's XDG state folder with the instance's name."""
+    instance: str = Field(default="default", pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$", json_schema_extra=NOT_HASHED)
+    """Name of this bot where several run on one machine: lower-case letters, digits, - and _; at most 32."""
+    rollover_hour_utc: int = Field(default=0, ge=0, le=23)
+    """Hour at which a trading day begins."""
+    crash_loop_starts: int = Field(default=3, ge=0, le=100, json_schema_extra={"unit": "starts"})
+    """This many unclean starts within the window start latched in HARD_STOP; 0 turns it off."""
+    crash_loop_window_s: float = Field(default=600.0, ge=1, le=86_400)
+    """Window in which unclean starts are counted."""
+    shadow: bool = False
+    """Evaluate guard, requote gate and reservations in full at every event and fail on a difference (tests)."""
+
+
+class VenueSection(Section):
+    """How a venue is spoken to, whichever it is."""
+
+    request_timeout_s: float = Field(default=5.0, ge=0.1, le=30)
+    """A request without answer for this long is UNKNOWN: not rejected, and never sent again under a new id."""
+    in_flight_max_s: float = Field(default=15.0, ge=1, le=300)
+    """Longest a request may still arrive. Least 1 at the simulated venue and paper, 15 at a real one."""
+    ack_check_s: float = Field(default=5.0, ge=0.5, le=30)
+    """An order not acknowledged after this long is looked into."""
+    amend: bool = True
+    """Amend orders in place where the venue can; otherwise cancel and place."""
+    leverage: int = Field(default=1, ge=1, le=5, json_schema_extra={"unit": "times equity"})
+    """Leverage set at the venue. It decides margin; position limits are set apart from it."""
+    reconcile_orders_s: float = Field(default=10.0, ge=1, le=60)
+    """Open orders are read and compared this often."""
+    reconcile_position_s: float = Field(default=30.0, ge=1, le=300)
+    """Position and balance are read and compared this often."""
+    reconcile_ledger_s: float = Field(default=300.0, ge=10, le=3_600)
+    """The ledger (funding, transfers) is read this often."""
+
+
+class SimulatedSection(Section):
+    """The simulated venue: the account, its delays, and what is assumed of fills."""
+
+    equity_quote: float = Field(default=100_000.0, ge=10, le=100_000_000)
+    """Balance at the first start of a state directory."""
+    maker_fee_bps: float = Field(default=2.0, ge=-5, le=50)
+    """Fee of a resting fill; negative is a rebate."""
+    taker_fee_bps: float = Field(default=6.0, ge=-5, le=100)
+    """Fee of a taking fill."""
+    request_latency_s: float = Field(default=0.05, ge=0, le=5)
+    """From our sending a request to its arrival at the matching engine."""
+    response_latency_s: float = Field(default=0.05, ge=0, le=5)
+    """From the matching engine to us: answers and private stream."""
+    feed_latency_s: float = Field(default=0.02, ge=0, le=5)
+    """From the matching engine to us: public data of a made market. A recording has its own."""
+    latency_jitter_fraction: float = Field(default=0.0, ge=0, le=1)
+    """Seeded spread of each delay: up to this fraction of it is added, evenly."""
+    fills: Literal["through", "queue", "touch"] = "queue"
+    """When a resting order fills. `through`: a trade beyond its price (the floor). `queue`: after the queue ahead of
+    it. `touch`: any trade at its price (flattering; shown only to say how much)."""
+    queue_model: Literal["risk_averse", "prob"] = "risk_averse"
+    """Whose cancellations shorten the queue: `risk_averse` only those behind us, `prob` both in proportion."""
+    queue_exponent: int = Field(default=3, ge=1, le=16, json_schema_extra={"unit": "power"})
+    """Power n of `prob`: a cancellation was behind us with probability back^n / (back^n + front^n)."""
+    post_only: Literal["reject", "cancel_later"] = "cancel_later"
+    """A post-only order that would take is refused at once, or accepted and then cancelled on the stream."""
+    dead_man: bool = False
+    """Whether the venue offers a dead-man countdown."""
+
+
+class JournalSection(Section):
+    """The journal: one SQLite file in the state directory."""
+
+    durability: Literal["power", "process"] = "process"
+    """What a committed row survives: `power` loss (needed where money trades), or the end of the `process`."""
+
+
+class ControlSection(Section):
+    """The operator's door."""
+
+    enabled: bool = True
+    """Open the control socket; without it only signals and the kill file reach the daemon."""
+    socket: str = Field(default="", json_schema_extra=NOT_HASHED)
+    """Path of the unix socket; empty is `control.sock` in the state directory."""
+
+
+class MetricsSection(Section):
+    """Prometheus metrics, on 127.0.0.1 only."""
+
+    enabled: bool = True
+    """Serve metrics."""
+    port: int = Field(default=9877, ge=0, le=65_535, json_schema_extra={**NOT_HASHED, "unit": "TCP port"})
+    """Port, one an instance; 0 takes a free one, shown by `mmdaemon status`."""

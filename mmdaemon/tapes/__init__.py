@@ -1,0 +1,1 @@
+"""Recorded markets: what was said at a venue, read back as market events."""

@@ -1,0 +1,147 @@
+"""Rows of a gzipped CSV recording, and exact numbers out of their text. Nothing here rounds or guesses.
+
+A file that cannot be used at all raises `TapeError`; a row that cannot be used raises `BadRow` with a reason to be
+counted.
+"""
+
+import gzip
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+
+from mmdaemon.core.types import E10, NS
+
+KEPT_PER_REASON = 5
+"""Defects described in full, by reason; the rest are only counted."""
+REMEMBERED = 200_000
+
+_NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?([eE][-+]?[0-9]{1,2})?", re.ASCII)
+_LOCAL_S = re.compile(r"([0-9]{9,10})(?:\.([0-9]{1,9}))?", re.ASCII)
+_EXCHANGE_MS = re.compile(r"[0-9]{12,13}", re.ASCII)
+
+
+class TapeError(Exception):
+    """A recording that cannot be used. The message names the file, the row where there is one, and what to do."""
+
+
+class BadRow(Exception):
+    """A row that is dropped. `reason` is what is counted, `detail` what is shown."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class Refusals:
+    """What was dropped: a count by reason, and the first few of each with file and row."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.described: list[str] = []
+
+    def add(self, path: Path, row: int, reason: str, detail: str) -> None:
+        count = self.counts[reason] = self.counts.get(reason, 0) + 1
+        if count <= KEPT_PER_REASON:
+            self.described.append(f"{path.name} row {row}: {reason}: {detail}")
+
+
+def header(path: Path) -> str:
+    """The first line of a gzipped file, without its end.
+
+    Raises:
+        TapeError: it cannot be read, is not gzip, or is empty.
+    """
+    for _, line in lines(path):
+        return line.rstrip("\r\n")
+    raise TapeError(f"{path}: the file is empty; record it anew, or remove it")
+
+
+def lines(path: Path) -> Iterator[tuple[int, str]]:
+    """`(row, line)`, the header being row 1, each line with its end as found.
+
+    Raises:
+        TapeError: when reached: the file cannot be opened, is not gzip, or breaks off.
+    """
+    row = 0
+    try:
+        with gzip.open(path, "rt", encoding="ascii", errors="replace", newline="\n") as file:
+            for line in file:
+                row += 1
+                yield row, line
+    except (EOFError, zlib.error) as error:
+        raise TapeError(
+            f"{path}: broken off or damaged after row {row} ({error}); copy it again from the recorder, "
+            "or recover what is whole (`gzip -dc FILE | head -n ROWS | gzip`) and read that"
+        ) from error
+    except gzip.BadGzipFile as error:
+        raise TapeError(
+            f"{path}: not a whole gzip file after row {row} ({error}); copy it again from the recorder, "
+            "or compress it with gzip"
+        ) from error
+    except OSError as error:
+        raise TapeError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
+
+
+def table(path: Path, columns: str, refusals: Refusals) -> Iterator[tuple[int, list[str]]]:
+    """`(row, cells)` below a header that must be `columns`. A row of another width, or without its end, is refused.
+
+    Raises:
+        TapeError: as `lines`; or the header is another.
+    """
+    width = columns.count(",") + 1
+    for row, line in lines(path):
+        text = line.rstrip("\r\n")
+        if row == 1:
+            if text != columns:
+                raise TapeError(f"{path} row 1: columns are {text[:120]!r}, expected {columns[:120]!r}")
+        elif not line.endswith("\n"):
+            refusals.add(path, row, "cut_off", "the last row has no end, so its last number may lack digits")
+        elif (cells := text.split(",")) and len(cells) == width:
+            yield row, cells
+        else:
+            refusals.add(path, row, "wrong_columns", f"{len(cells)} instead of {width}")
+
+
+def local_ns(text: str) -> int:
+    """Seconds of UTC with up to nine decimals, exact. Raises BadRow("bad_time")."""
+    match = _LOCAL_S.fullmatch(text)
+    if match is None:
+        raise BadRow("bad_time", f"{text!r} is not seconds of UTC with at most nine decimals")
+    return int(match[1]) * NS + int((match[2] or "0").ljust(9, "0"))
+
+
+def exchange_ns(text: str) -> int:
+    """Whole milliseconds of UTC. Raises BadRow("bad_time")."""
+    if _EXCHANGE_MS.fullmatch(text) is None:
+        raise BadRow("bad_time", f"{text!r} is not whole milliseconds of UTC")
+    return int(text) * 1_000_000
+
+
+def counting(step_e10: int, off: str) -> Callable[[str], int]:
+    """A reader of a positive decimal as a whole number of steps: ticks of a price, lots of a size.
+
+    It raises BadRow: "bad_number" for what is not a positive finite decimal, `off` for what is between two steps.
+    """
+    known: dict[str, int] = {}
+
+    def steps(text: str) -> int:
+        count = known.get(text)
+        if count is not None:
+            return count
+        if _NUMBER.fullmatch(text) is None:
+            raise BadRow("bad_number", f"{text!r} is not a positive decimal")
+        numerator, denominator = Decimal(text).as_integer_ratio()
+        if numerator == 0:
+            raise BadRow("bad_number", f"{text!r} is zero")
+        count, rest = divmod(numerator * E10, denominator * step_e10)
+        if rest:
+            raise BadRow(off, f"{text} is not a multiple of {Decimal(step_e10).scaleb(-10).normalize():f}")
+        if len(known) >= REMEMBERED:
+            known.clear()
+        known[text] = count
+        return count
+
+    return steps

@@ -1,0 +1,1 @@
+"""Venues: the protocol in `base.py`, and everything that speaks it."""

@@ -1,0 +1,373 @@
+"""The exchange itself: what it knows of us, without a clock and without a wire.
+
+It is told of the market and of our requests as they arrive there, each with the venue's time. A request's answer is
+returned; what the account's private stream says goes to `emit`, in order. Everything is said once: an answer is not
+repeated on the stream. Events have `mono_ns` and `ts_ns` 0, to be stamped by whoever delivers them.
+
+Margin. Opening orders need `leverage`: the larger of |position|, position + open buys and open sells - position, at
+mark, divided by it, must not exceed equity. When equity falls below |position| * mark * maintenance rate, all orders
+are cancelled, the position is closed at mark with the liquidation fee, and the rest of the balance is the venue's: the
+insurance fund takes what is left and covers what is missing, as one FEE bill that ends the account at zero.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import assert_never
+
+from mmdaemon.core.commands import Amend, Cancel, Command, Place
+from mmdaemon.core.events import (
+    AccountSnapshot,
+    BarClosed,
+    Bill,
+    BillKind,
+    Event,
+    Fill,
+    FundingRate,
+    MarkPrice,
+    OrderUpdate,
+    RequestFailed,
+)
+from mmdaemon.core.types import NEVER_NS, NS, ExecKind, Instrument, OrderStatus, Side
+from mmdaemon.venues.base import Absent, OrderReport, PositionStop, VenueUnavailable
+from mmdaemon.venues.simulated import rules
+from mmdaemon.venues.simulated.candles import Candles
+from mmdaemon.venues.simulated.config import SimulatedConfig
+from mmdaemon.venues.simulated.latency import Draws
+from mmdaemon.venues.simulated.matching import Levels, Matching
+from mmdaemon.venues.simulated.records import Changed, Executed, Happening, Refused, Truth, VenueOrder, report, update
+from mmdaemon.venues.simulated.wallet import Wallet
+
+FUNDING_INTERVAL_S = 8 * 3_600
+
+
+class Exchange:
+    """One account in one instrument. `next_due_ns` is when it must be run next though nothing arrives."""
+
+    def __init__(
+        self, instrument: Instrument, config: SimulatedConfig, seed: int, emit: Callable[[Event], None]
+    ) -> None:
+        self.instrument = instrument
+        self.matching = Matching(config.fills, config.queue, config.post_only)
+        self.wallet = Wallet(instrument, config.start_e10, config.maker_rate, config.taker_rate)
+        self.candles = Candles()
+        self.received: list[tuple[int, Command]] = []
+        self.orders: dict[str, VenueOrder] = {}
+        self.fills: list[Fill] = []
+        self.bills: list[Bill] = []
+        self.mark_ticks = 0
+        self.stop: PositionStop | None = None
+        self.next_due_ns = NEVER_NS
+        self._config = config
+        self._emit = emit
+        self._fill_first = Draws(seed, "exchange/fill_first")
+        self._stop_side: Side | None = None
+        self._funding_rate = 0.0
+        self._funding_interval_s = FUNDING_INTERVAL_S
+        self._settles_ns = NEVER_NS
+        self._dead_man_ns = NEVER_NS
+        self._venue_ids = 0
+
+    # --- the market ---------------------------------------------------------------------------------------------------
+
+    def on_book(self, at_ns: int, bids: Levels, asks: Levels) -> None:
+        if at_ns >= self.candles.end_ns:
+            self._roll_candles(at_ns)
+        happenings = self.matching.on_book(bids, asks)
+        if happenings:
+            self._tell(at_ns, happenings)
+
+    def on_trade(self, at_ns: int, px_ticks: int, qty_lots: int, aggressor: Side | None) -> None:
+        if at_ns >= self.candles.end_ns:
+            self._roll_candles(at_ns)
+        self.candles.on_trade(px_ticks, qty_lots)
+        happenings = self.matching.on_trade(px_ticks, qty_lots, aggressor)
+        if happenings:
+            self._tell(at_ns, happenings)
+
+    def on_mark(self, at_ns: int, px_ticks: int) -> None:
+        self.mark_ticks = px_ticks
+        if self.matching.position_lots:
+            self._check_stop(at_ns)
+            self._check_margin(at_ns)
+
+    def on_funding(self, at_ns: int, rate: float, next_ts_ns: int, interval_s: int) -> None:
+        """A predicted rate. A settlement that is over is not settled again, whatever the source says."""
+        if not math.isfinite(rate) or interval_s <= 0:
+            raise ValueError(f"funding rate {rate} every {interval_s} s is no rate; the market source is at fault")
+        self._funding_rate, self._funding_interval_s = rate, interval_s
+        if next_ts_ns > at_ns:
+            self._settles_ns = next_ts_ns
+        elif self._settles_ns == NEVER_NS:
+            self._settles_ns = at_ns + interval_s * NS - (at_ns - next_ts_ns) % (interval_s * NS)
+        self._find_due()
+
+    def run_due(self, at_ns: int) -> None:
+        """Settle funding and let the dead man's hand go, as far as they fall at or before `at_ns`, in order."""
+        while self.next_due_ns <= at_ns:
+            due_ns = self.next_due_ns
+            if due_ns == self._settles_ns:
+                self._settle_funding(due_ns)
+                self._settles_ns += self._funding_interval_s * NS
+            else:
+                self._dead_man_ns = NEVER_NS
+                self.cancel_all(due_ns, "dead_man")
+            self._find_due()
+
+    def _find_due(self) -> None:
+        self.next_due_ns = min(self._settles_ns, self._dead_man_ns)
+
+    @property
+    def mid_ticks(self) -> int:
+        """Middle of the touch, rounded half-even to a tick; 0 while there is no book."""
+        bids, asks = self.matching.bids, self.matching.asks
+        if not bids:
+            return 0
+        half, odd = divmod(bids[0][0] + asks[0][0], 2)
+        return half + (half & 1 if odd else 0)
+
+    def _roll_candles(self, at_ns: int) -> None:
+        if not self.candles.end_ns:
+            self.candles.begin(at_ns)
+        self.candles.roll(at_ns, self.mid_ticks)
+
+    # --- requests -----------------------------------------------------------------------------------------------------
+
+    def request(self, at_ns: int, command: Command) -> OrderUpdate | RequestFailed:
+        """Work on a request that arrived. Returns its answer."""
+        self.received.append((at_ns, command))
+        match command:
+            case Place():
+                return self._place(at_ns, command)
+            case Amend():
+                return self._amend(at_ns, command)
+            case Cancel():
+                return self._cancel(at_ns, command)
+            case _:
+                assert_never(command)
+
+    def _place(self, at_ns: int, command: Place) -> OrderUpdate | RequestFailed:
+        refused = rules.refusal(command.px_ticks, command.qty_lots, self.instrument)
+        if command.client_id in self.orders:
+            refused = rules.DUPLICATE
+        if not refused and not command.reduce_only and self._lacks_margin(command.side, command.qty_lots, command):
+            refused = rules.MARGIN
+        if refused:
+            return OrderUpdate(0, 0, at_ns, command.client_id, OrderStatus.REJECTED, 0, None, None, None, refused)
+        order = VenueOrder(
+            command.client_id,
+            command.side,
+            command.px_ticks,
+            command.qty_lots,
+            command.post_only and not command.ioc,
+            command.reduce_only,
+            command.ioc,
+            at_ns,
+        )
+        happenings = self.matching.place(order)
+        if order.status is not OrderStatus.REJECTED:
+            self.orders[order.client_id] = order
+        return self._answer(at_ns, happenings, "place")
+
+    def _amend(self, at_ns: int, command: Amend) -> OrderUpdate | RequestFailed:
+        order = self.orders.get(command.client_id)
+        refused = rules.refusal(command.px_ticks, command.qty_lots, self.instrument)
+        if order is None:
+            refused = rules.NOT_FOUND
+        elif order.status.is_terminal:
+            refused = order.status.value
+        elif not refused and not order.reduce_only:
+            more = command.qty_lots - order.qty_lots
+            refused = rules.MARGIN if self._lacks_margin(order.side, more, command) else ""
+        if order is None or refused:
+            return RequestFailed(0, 0, at_ns, command.client_id, "amend", refused)
+        happenings = self.matching.amend(order, command.revision, command.px_ticks, command.qty_lots)
+        return self._answer(at_ns, happenings, "amend")
+
+    def _cancel(self, at_ns: int, command: Cancel) -> OrderUpdate | RequestFailed:
+        order = self.orders.get(command.client_id)
+        if order is None or order.status.is_terminal:
+            reason = rules.NOT_FOUND if order is None else order.status.value
+            return RequestFailed(0, 0, at_ns, command.client_id, "cancel", reason)
+        return self._answer(at_ns, self.matching.cancel(order, "cancelled"), "cancel")
+
+    def cancel_all(self, at_ns: int, reason: str = "cancelled") -> None:
+        """Every order of the account, foreign ones too; each is told on the stream."""
+        self._tell(at_ns, self.matching.cancel_all(reason))
+
+    def _lacks_margin(self, side: Side, more_lots: int, command: Place | Amend) -> bool:
+        before = self._worst_lots(0, 0)
+        after = self._worst_lots(more_lots, 0) if side is Side.BUY else self._worst_lots(0, more_lots)
+        if after <= before:
+            return False
+        mark = self.mark_ticks or command.px_ticks
+        return self.instrument.notional_e10(mark, after) > self.wallet.equity_e10(mark) * self._config.leverage
+
+    def _worst_lots(self, more_buys: int, more_sells: int) -> int:
+        matching = self.matching
+        position = matching.position_lots
+        long, short = matching.open_buy_lots + more_buys + position, matching.open_sell_lots + more_sells - position
+        return max(abs(position), long, short)
+
+    # --- what else happens to an account ------------------------------------------------------------------------------
+
+    def foreign_order(self, at_ns: int, side: Side, px_ticks: int, qty_lots: int, client_id: str = "") -> str:
+        """An order that we did not send (a person, another program). Returns its id."""
+        client_id = client_id or self._venue_id()
+        order = VenueOrder(client_id, side, px_ticks, qty_lots, arrived_ns=at_ns)
+        self._tell(at_ns, self.matching.place(order))
+        if order.status is not OrderStatus.REJECTED:
+            self.orders[client_id] = order
+        return client_id
+
+    def manual_trade(self, at_ns: int, side: Side, qty_lots: int) -> None:
+        """Somebody trades at market in our account."""
+        self._take(at_ns, VenueOrder(self._venue_id(), side, 0, qty_lots, arrived_ns=at_ns))
+
+    def transfer(self, at_ns: int, amount_e10: int) -> None:
+        self.wallet.transfer(amount_e10)
+        self._bill(at_ns, BillKind.TRANSFER, amount_e10)
+
+    def protect(self, stop: PositionStop | None) -> None:
+        """Keep a stop for the whole position, of the side it has or takes next. It ends with that position."""
+        self.stop, self._stop_side = stop, None
+        self._bind_stop()
+
+    def dead_man(self, at_ns: int, seconds: int) -> None:
+        """Cancel everything after `seconds` unless told again; 0 ends it."""
+        self._dead_man_ns = at_ns + seconds * NS if seconds else NEVER_NS
+        self._find_due()
+
+    def _bind_stop(self) -> None:
+        position = self.matching.position_lots
+        side = Side.BUY if position > 0 else Side.SELL if position < 0 else None
+        if self.stop is not None and side is not self._stop_side:
+            if self._stop_side is not None:
+                self.stop = None
+            self._stop_side = side if self.stop is not None else None
+
+    def _check_stop(self, at_ns: int) -> None:
+        stop, side = self.stop, self._stop_side
+        if stop is not None and side is not None and (self.mark_ticks - stop.trigger_px_ticks) * side <= 0:
+            order = VenueOrder(self._venue_id(), side.opposite, 0, abs(self.matching.position_lots), arrived_ns=at_ns)
+            self._take(at_ns, order)
+
+    def _take(self, at_ns: int, order: VenueOrder) -> None:
+        self.orders[order.client_id] = order
+        self._tell(at_ns, self.matching.take(order))
+
+    def _settle_funding(self, at_ns: int) -> None:
+        if self.matching.position_lots:
+            self.mark_ticks = self.mark_ticks or self.mid_ticks
+            self._bill(at_ns, BillKind.FUNDING, self.wallet.settle_funding(self.mark_ticks, self._funding_rate))
+            self._check_margin(at_ns)
+
+    def _check_margin(self, at_ns: int) -> None:
+        if not self.wallet.is_below_maintenance(self.mark_ticks, self._config.maintenance_rate):
+            return
+        self.cancel_all(at_ns, "liquidation")
+        position = self.matching.position_lots
+        side = Side.SELL if position > 0 else Side.BUY
+        order = VenueOrder(self._venue_id(), side, self.mark_ticks, abs(position), arrived_ns=at_ns)
+        self.orders[order.client_id] = order
+        happenings = self.matching.settle(order, self.mark_ticks)
+        self._tell(at_ns, happenings, ExecKind.LIQUIDATION, self._config.liquidation_rate)
+        rest_e10 = -self.wallet.balance_e10
+        if rest_e10:
+            self.wallet.charge(rest_e10)
+            self._bill(at_ns, BillKind.FEE, rest_e10)
+
+    def _bill(self, at_ns: int, kind: BillKind, amount_e10: int) -> None:
+        bill = Bill(0, 0, at_ns, f"{self._config.tag}b{len(self.bills) + 1}", kind, amount_e10)
+        self.bills.append(bill)
+        self._emit(bill)
+
+    def _venue_id(self) -> str:
+        self._venue_ids += 1
+        return f"venue:{self._config.tag}{self._venue_ids}"
+
+    # --- telling ------------------------------------------------------------------------------------------------------
+
+    def _answer(self, at_ns: int, happenings: Sequence[Happening], request: str) -> OrderUpdate | RequestFailed:
+        first = happenings[0]
+        if len(happenings) > 1:
+            self._tell(at_ns, happenings[1:])
+        match first:
+            case Changed():
+                return update(at_ns, first)
+            case Refused():
+                return RequestFailed(0, 0, at_ns, first.order.client_id, request, first.reason)
+            case Executed():
+                raise AssertionError("a request is answered before it is executed")
+            case _:
+                assert_never(first)
+
+    def _tell(
+        self,
+        at_ns: int,
+        happenings: Sequence[Happening],
+        kind: ExecKind = ExecKind.TRADE,
+        rate: Decimal | None = None,
+    ) -> None:
+        for happening in happenings:
+            match happening:
+                case Executed():
+                    self._executed(at_ns, happening, kind, rate)
+                case Changed():
+                    self._emit(update(at_ns, happening))
+                case Refused():
+                    raise AssertionError("only an amend is refused so, and that is its answer")
+                case _:
+                    assert_never(happening)
+        self._bind_stop()
+
+    def _executed(self, at_ns: int, executed: Executed, kind: ExecKind, rate: Decimal | None) -> None:
+        order, px_ticks, qty_lots, liquidity = executed.order, executed.px_ticks, executed.qty_lots, executed.liquidity
+        fee_e10 = self.wallet.fill(order.side, px_ticks, qty_lots, liquidity, rate)
+        number = len(self.fills) + 1
+        trade_id = f"{self._config.tag}t{number}"
+        fill = Fill(0, 0, at_ns, trade_id, order.client_id, order.side, px_ticks, qty_lots, fee_e10, liquidity, kind)
+        self.fills.append(fill)
+        status = OrderStatus.FILLED if executed.done else OrderStatus.PARTIAL
+        cum, qty, px = executed.cum_filled_lots, executed.order_qty_lots, order.px_ticks
+        told = OrderUpdate(0, 0, at_ns, order.client_id, status, cum, px, qty, order.revision, "")
+        # Venues send the two on channels of their own; either may come first.
+        for event in (fill, told) if self._fill_first.bits(number) & 1 else (told, fill):
+            self._emit(event)
+
+    # --- answers to reads ---------------------------------------------------------------------------------------------
+
+    def snapshot(self, at_ns: int) -> AccountSnapshot:
+        mark = self._mark()
+        equity_e10 = self.wallet.equity_e10(mark)
+        used_e10 = -(-self.instrument.notional_e10(mark, self._worst_lots(0, 0)) // self._config.leverage)
+        balance_e10, unrealised_e10 = self.wallet.balance_e10, self.wallet.unrealised_e10(mark)
+        position, free_e10 = self.wallet.position_lots, max(0, equity_e10 - used_e10)
+        return AccountSnapshot(0, 0, at_ns, position, balance_e10, unrealised_e10, free_e10, mark)
+
+    def mark(self, at_ns: int) -> MarkPrice:
+        return MarkPrice(0, 0, at_ns, self._mark())
+
+    def bars(self, at_ns: int, n: int) -> list[BarClosed]:
+        self._roll_candles(at_ns)
+        return self.candles.last(n)
+
+    def _mark(self) -> int:
+        if not self.mark_ticks:
+            raise VenueUnavailable("no mark price yet: the market has not sent a book or a mark")
+        return self.mark_ticks
+
+    def funding(self, at_ns: int) -> FundingRate:
+        if self._settles_ns == NEVER_NS:
+            raise VenueUnavailable("no funding rate yet: the market has not sent one")
+        return FundingRate(0, 0, at_ns, self._funding_rate, self._settles_ns, self._funding_interval_s)
+
+    def order(self, client_id: str) -> OrderReport | Absent:
+        order = self.orders.get(client_id)
+        return Absent(client_id) if order is None else report(order)
+
+    def open_orders(self) -> list[OrderReport]:
+        return [report(order) for order in self.matching.live]
+
+    def truth(self) -> Truth:
+        return Truth(self.received, self.orders, self.fills, self.bills, self.wallet, self.matching.position_lots)

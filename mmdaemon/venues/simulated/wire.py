@@ -1,0 +1,244 @@
+"""What lies between the daemon and the exchange: requests, answers, the private stream, reads, and their faults.
+
+A request leaves, arrives after the request latency, is worked on, and its answer comes back after the response latency.
+Fills and whatever else the account sees come on the private stream. Each of the three is first in, first out; only a
+request that a fault makes late comes out of order.
+
+  * The exchange works on its own timers. A client that gives a request up (`request_timeout_s`) gets
+    `OrderUpdate(UNKNOWN, reason="timeout")`; the request goes on to arrive, and a later answer is not told.
+  * Nothing is said twice: an answer that is lost is only to be had by asking.
+  * A private gap loses what is on its way and what happens in it. Nothing is replayed.
+"""
+
+from asyncio import Future, get_running_loop
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+from mmdaemon.clock import Clock
+from mmdaemon.core.commands import Cancel, Command, Place
+from mmdaemon.core.events import Event, LinkChanged, OrderUpdate, RequestFailed
+from mmdaemon.core.types import NS, OrderStatus
+from mmdaemon.venues.base import Deliver, VenueUnavailable
+from mmdaemon.venues.simulated import rules
+from mmdaemon.venues.simulated.config import SimulatedConfig
+from mmdaemon.venues.simulated.exchange import Exchange
+from mmdaemon.venues.simulated.faults import WINDOWS, FaultKind, FaultPlan
+from mmdaemon.venues.simulated.feed import Feed
+from mmdaemon.venues.simulated.latency import DelayDraws, Lane
+
+T = TypeVar("T")
+F = TypeVar("F", bound=msgspec.Struct)
+Asked = tuple[Command, int, bool]
+"""A request on its way, the monotonic time at which its sender gives up, and whether it will be answered."""
+
+MINUTE_NS = 60 * NS
+LINKS = {FaultKind.PRIVATE_DOWN: "private", FaultKind.PUBLIC_DOWN: "public"}
+FREEZES = {FaultKind.BOOK_SILENT: False, FaultKind.BOOK_FROZEN: True}
+
+
+class Wire:
+    """One connection to one exchange. `deliver` gets private events, stamped; the feed has its own way there."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        feed: Feed,
+        clock: Clock,
+        config: SimulatedConfig,
+        seed: int,
+        faults: FaultPlan,
+        deliver: Deliver,
+    ) -> None:
+        self._exchange, self._feed, self._clock, self._deliver, self._faults = exchange, feed, clock, deliver, faults
+        self._request = DelayDraws(config.request, seed, "request")
+        self._response = DelayDraws(config.response, seed, "response")
+        self._stream = DelayDraws(config.stream, seed, "stream")
+        self._read_out = DelayDraws(config.request, seed, "read_out")
+        self._read_back = DelayDraws(config.response, seed, "read_back")
+        self._timeout_ns = round(config.request_timeout_s * NS)
+        self._arrivals: Lane[Asked] = Lane(clock, self._arrive)
+        self._answers: Lane[tuple[OrderUpdate | RequestFailed, int]] = Lane(clock, self._answer)
+        self._private: Lane[Event] = Lane(clock, self.tell)
+        self._orders = rules.Bucket(config.orders_per_s, config.burst)
+        self._cancels = rules.Bucket(config.cancels_per_s, config.burst)
+        self._read_rate = rules.Bucket(config.reads_per_s, config.burst)
+        self._sent = self._asked = 0
+        self._ends_ns: dict[FaultKind, int] = {}
+        """Windows that are open."""
+        self._closed = False
+
+    def close(self) -> None:
+        self._closed = True
+        self._arrivals.clear()
+        self._answers.clear()
+        self._private.clear()
+
+    # --- requests -----------------------------------------------------------------------------------------------------
+
+    def send(self, command: Command) -> None:
+        now = self._clock.mono_ns()
+        deadline = now + self._timeout_ns
+        self._sent += 1
+        fate = self._faults.request(self._sent)
+        arrives = now + self._request.next_ns()
+        if not fate.arrives or FaultKind.REST_DOWN in self._ends_ns:
+            self._give_up(deadline, command.client_id)
+            return
+        answered = fate.answered and arrives + fate.late_ns < deadline
+        if not answered:
+            self._give_up(deadline, command.client_id)
+        if fate.late_ns:
+            self._clock.call_at(arrives + fate.late_ns, self._arrive, (command, deadline, answered))
+        else:
+            self._arrivals.put(arrives, (command, deadline, answered))
+
+    def _arrive(self, asked: Asked) -> None:
+        if self._closed:
+            return
+        command, deadline, answered = asked
+        at = self._feed.advance()
+        answer = self._limited(at, command) or self._exchange.request(at, command)
+        if answered:
+            back = self._clock.mono_ns() + self._response.next_ns()
+            if back < deadline:
+                self._answers.put(back, (answer, deadline))
+            else:
+                self._give_up(deadline, command.client_id)
+
+    def _limited(self, at_ns: int, command: Command) -> OrderUpdate | RequestFailed | None:
+        """The refusal of a request over the rate limit. It never reaches the engine."""
+        cancels = isinstance(command, Cancel)
+        bucket = self._cancels if cancels else self._orders
+        if FaultKind.RATE_STORM not in self._ends_ns and bucket.take(at_ns):
+            return None
+        client_id, reason = command.client_id, rules.RATE_LIMIT
+        if isinstance(command, Place):
+            return OrderUpdate(0, 0, at_ns, client_id, OrderStatus.REJECTED, 0, None, None, None, reason)
+        return RequestFailed(0, 0, at_ns, client_id, "cancel" if cancels else "amend", reason)
+
+    def _answer(self, item: tuple[OrderUpdate | RequestFailed, int]) -> None:
+        answer, deadline = item
+        if FaultKind.REST_DOWN in self._ends_ns:
+            self._give_up(deadline, answer.client_id)
+        else:
+            self.tell(answer)
+
+    def _give_up(self, deadline_ns: int, client_id: str) -> None:
+        self._clock.call_at(deadline_ns, self._time_out, client_id)
+
+    def _time_out(self, client_id: str) -> None:
+        self.tell(OrderUpdate(0, 0, None, client_id, OrderStatus.UNKNOWN, None, None, None, None, "timeout"))
+
+    # --- the private stream -------------------------------------------------------------------------------------------
+
+    def stream(self, event: Event) -> None:
+        """The exchange says something to the account; it happened at `event.venue_ts_ns`."""
+        if FaultKind.PRIVATE_DOWN not in self._ends_ns:
+            happened_ns = event.venue_ts_ns or self._feed.venue_now_ns()
+            self._private.put(self._feed.mono_of(happened_ns) + self._stream.next_ns(), event)
+
+    def tell(self, event: Event) -> None:
+        if not self._closed:
+            self._deliver(self.received(event))
+
+    def received(self, event: F) -> F:
+        """The same fact, with the moment of its receipt."""
+        return msgspec.structs.replace(event, mono_ns=self._clock.mono_ns(), ts_ns=self._clock.wall_ns())
+
+    # --- questions ----------------------------------------------------------------------------------------------------
+
+    async def ask(self, what: str, answer: Callable[[int], T], *, changes: bool = False) -> T:
+        """Put a question (or, if `changes`, a request whose answer is awaited) to the exchange.
+
+        `answer` is called with the venue's time when it arrives there.
+
+        Raises:
+            VenueUnavailable: no answer within the time-out, the venue could not answer, or the rate limit.
+        """
+        self._asked += 1
+        fails = self._faults.read_fails(self._asked)
+        deadline = self._clock.mono_ns() + self._timeout_ns
+        await self._to_and_fro(self._read_out, deadline, what)
+        now = self._feed.advance()
+        bucket = self._cancels if changes else self._read_rate
+        limited = FaultKind.RATE_STORM in self._ends_ns or not bucket.take(now)
+        failed = fails or (FaultKind.READS_FAIL in self._ends_ns and not changes)
+        result = None if limited or failed else answer(now)
+        if changes:
+            self._feed.arm()
+        await self._to_and_fro(self._read_back, deadline, what)
+        if result is None:
+            raise VenueUnavailable(
+                f"{what}: {'over the rate limit' if limited else 'the venue answered with an error'}"
+            )
+        return result
+
+    async def _to_and_fro(self, latency: DelayDraws, deadline_ns: int, what: str) -> None:
+        arrives = self._clock.mono_ns() + latency.next_ns()
+        if FaultKind.REST_DOWN not in self._ends_ns and arrives < deadline_ns:
+            await self._until(arrives)
+            if FaultKind.REST_DOWN not in self._ends_ns:
+                return
+        await self._until(deadline_ns)
+        raise VenueUnavailable(f"{what}: no answer within {self._timeout_ns / NS:g} s")
+
+    async def _until(self, mono_ns: int) -> None:
+        waiter: Future[None] = get_running_loop().create_future()
+        timer = self._clock.call_at(mono_ns, _release, waiter)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+        if self._closed:
+            raise VenueUnavailable("the venue was closed")
+
+    # --- faults -------------------------------------------------------------------------------------------------------
+
+    def inject(self, kind: FaultKind, length_ns: int) -> None:
+        """Open a window of faults now, or give the next request or read its fate."""
+        if self._closed:
+            return
+        if kind not in WINDOWS:
+            self._faults.force(kind, length_ns)
+            return
+        self._faults.seen[kind] += 1
+        self._feed.advance()  # what happened until now happened under the old state
+        ends_ns = self._clock.mono_ns() + length_ns
+        was_open = kind in self._ends_ns
+        self._ends_ns[kind] = max(ends_ns, self._ends_ns.get(kind, 0))
+        self._clock.call_at(ends_ns, self._end, kind)
+        if kind in FREEZES:
+            self._feed.freeze_books(FREEZES[kind])
+        if kind is FaultKind.PRIVATE_DOWN:
+            self._private.clear()
+        elif kind is FaultKind.PUBLIC_DOWN:
+            self._feed.disconnect()
+        if kind in LINKS and not was_open:
+            self.tell(LinkChanged(0, 0, None, LINKS[kind], False))
+
+    def _end(self, kind: FaultKind) -> None:
+        if self._closed or self._ends_ns.get(kind, 0) > self._clock.mono_ns() or kind not in self._ends_ns:
+            return
+        self._feed.advance()  # what happened in the gap stays in it
+        del self._ends_ns[kind]
+        if kind in FREEZES and not FREEZES.keys() & self._ends_ns.keys():
+            self._feed.freeze_books(None)
+        if kind is FaultKind.PUBLIC_DOWN:
+            self._feed.reconnect()
+        if kind in LINKS:
+            self.tell(LinkChanged(0, 0, None, LINKS[kind], True))
+
+    def draw_windows(self, minute: int = 0) -> None:
+        """Let this minute's windows come, and look again in the next."""
+        now = self._clock.mono_ns()
+        for offset_ns, kind, length_ns in self._faults.windows(minute):
+            self._clock.call_at(now + offset_ns, self.inject, kind, length_ns)
+        if not self._closed:
+            self._clock.call_at(now + MINUTE_NS, self.draw_windows, minute + 1)
+
+
+def _release(waiter: "Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)

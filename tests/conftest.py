@@ -1,0 +1,38 @@
+"""What every test may ask for: the shared recordings, found in one place, and a count of the tests that lacked them."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+SHARED_VARIABLE = "MMDAEMON_SHARED"
+BESIDE_THE_CHECKOUT = Path(__file__).resolve().parents[2] / "shared"
+SKIP_REASON = "no shared data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder `data` of the shared folder: `$MMDAEMON_SHARED/data`, else `../shared/data` beside the checkout.
+
+    Skips the test where there is none beside the checkout, or where the variable is set to nothing. A variable that
+    names a folder without `data` is a mistake and fails the test: it must not pass for a run without recordings.
+    """
+    named = os.environ.get(SHARED_VARIABLE)
+    if named == "":
+        pytest.skip(f"{SKIP_REASON}: {SHARED_VARIABLE} is set to nothing")
+    data = (Path(named) if named else BESIDE_THE_CHECKOUT) / "data"
+    if data.is_dir():
+        return data
+    if named:
+        pytest.fail(f"{SHARED_VARIABLE}={named} has no folder `data`; name the folder that holds `data`, or unset it")
+    pytest.skip(f"{SKIP_REASON}: no folder {data}; set {SHARED_VARIABLE} to the folder that holds `data`")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many tests had no shared data: a result that is claimed needs none."""
+    skipped = [
+        report
+        for report in terminalreporter.stats.get("skipped", [])
+        if isinstance(report.longrepr, tuple) and report.longrepr[2].removeprefix("Skipped: ").startswith(SKIP_REASON)
+    ]
+    terminalreporter.write_line(f"{len(skipped)} tests skipped for want of shared data")
