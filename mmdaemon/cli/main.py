@@ -24,6 +24,8 @@ class Verb(NamedTuple):
 
 
 VERBS: Final[dict[str, Verb]] = {
+    "demo": Verb("mmdaemon.cli.demo:demo", "Everything once, in virtual time on the simulated venue, ending in proofs."),
+    "run": Verb("mmdaemon.cli.run:run", "Make a market: in real time until stopped, or over a recording at full speed."),
     "check-config": Verb(
         "mmdaemon.cli.check_config:check_config",
         "Check a configuration and show every error at once, or what it amounts to.",

@@ -14,6 +14,7 @@ class Inbox:
     def __init__(self) -> None:
         self._events: deque[Event] = deque()
         self._waiter: asyncio.Future[None] | None = None
+        self._settling: list[asyncio.Future[None]] = []
         self.conflated = 0
 
     def __len__(self) -> int:
@@ -32,8 +33,16 @@ class Inbox:
             waiter.set_result(None)
 
     def take(self) -> Event | None:
-        """The oldest event, or None."""
-        return self._events.popleft() if self._events else None
+        """The oldest event, or None. The reader deals with it before it awaits anything."""
+        if not self._events:
+            return None
+        event = self._events.popleft()
+        if self._settling and not self._events:
+            for waiting in self._settling:
+                if not waiting.done():
+                    waiting.set_result(None)
+            self._settling.clear()
+        return event
 
     async def wait(self) -> None:
         """Until there is an event."""
@@ -46,6 +55,8 @@ class Inbox:
             self._waiter = None
 
     async def settled(self) -> None:
-        """Until everything posted so far has been taken in. For those who read `State` right after they posted."""
-        while self._events:
-            await asyncio.sleep(0)
+        """Until everything posted so far has been dealt with. For those who read `State` right after they posted."""
+        if self._events:
+            waiting = asyncio.get_running_loop().create_future()
+            self._settling.append(waiting)
+            await waiting

@@ -6,6 +6,7 @@ decisions and minutes ride the next one. Decisions are kept only where they chan
 
 import msgspec
 
+from mmdaemon.core import position
 from mmdaemon.core.commands import Cancel
 from mmdaemon.core.engine import NOTHING, Step
 from mmdaemon.core.events import (
@@ -116,11 +117,12 @@ class Recorder:
 
 
 def minute_of(state: State, params: Params) -> rows.Minute:
-    """The minute's sample of what reports plot."""
-    held = state.position
+    """The minute's sample of what reports plot. Needs a mark; its addends foot to equity minus start at that mark."""
+    held, mark = state.position, state.venue.mark_px_ticks
     orders = [o for o in state.orders.live.values() if o.purpose is Purpose.QUOTE and o.acked_ns and not o.ended_ns]
     bids = [o.px_ticks for o in orders if o.side is Side.BUY]
     asks = [o.px_ticks for o in orders if o.side is Side.SELL]
+    parts = position.attribution(held, mark, state.markouts.impact_5s_e10)
     return rows.Minute(
         epoch=params.run_epoch,
         ts_ns=state.ts_ns,
@@ -129,16 +131,16 @@ def minute_of(state: State, params: Params) -> rows.Minute:
         guard=state.guard.state,
         regime=state.detector.regime,
         position_lots=held.position_lots,
-        mark_px_ticks=state.venue.mark_px_ticks or None,
+        mark_px_ticks=mark,
         bid_px_ticks=max(bids, default=None),
         ask_px_ticks=min(asks, default=None),
-        equity_e10=state.risk.equity_e10,
-        spread_e10=held.spread_e10,
-        inventory_e10=held.inventory_e10 - state.markouts.impact_5s_e10,
-        impact_e10=state.markouts.impact_5s_e10,
-        fees_e10=held.fees_e10,
-        funding_e10=held.funding_e10,
-        transfers_e10=held.transfers_e10,
+        equity_e10=position.equity_basis_e10(held, mark),
+        spread_e10=parts.spread_e10,
+        inventory_e10=parts.inventory_e10,
+        impact_e10=parts.impact_e10,
+        fees_e10=-parts.fees_e10,
+        funding_e10=parts.funding_e10,
+        transfers_e10=parts.transfers_e10,
         turnover_e10=held.turnover_e10,
         fills=held.buys + held.sells,
     )

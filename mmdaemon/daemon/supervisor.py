@@ -22,7 +22,7 @@ from mmdaemon.core.types import NS, GuardState, KillState
 from mmdaemon.daemon.gate import Gate
 from mmdaemon.daemon.inbox import Inbox
 from mmdaemon.daemon.pace import sleep_ns
-from mmdaemon.daemon.record import checkpoint_of
+from mmdaemon.daemon.record import checkpoint_of, minute_of
 from mmdaemon.daemon.wire import Parts
 from mmdaemon.journal import rows
 from mmdaemon.journal.connection import Connection, JournalFailed
@@ -198,6 +198,11 @@ class Daemon:
         await self._end()
         return self._exit_code
 
+    @property
+    def has_ended(self) -> bool:
+        """It was asked to stop, by whomever, and perhaps is done."""
+        return bool(self._stop_reason)
+
     def stop(self, reason: str) -> None:
         """Ask it to end: quotes are cancelled and read as gone, everything is journaled, then `run` returns."""
         if not self._stop_reason:
@@ -288,8 +293,10 @@ class Daemon:
     def _last_rows(self, quiet: bool) -> None:
         epoch, digest = self.params.run_epoch, self.parts.controller.digest
         now = (self.clock.mono_ns(), self.clock.wall_ns())
+        last_minute = [rows.minute_row(minute_of(self.state, self.params))] if self.state.venue.mark_px_ticks else []
         self.journal.put(
             [
+                *last_minute,
                 *checkpoint_of(self.state, self.params),
                 rows.digest_row(epoch, bytes.fromhex(digest.hex()), self.state.seq, self.parts.chain),
                 rows.run_ended_row(epoch, *now, quiet, self._stop_reason),

@@ -128,7 +128,7 @@ class JournalReader:
 
     def decision_at_time(self, ts_ns: int) -> DecisionRow | None:
         """The last decision up to a moment (UTC), of whatever run."""
-        return self._one(DecisionRow, "WHERE ts_ns <= ? ORDER BY ts_ns DESC, epoch DESC, seq DESC", ts_ns)
+        return self._one(DecisionRow, "WHERE ts_ns <= ? ORDER BY ts_ns DESC, rowid DESC", ts_ns)
 
     def decision_of(self, client_id: str, revision: int = 0) -> DecisionRow | None:
         """The decision that an order, or an amend of it, came from. None without such an intent or decision."""

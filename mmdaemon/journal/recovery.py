@@ -184,7 +184,7 @@ def _back_up(db: sqlite3.Connection, target: Path) -> None:
 
 
 def _check(db: sqlite3.Connection, path: Path) -> None:
-    found = [str(problem) for (problem,) in db.execute("PRAGMA quick_check(3)")]
+    found = [" ".join(problem.split()) for (problem,) in db.execute("PRAGMA quick_check(3)")]
     if found != ["ok"]:
         raise JournalUnreadable(
             f"journal {path} is damaged: {'; '.join(found)}. The daemon counts as killed. Restore a backup "

@@ -133,8 +133,8 @@ def _differs(inputs: bytes, decision: bytes, params: bytes, decide: Decide) -> s
     if recomputed == decision:
         return None
     at = next((i for i, (a, b) in enumerate(zip(recomputed, decision, strict=False)) if a != b), None)
-    where = f"byte {at}" if at is not None else f"length {len(recomputed)} against {len(decision)}"
-    return f"another decision than journaled, from {where} on"
+    where = f"from byte {at} on" if at is not None else f"{len(recomputed)} bytes against {len(decision)}"
+    return f"another decision than journaled, {where}"
 
 
 def pnl_identity(path: Path, mark_px_ticks: int | None = None, account_epoch: int | None = None) -> Identity:

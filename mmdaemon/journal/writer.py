@@ -119,6 +119,9 @@ class JournalWriter:
 
     async def run(self) -> None:
         """Commit until `close`. What ends it earlier fails the journal: a failed commit (JournalFailed), a cancel."""
+        if self._running:  # `close` came before this task's first step, and writes what is left
+            await self._ended.wait()
+            return
         self._running = True
         try:
             while not (self._closing and not self._pending):

@@ -262,7 +262,7 @@ class GuardSection(Section):
     """Fills on one side within a minute at which to stop hard: repeated execution."""
     rejects_in_a_row: int = Field(default=10, ge=1, le=100, json_schema_extra={"unit": "rejections"})
     """Rejections without a success between them at which to stop hard."""
-    soft_clear_s: float = Field(default=5.0, ge=0, le=600)
+    soft_clear_s: float = Field(default=1.0, ge=0, le=600)
     """How long every soft reason must stay cured before the guard lets go of it."""
     position_tolerance_lots: int = Field(default=0, ge=0, le=1_000_000)
     """Difference between our position and the venue's that is not a break."""

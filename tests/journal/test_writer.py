@@ -1,7 +1,9 @@
 """The writer: numbers, group commits, telemetry, and what a failure does to everybody."""
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -291,6 +293,8 @@ def test_a_crash_at_any_step_leaves_every_sent_order_journaled(tmp_path: Path, s
 
     def on_step(ordinal: int) -> None:
         if ordinal == step:
+            for connection in connections:
+                connection.crash()
             raise Crash
 
     async def main(clock: VirtualClock) -> None:
@@ -298,7 +302,8 @@ def test_a_crash_at_any_step_leaves_every_sent_order_journaled(tmp_path: Path, s
         connections.append(connection)
         await connection.open()
         writer = JournalWriter(connection, clock)
-        asyncio.create_task(writer.run())  # noqa: RUF006 - ended with the loop
+        task = asyncio.create_task(writer.run())
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # the crash ends it somehow
         for seq in range(100):
             ladder = [row for rung in "ab" for row in rows.intent_rows(1, seq, place(f"{rung}{seq}"), WALL_NS)]
             number = writer.put(ladder)
@@ -306,21 +311,8 @@ def test_a_crash_at_any_step_leaves_every_sent_order_journaled(tmp_path: Path, s
             sent.append(f"a{seq}")
             await asyncio.sleep(0)
 
-    crashed = False
-
-    def crash_first(ordinal: int) -> None:
-        nonlocal crashed
-        try:
-            on_step(ordinal)
-        except Crash:
-            crashed = True
-            for connection in connections:
-                connection.crash()
-            raise
-
     with pytest.raises(Crash):
-        run_virtual(main, start_wall_ns=WALL_NS, on_step=crash_first)
-    assert crashed
+        run_virtual(main, start_wall_ns=WALL_NS, on_step=on_step)
     journaled = [identity for (identity,) in query(state.journal_path, "SELECT client_id FROM intents")]
     assert set(sent) <= set(journaled)
     assert sum(i.startswith("a") for i in journaled) * 2 == len(journaled), "a ladder is one transaction"
@@ -348,22 +340,53 @@ def test_in_real_time_the_same_writer_runs_on_a_thread(journal: Path) -> None:
     assert query(journal, "SELECT count(*) FROM transitions") == [(21,)]
 
 
-def test_a_journal_that_becomes_read_only_fails_and_says_so(journal: Path) -> None:
+@pytest.mark.parametrize(
+    ("trouble", "message"),
+    [
+        ("PRAGMA query_only = 1", "attempt to write a readonly database"),
+        ("PRAGMA max_page_count = 1", "database or disk is full"),
+        ("DROP TABLE transitions", "no such table: transitions"),
+    ],
+)
+def test_a_disk_that_fails_fails_the_journal_and_says_why(journal: Path, trouble: str, message: str) -> None:
     async def main(clock: RealClock) -> None:
         connection = ThreadConnection(journal, Durability.POWER)
         await connection.open()
-        query(journal, "DROP TABLE transitions")
+        assert connection._db is not None
+        await connection._db.execute_fetchall(trouble)
         writer = JournalWriter(connection, clock)
         task = asyncio.create_task(writer.run())
-        kept, lost = writer.put([rows.parameters_row(1, b"")]), writer.put([transition(1)])
-        with pytest.raises(JournalFailed, match="no such table: transitions"):
-            await writer.durable(lost)
-        with pytest.raises(JournalFailed):
-            await writer.durable(kept)
-        with pytest.raises(JournalFailed):
+        blob = bytes(1 << 20)
+        kept, lost = writer.put([rows.parameters_row(1, blob)]), writer.put([transition(1)])
+        for number in (lost, kept):
+            with pytest.raises(JournalFailed, match=message):
+                await writer.durable(number)
+        with pytest.raises(JournalFailed, match=message):
             await task
-        with pytest.raises(JournalFailed):
+        with pytest.raises(JournalFailed, match=message):
             await writer.close()
 
     run_real(main)
     assert query(journal, "SELECT count(*) FROM parameters") == [(0,)]
+
+
+def test_a_journal_that_somebody_locks_fails_and_does_not_wait_for_ever(journal: Path) -> None:
+    async def scenario(writer: JournalWriter, connection: Recording, clock: VirtualClock) -> None:
+        with closing(sqlite3.connect(journal)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(JournalFailed, match="database is locked"):
+                await writer.durable(writer.put([transition(1)]))
+
+    in_virtual_time(journal, scenario)
+
+
+def test_a_reader_and_a_backup_do_not_hold_the_writer_up(journal: Path) -> None:
+    async def scenario(writer: JournalWriter, connection: Recording, clock: VirtualClock) -> None:
+        with closing(sqlite3.connect(journal)) as reading, closing(sqlite3.connect(":memory:")) as copy:
+            reading.execute("BEGIN")
+            assert reading.execute("SELECT count(*) FROM transitions").fetchone() == (0,)
+            reading.backup(copy)
+            await writer.durable(writer.put([transition(1)]))
+            assert reading.execute("SELECT count(*) FROM transitions").fetchone() == (0,)
+
+    in_virtual_time(journal, scenario)

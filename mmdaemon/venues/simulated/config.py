@@ -51,5 +51,7 @@ class SimulatedConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     mark_interval_s: float = 1.0
     """Least time between marks made from the mid, where the source has none."""
+    keep: int = 100_000
+    """Requests, fills, bills and ended orders that the venue remembers at least; twice as many at most."""
     faults: FaultRates = FaultRates()
     script: tuple[ScriptedFault, ...] = ()

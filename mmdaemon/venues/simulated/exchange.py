@@ -4,8 +4,7 @@ It is told of the market and of our requests as they arrive there, each with the
 returned; what the account's private stream says goes to `emit`, in order. Everything is said once: an answer is not
 repeated on the stream. Events have `mono_ns` and `ts_ns` 0, to be stamped by whoever delivers them.
 
-Margin. Opening orders need `leverage`: the larger of |position|, position + open buys and open sells - position, at
-mark, divided by it, must not exceed equity. When equity falls below |position| * mark * maintenance rate, all orders
+What may be opened is `margin.py`. When equity falls below |position| * mark * maintenance rate, all orders
 are cancelled, the position is closed at mark with the liquidation fee, and the rest of the balance is the venue's: the
 insurance fund takes what is left and covers what is missing, as one FEE bill that ends the account at zero.
 """
@@ -34,6 +33,7 @@ from mmdaemon.venues.simulated import rules
 from mmdaemon.venues.simulated.candles import Candles
 from mmdaemon.venues.simulated.config import SimulatedConfig
 from mmdaemon.venues.simulated.latency import Draws
+from mmdaemon.venues.simulated.margin import Margin, StopKeeper
 from mmdaemon.venues.simulated.matching import Levels, Matching
 from mmdaemon.venues.simulated.records import Changed, Executed, Happening, Refused, Truth, VenueOrder, report, update
 from mmdaemon.venues.simulated.wallet import Wallet
@@ -50,23 +50,23 @@ class Exchange:
         self.instrument = instrument
         self.matching = Matching(config.fills, config.queue, config.post_only)
         self.wallet = Wallet(instrument, config.start_e10, config.maker_rate, config.taker_rate)
+        self.margin = Margin(instrument, self.matching, self.wallet, config.leverage)
+        self.stop_keeper = StopKeeper()
         self.candles = Candles()
         self.received: list[tuple[int, Command]] = []
         self.orders: dict[str, VenueOrder] = {}
         self.fills: list[Fill] = []
         self.bills: list[Bill] = []
         self.mark_ticks = 0
-        self.stop: PositionStop | None = None
         self.next_due_ns = NEVER_NS
         self._config = config
         self._emit = emit
         self._fill_first = Draws(seed, "exchange/fill_first")
-        self._stop_side: Side | None = None
         self._funding_rate = 0.0
         self._funding_interval_s = FUNDING_INTERVAL_S
         self._settles_ns = NEVER_NS
         self._dead_man_ns = NEVER_NS
-        self._venue_ids = 0
+        self._venue_ids = self._trades = self._billed = 0
 
     # --- the market ---------------------------------------------------------------------------------------------------
 
@@ -136,6 +136,8 @@ class Exchange:
     def request(self, at_ns: int, command: Command) -> OrderUpdate | RequestFailed:
         """Work on a request that arrived. Returns its answer."""
         self.received.append((at_ns, command))
+        if len(self.received) > 2 * self._config.keep:
+            self._forget()
         match command:
             case Place():
                 return self._place(at_ns, command)
@@ -150,8 +152,8 @@ class Exchange:
         refused = rules.refusal(command.px_ticks, command.qty_lots, self.instrument)
         if command.client_id in self.orders:
             refused = rules.DUPLICATE
-        if not refused and not command.reduce_only and self._lacks_margin(command.side, command.qty_lots, command):
-            refused = rules.MARGIN
+        if not refused and not command.reduce_only:
+            refused = self._margin_refusal(command.side, command.qty_lots, command.px_ticks)
         if refused:
             return OrderUpdate(0, 0, at_ns, command.client_id, OrderStatus.REJECTED, 0, None, None, None, refused)
         order = VenueOrder(
@@ -177,8 +179,7 @@ class Exchange:
         elif order.status.is_terminal:
             refused = order.status.value
         elif not refused and not order.reduce_only:
-            more = command.qty_lots - order.qty_lots
-            refused = rules.MARGIN if self._lacks_margin(order.side, more, command) else ""
+            refused = self._margin_refusal(order.side, command.qty_lots - order.qty_lots, command.px_ticks)
         if order is None or refused:
             return RequestFailed(0, 0, at_ns, command.client_id, "amend", refused)
         happenings = self.matching.amend(order, command.revision, command.px_ticks, command.qty_lots)
@@ -195,19 +196,8 @@ class Exchange:
         """Every order of the account, foreign ones too; each is told on the stream."""
         self._tell(at_ns, self.matching.cancel_all(reason))
 
-    def _lacks_margin(self, side: Side, more_lots: int, command: Place | Amend) -> bool:
-        before = self._worst_lots(0, 0)
-        after = self._worst_lots(more_lots, 0) if side is Side.BUY else self._worst_lots(0, more_lots)
-        if after <= before:
-            return False
-        mark = self.mark_ticks or command.px_ticks
-        return self.instrument.notional_e10(mark, after) > self.wallet.equity_e10(mark) * self._config.leverage
-
-    def _worst_lots(self, more_buys: int, more_sells: int) -> int:
-        matching = self.matching
-        position = matching.position_lots
-        long, short = matching.open_buy_lots + more_buys + position, matching.open_sell_lots + more_sells - position
-        return max(abs(position), long, short)
+    def _margin_refusal(self, side: Side, more_lots: int, px_ticks: int) -> str:
+        return rules.MARGIN if self.margin.is_lacking(side, more_lots, self.mark_ticks or px_ticks) else ""
 
     # --- what else happens to an account ------------------------------------------------------------------------------
 
@@ -229,28 +219,19 @@ class Exchange:
         self._bill(at_ns, BillKind.TRANSFER, amount_e10)
 
     def protect(self, stop: PositionStop | None) -> None:
-        """Keep a stop for the whole position, of the side it has or takes next. It ends with that position."""
-        self.stop, self._stop_side = stop, None
-        self._bind_stop()
+        """Keep a stop for the whole position, or none. See `margin.StopKeeper`."""
+        self.stop_keeper.keep(stop, self.matching.position_lots)
 
     def dead_man(self, at_ns: int, seconds: int) -> None:
         """Cancel everything after `seconds` unless told again; 0 ends it."""
         self._dead_man_ns = at_ns + seconds * NS if seconds else NEVER_NS
         self._find_due()
 
-    def _bind_stop(self) -> None:
-        position = self.matching.position_lots
-        side = Side.BUY if position > 0 else Side.SELL if position < 0 else None
-        if self.stop is not None and side is not self._stop_side:
-            if self._stop_side is not None:
-                self.stop = None
-            self._stop_side = side if self.stop is not None else None
-
     def _check_stop(self, at_ns: int) -> None:
-        stop, side = self.stop, self._stop_side
-        if stop is not None and side is not None and (self.mark_ticks - stop.trigger_px_ticks) * side <= 0:
-            order = VenueOrder(self._venue_id(), side.opposite, 0, abs(self.matching.position_lots), arrived_ns=at_ns)
-            self._take(at_ns, order)
+        position = self.matching.position_lots
+        if self.stop_keeper.is_hit(self.mark_ticks):
+            side = Side.SELL if position > 0 else Side.BUY
+            self._take(at_ns, VenueOrder(self._venue_id(), side, 0, abs(position), arrived_ns=at_ns))
 
     def _take(self, at_ns: int, order: VenueOrder) -> None:
         self.orders[order.client_id] = order
@@ -278,9 +259,20 @@ class Exchange:
             self._bill(at_ns, BillKind.FEE, rest_e10)
 
     def _bill(self, at_ns: int, kind: BillKind, amount_e10: int) -> None:
-        bill = Bill(0, 0, at_ns, f"{self._config.tag}b{len(self.bills) + 1}", kind, amount_e10)
+        self._billed += 1
+        bill = Bill(0, 0, at_ns, f"{self._config.tag}b{self._billed}", kind, amount_e10)
         self.bills.append(bill)
         self._emit(bill)
+
+    def _forget(self) -> None:
+        """Keep the record bounded: of each list the last `keep`, and all orders that are not ended."""
+        keep = self._config.keep
+        del self.received[:-keep]
+        del self.fills[:-keep]
+        del self.bills[:-keep]
+        ended = [client_id for client_id, order in self.orders.items() if order.status.is_terminal]
+        for client_id in ended[:-keep]:
+            del self.orders[client_id]
 
     def _venue_id(self) -> str:
         self._venue_ids += 1
@@ -319,12 +311,12 @@ class Exchange:
                     raise AssertionError("only an amend is refused so, and that is its answer")
                 case _:
                     assert_never(happening)
-        self._bind_stop()
+        self.stop_keeper.on_position(self.matching.position_lots)
 
     def _executed(self, at_ns: int, executed: Executed, kind: ExecKind, rate: Decimal | None) -> None:
         order, px_ticks, qty_lots, liquidity = executed.order, executed.px_ticks, executed.qty_lots, executed.liquidity
         fee_e10 = self.wallet.fill(order.side, px_ticks, qty_lots, liquidity, rate)
-        number = len(self.fills) + 1
+        self._trades = number = self._trades + 1
         trade_id = f"{self._config.tag}t{number}"
         fill = Fill(0, 0, at_ns, trade_id, order.client_id, order.side, px_ticks, qty_lots, fee_e10, liquidity, kind)
         self.fills.append(fill)
@@ -338,12 +330,10 @@ class Exchange:
     # --- answers to reads ---------------------------------------------------------------------------------------------
 
     def snapshot(self, at_ns: int) -> AccountSnapshot:
-        mark = self._mark()
-        equity_e10 = self.wallet.equity_e10(mark)
-        used_e10 = -(-self.instrument.notional_e10(mark, self._worst_lots(0, 0)) // self._config.leverage)
-        balance_e10, unrealised_e10 = self.wallet.balance_e10, self.wallet.unrealised_e10(mark)
-        position, free_e10 = self.wallet.position_lots, max(0, equity_e10 - used_e10)
-        return AccountSnapshot(0, 0, at_ns, position, balance_e10, unrealised_e10, free_e10, mark)
+        mark, wallet = self._mark(), self.wallet
+        balance_e10, unrealised_e10 = wallet.balance_e10, wallet.unrealised_e10(mark)
+        free_e10 = self.margin.available_e10(mark)
+        return AccountSnapshot(0, 0, at_ns, wallet.position_lots, balance_e10, unrealised_e10, free_e10, mark)
 
     def mark(self, at_ns: int) -> MarkPrice:
         return MarkPrice(0, 0, at_ns, self._mark())

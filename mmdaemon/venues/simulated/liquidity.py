@@ -23,6 +23,8 @@ Rungs = tuple[tuple[int, int], ...]
 
 NORMAL: tuple[int, ...] = tuple(round(NormalDist().inv_cdf((i + 0.5) / DRAWS) * 1_000) for i in range(DRAWS))
 """Standard normal by quantile, in thousandths."""
+EXPONENTIAL: tuple[int, ...] = tuple(round(-math.log(1 - (i + 0.5) / DRAWS) * 1_000_000) for i in range(DRAWS))
+"""Exponential of mean 1 by quantile, in millionths."""
 
 
 def lognormal(median: float, sigma: float, least: int, most: int) -> tuple[int, ...]:

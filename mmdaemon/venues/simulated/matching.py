@@ -86,8 +86,6 @@ class Matching:
         self._top_sell = NO_ASK
         self._taken: dict[int, int] = {}
         """Displayed lots that we took since the last book, by price."""
-        self._traded: dict[int, int] = {}
-        """Lots printed since the last book, by price."""
         self._numbers = 0
         self._reduce_only_orders = 0
 
@@ -105,8 +103,6 @@ class Matching:
         self.bids, self.asks = bids, asks
         if self._taken:
             self._taken = {}
-        if self._traded:
-            self._traded = {}
         if not self._buys and not self._sells:
             return _NOTHING
         out: Sequence[Happening] = _NOTHING
@@ -124,8 +120,6 @@ class Matching:
         return out
 
     def on_trade(self, px_ticks: int, qty_lots: int, aggressor: Side | None) -> Sequence[Happening]:
-        traded = self._traded
-        traded[px_ticks] = traded.get(px_ticks, 0) + qty_lots
         if px_ticks <= self._top_buy:
             orders, taker = self._buys, Side.SELL
         elif px_ticks >= self._top_sell:
@@ -309,8 +303,7 @@ class Matching:
 
     def _join_queue(self, order: VenueOrder) -> None:
         levels = self.bids if order.side is Side.BUY else self.asks
-        order.traded_lots = self._traded.get(order.px_ticks, 0)
-        order.seen_lots, order.ahead_lots = 0, UNKNOWN_AHEAD
+        order.seen_lots, order.traded_lots, order.ahead_lots = 0, 0, UNKNOWN_AHEAD
         for px_ticks, qty_lots in levels:
             beyond = (order.px_ticks - px_ticks) * order.side
             if beyond >= 0:

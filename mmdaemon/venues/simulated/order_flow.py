@@ -11,7 +11,7 @@ import msgspec
 from mmdaemon.core.events import BookUpdate, TradePrint
 from mmdaemon.core.types import NS, Side
 from mmdaemon.venues.simulated import stretches
-from mmdaemon.venues.simulated.liquidity import DRAWS, NORMAL, RESIDUES, VARIANTS, ladders, lognormal
+from mmdaemon.venues.simulated.liquidity import DRAWS, EXPONENTIAL, NORMAL, RESIDUES, VARIANTS, ladders, lognormal
 from mmdaemon.venues.simulated.stretches import BEHAVIOUR, Schedule, Stretch
 
 MS = 1_000_000
@@ -31,6 +31,12 @@ TOUCH_LOTS = lognormal(median=29_500, sigma=0.9, least=200, most=600_000)
 TRADE_LOTS = lognormal(median=7, sigma=3.65, least=1, most=80_000)
 WIDTHS = (2, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 5, 6, 8, 10, 14)
 """Ticks of a touch that is wider than one."""
+SWEEP_TICKS = tuple(min(1_200, 60 + 87 * draw // 1_000_000) for draw in EXPONENTIAL)
+"""How far beyond the fair price a sweep prints: at least 1 bps, and half as often for each further one."""
+SWEEP_FACTOR = 4
+"""Prints of a sweep are this many times the stretch's usual size."""
+SWEEP_REVERTS = (0, 50, 150, 300, 450, 600, 750, 900)
+"""Thousandths of its reach that the price comes back after a sweep by somebody who knew nothing; mean 0.4."""
 
 Levels = tuple[tuple[int, int], ...]
 
@@ -83,6 +89,8 @@ class OrderFlow:
         self._level_log = 0
         self._level_count = 0
         self._sd = self._drift = self._informed = 0
+        self._reach_millis = 0
+        self._until_sweep = EXPONENTIAL[int(self._random() * DRAWS)]
         self._anchor = self._fair = config.start_px_ticks * 1_000
         self._variant, self._turn = 0, 1
         self.bid_px = config.start_px_ticks
@@ -115,7 +123,11 @@ class OrderFlow:
                 self._informed = -self._informed
 
         happened: list[TradePrint | BookUpdate] = []
-        if (draw >> 6) & 1023 < self._behaviour.move_p:
+        self._until_sweep -= self._behaviour.sweep_ppm
+        if self._until_sweep < 0:
+            self._until_sweep = EXPONENTIAL[int(self._random() * DRAWS)]
+            self._sweep(late, happened)
+        elif (draw >> 6) & 1023 < self._behaviour.move_p:
             self._move(NORMAL[(draw >> 16) & 4095], late, happened)
         else:
             self._stand(draw >> 16, late, happened)
@@ -140,6 +152,7 @@ class OrderFlow:
         share = self._scale * self._fair / self._anchor
         level = round(share * math.exp(self._level_log / 1_000_000 - LEVEL_SD_LOG**2), 6)
         self._sd = round(self._behaviour.sd_millis * level)
+        self._reach_millis = round(level * 1_000)
         self._drift = round(self._behaviour.drift_millis * level) + ((self._anchor - self._fair) >> SPRING)
         informed = round(self._behaviour.informed_millis * level)
         self._informed = informed if self._informed >= 0 else -informed
@@ -173,6 +186,46 @@ class OrderFlow:
         if ask != old_ask:
             self._ask_lots = TOUCH_LOTS[int(self._random() * DRAWS)]
             self._rebuild_asks()
+
+    def _sweep(self, late: int, happened: list[TradePrint | BookUpdate]) -> None:
+        """An order takes one side to a far price, through what is displayed and beyond it, all in one moment.
+
+        The touch it took stands at the far price until the next move; the other touch follows to where the price
+        settles, short of it by the share that reverts. So the price comes back as the gap is filled, without a trade.
+        """
+        # Bits: 0-2 whether it knows, 3 its side if not, 4-6 what reverts if not, 7-9 prints beyond, 10-21 reach.
+        draw = int(self._random() * TWO_53)
+        knows = bool(draw & 7 and self._informed)
+        side = Side.BUY if (self._informed > 0 if knows else draw & 8) else Side.SELL
+        reach = SWEEP_TICKS[(draw >> 10) & 4095] * self._reach_millis // 1_000
+        back = 0 if knows else reach * SWEEP_REVERTS[(draw >> 4) & 7] // 1_000
+        taken, middle = (self._asks, self._fair // 1_000 + 1) if side is Side.BUY else (self._bids, self._fair // 1_000)
+        far = middle + reach * side
+        if (far - taken[0][0]) * side <= 0:
+            return  # the market has no volatility, or its price has run from the touch further than the order goes
+        at = self.now_ns - MS
+        for px, lots in taken:
+            if (px - far) * side > 0:
+                break
+            self._print(at, late, px, min(self._sweep_lots(), lots), side, happened)
+        else:
+            last = taken[-1][0]
+            beyond = (far - last) * side
+            prints = min(beyond, 1 + ((draw >> 7) & 7))
+            for step in range(1, prints + 1):
+                self._print(at, late, last + beyond * step // prints * side, self._sweep_lots(), side, happened)
+        self._fair += (reach - back) * side * 1_000
+        if side is Side.BUY:
+            self.bid_px, self.ask_px = far - 1 - back, far
+        else:
+            self.bid_px, self.ask_px = far, far + 1 + back
+        self._bid_lots = TOUCH_LOTS[int(self._random() * DRAWS)]
+        self._ask_lots = TOUCH_LOTS[int(self._random() * DRAWS)]
+        self._rebuild_bids()
+        self._rebuild_asks()
+
+    def _sweep_lots(self) -> int:
+        return self._trade_lots(int(self._random() * DRAWS)) * SWEEP_FACTOR
 
     def _stand(self, draw: int, late: int, happened: list[TradePrint | BookUpdate]) -> None:
         """The touch stands: trades wear it down, makers refill it, sizes behind it change."""

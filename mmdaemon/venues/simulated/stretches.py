@@ -46,28 +46,30 @@ class Behaviour(msgspec.Struct, frozen=True):
     """Trades are this many times their usual size."""
     wide_p: int
     """That a move leaves the touch wider than one tick."""
+    sweep_ppm: int
+    """That somebody sweeps the book in an update: out of a million, being rare."""
 
 
 BEHAVIOUR: dict[Stretch, Behaviour] = {
     Stretch.CALM: Behaviour(
-        move_p=300, sd_millis=7_700, drift_millis=0, informed_millis=0, informed_flip_p=0, trade_p=300, size_factor=1,
-        wide_p=40,
+        move_p=300, sd_millis=6_600, drift_millis=0, informed_millis=0, informed_flip_p=0, trade_p=300, size_factor=1,
+        wide_p=40, sweep_ppm=3_200,
     ),
     Stretch.UP: Behaviour(
-        move_p=420, sd_millis=11_000, drift_millis=1_900, informed_millis=0, informed_flip_p=0, trade_p=400,
-        size_factor=1, wide_p=60,
+        move_p=420, sd_millis=8_500, drift_millis=1_900, informed_millis=0, informed_flip_p=0, trade_p=400,
+        size_factor=1, wide_p=60, sweep_ppm=26_000,
     ),
     Stretch.DOWN: Behaviour(
-        move_p=420, sd_millis=11_000, drift_millis=-1_900, informed_millis=0, informed_flip_p=0, trade_p=400,
-        size_factor=1, wide_p=60,
+        move_p=420, sd_millis=8_500, drift_millis=-1_900, informed_millis=0, informed_flip_p=0, trade_p=400,
+        size_factor=1, wide_p=60, sweep_ppm=26_000,
     ),
     Stretch.BURSTING: Behaviour(
-        move_p=800, sd_millis=60_000, drift_millis=0, informed_millis=0, informed_flip_p=0, trade_p=700,
-        size_factor=4, wide_p=400,
+        move_p=800, sd_millis=52_000, drift_millis=0, informed_millis=0, informed_flip_p=0, trade_p=700,
+        size_factor=4, wide_p=400, sweep_ppm=60_000,
     ),
     Stretch.TOXIC: Behaviour(
-        move_p=500, sd_millis=9_000, drift_millis=0, informed_millis=3_000, informed_flip_p=36, trade_p=500,
-        size_factor=1, wide_p=80,
+        move_p=500, sd_millis=8_000, drift_millis=0, informed_millis=3_000, informed_flip_p=36, trade_p=500,
+        size_factor=1, wide_p=80, sweep_ppm=20_000,
     ),
 }  # fmt: skip
 

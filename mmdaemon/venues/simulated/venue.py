@@ -23,7 +23,6 @@ from mmdaemon.core.events import (
     FeeSchedule,
     Fill,
     FundingRate,
-    LinkChanged,
     MarkPrice,
 )
 from mmdaemon.core.types import NS, Instrument, Side
@@ -116,8 +115,7 @@ class SimulatedVenue:
 
     def _say_up(self) -> None:
         if not self._closed:
-            for link in ("private", "public"):
-                self._wire.tell(LinkChanged(0, 0, None, link, True))
+            self._wire.say_up()
 
     async def close(self) -> None:
         """Nothing is delivered any more, and nothing can be asked. What rests stays the venue's affair."""

@@ -75,6 +75,12 @@ class Wire:
         self._answers.clear()
         self._private.clear()
 
+    def say_up(self) -> None:
+        """The streams are there, those that no fault took down meanwhile."""
+        for kind, link in LINKS.items():
+            if kind not in self._ends_ns:
+                self.tell(LinkChanged(0, 0, None, link, True))
+
     # --- requests -----------------------------------------------------------------------------------------------------
 
     def send(self, command: Command) -> None:
@@ -216,7 +222,8 @@ class Wire:
         elif kind is FaultKind.PUBLIC_DOWN:
             self._feed.disconnect()
         if kind in LINKS and not was_open:
-            self.tell(LinkChanged(0, 0, None, LINKS[kind], False))
+            # On a timer, as all else: a script may call this from within a delivery.
+            self._clock.call_at(self._clock.mono_ns(), self.tell, LinkChanged(0, 0, None, LINKS[kind], False))
 
     def _end(self, kind: FaultKind) -> None:
         if self._closed or self._ends_ns.get(kind, 0) > self._clock.mono_ns() or kind not in self._ends_ns:

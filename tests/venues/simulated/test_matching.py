@@ -1,5 +1,8 @@
 """The matching engine, rule by rule. Market: bids 99 98 97, asks 101 102 103, ten lots each, unless said otherwise."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
 from mmdaemon.core.types import Liquidity, OrderStatus, Side
@@ -26,13 +29,13 @@ def market(
     return matching
 
 
-def rest(matching: Matching, side: Side, px: int, qty: int = 5, name: str = "a", **flags: bool) -> VenueOrder:
+def rest(matching: Matching, side: Side, px: int, qty: int = 5, name: str = "a", **flags: Any) -> VenueOrder:
     order = VenueOrder(name, side, px, qty, **flags)
     matching.place(order)
     return order
 
 
-def executed(happenings: "list[Happening] | tuple[Happening, ...] | object") -> list[tuple[str, int, int]]:
+def executed(happenings: Sequence[Happening]) -> list[tuple[str, int, int]]:
     return [(h.order.client_id, h.px_ticks, h.qty_lots) for h in happenings if isinstance(h, Executed)]
 
 
@@ -149,13 +152,26 @@ def test_prints_and_the_book_that_shows_them_are_counted_once() -> None:
         assert order.ahead_lots == 6, rule
 
 
-def test_prints_before_we_came_explain_the_next_book_too() -> None:
+def test_prints_of_one_book_do_not_explain_the_fall_to_the_next() -> None:
     matching = market(queue=QueueModel(QueueRule.PROB, 1))
-    matching.on_trade(99, 4, SELL)
     order = rest(matching, BUY, 99)
-    assert order.ahead_lots == 10, "what is displayed, though some of it has gone: the careful answer"
-    matching.on_book(((99, 6), *BIDS[1:]), ASKS)
+    matching.on_book(((99, 30), *BIDS[1:]), ASKS)  # twenty joined behind us
+    matching.on_trade(99, 4, SELL)
+    matching.on_book(((99, 26), *BIDS[1:]), ASKS)
     assert order.ahead_lots == 6
+    matching.on_book(((99, 13), *BIDS[1:]), ASKS)  # thirteen of twenty-six cancel: three of the six ahead
+    assert order.ahead_lots == 3
+
+
+def test_prints_before_we_came_leave_the_displayed_size_ahead_until_the_next_book() -> None:
+    """The careful answer: some of what is displayed has gone, but the book does not say so yet."""
+    for rule in QueueRule:
+        matching = market(queue=QueueModel(rule, 1))
+        matching.on_trade(99, 4, SELL)
+        order = rest(matching, BUY, 99)
+        assert order.ahead_lots == 10
+        matching.on_book(((99, 6), *BIDS[1:]), ASKS)
+        assert order.ahead_lots == 6
 
 
 def test_cancellations_ahead_by_each_rule() -> None:
@@ -280,7 +296,7 @@ def test_an_order_that_would_meet_our_own_is_refused() -> None:
 # --- reduce-only ------------------------------------------------------------------------------------------------------
 
 
-def long(lots: int, **kwargs: PostOnly) -> Matching:
+def long(lots: int, **kwargs: Any) -> Matching:
     matching = market(bids=((99, 10), (98, 10)), asks=((101, lots), (102, 50)), **kwargs)
     matching.place(VenueOrder("open", BUY, 101, lots, ioc=True))
     assert matching.position_lots == lots

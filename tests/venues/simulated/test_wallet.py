@@ -138,6 +138,8 @@ def test_the_wallet_equals_brute_force_to_the_last_digit(steps: list[tuple], mar
             case ("charge", amount):
                 w.charge(amount)
                 moved += amount
+            case _:
+                raise AssertionError(step)
     cash_e10 = cash * E10 - fees + funding + moved
     equity_e10 = cash_e10 + position * lot * mark * tick * E10
     assert w.position_lots == position

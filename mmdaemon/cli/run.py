@@ -1,0 +1,123 @@
+"""`mmdaemon run`: the daemon, in real time until stopped, or over a market in virtual time to its end."""
+
+import os
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from mmdaemon.cli import ExitCode, Refused, summary
+from mmdaemon.core.types import NS
+from mmdaemon.daemon.supervisor import Daemon
+from mmdaemon.daemon.wire import market_of
+from mmdaemon.journal.recovery import RecoveryRefused
+from mmdaemon.journal.state_dir import InUse, StateDir, StateDirRefused, locate, open_dir
+from mmdaemon.research.session import play, until_the_end
+from mmdaemon.research.summary import summarise
+from mmdaemon.settings import MODES_AVAILABLE, Settings, load
+from mmdaemon.tapes.rows import TapeError
+from mmdaemon.venues.base import MarketSource
+
+SYNTHETIC_START_TS_NS = 1_767_571_200 * NS
+"""2026-01-05 00:00 UTC: in virtual time the same seed is the same run on any day."""
+
+
+def run(
+    *,
+    tape: Path | None = None,
+    fills: Literal["through", "queue", "touch"] | None = None,
+    speed: Literal["real", "max"] | None = None,
+    duration: Annotated[float | None, Parameter(help="Stop after this many seconds of the run's own time.")] = None,
+    seed: int | None = None,
+    config: Path | None = None,
+    state_dir: Path | None = None,
+) -> int:
+    """Make a market. Without flags: the simulated venue and the synthetic market, in real time, until stopped.
+
+    Parameters
+    ----------
+    tape
+        Replay this recording (a file, or the folder of one) instead of the synthetic market.
+    fills
+        What is assumed of fills at the simulated venue: `queue` unless set.
+    speed
+        `max` runs in virtual time, without sockets, and prints the run's figures.
+    seed
+        Seed of the synthetic market and the simulated venue.
+    config
+        A TOML file; `mmdaemon check-config` tells what it amounts to.
+    state_dir
+        Where journal, lock, latch and control socket are.
+    """
+    chosen = {
+        "run.tape": str(tape) if tape else None,
+        "simulated.fills": fills,
+        "run.speed": speed,
+        "run.duration_s": duration,
+        "run.seed": seed,
+        "run.state_dir": str(state_dir) if state_dir else None,
+    }
+    settings = load(config, {path: value for path, value in chosen.items() if value is not None}).settings
+    if settings.run.mode not in MODES_AVAILABLE:
+        raise Refused(
+            f"run.mode = {settings.run.mode!r} is not built yet; what runs now: {', '.join(MODES_AVAILABLE)}. "
+            "Remove the key to trade against the simulated venue",
+            ExitCode.CONFIG,
+        )
+    directory = _directory(settings)
+    try:
+        if settings.run.speed == "max":
+            return _to_the_end(settings, directory)
+        from mmdaemon.cli.service import serve
+
+        return serve(settings, directory)
+    except RecoveryRefused as refused:
+        raise Refused(str(refused), ExitCode.CONFIG) from refused
+    except TapeError as error:
+        raise Refused(str(error), ExitCode.CONFIG) from error
+    finally:
+        directory.release()
+
+
+def _directory(settings: Settings) -> StateDir:
+    """The state directory, made and locked."""
+    given = Path(settings.run.state_dir) if settings.run.state_dir else None
+    try:
+        return open_dir(locate(given, settings.run.instance, os.environ), os.environ).lock()
+    except InUse as held:
+        raise Refused(str(held), ExitCode.RETRY) from held
+    except StateDirRefused as refused:
+        raise Refused(str(refused), ExitCode.CONFIG) from refused
+
+
+def _to_the_end(settings: Settings, directory: StateDir) -> int:
+    """Virtual time, to the end of the recording or the duration."""
+    if not settings.run.tape and not settings.run.duration_s:
+        raise Refused("the synthetic market has no end: give --duration (seconds) with --speed max", ExitCode.USAGE)
+    console = Console()
+    source = market_of(settings, SYNTHETIC_START_TS_NS)
+    begun = time.perf_counter()
+    with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console) as bars:
+        bar = bars.add_task("starting", total=_length_ns(settings, source))
+
+        def progress(passed_ns: int, daemon: Daemon) -> None:
+            held = daemon.state.position
+            text = f"{passed_ns / NS / 3600:.2f} h  {daemon.state.guard.state.value}  {held.buys + held.sells} fills"
+            bars.update(bar, completed=passed_ns, description=text)
+
+        session = play(settings, directory, source, until_the_end(settings.run.duration_s, progress))
+    wall_s = time.perf_counter() - begun
+    summary.show(console, summarise(directory.journal_path), session.daemon.params.instrument, wall_s)
+    for reason, count in session.tape_refused.items():
+        console.print(f"  [dim]dropped by the reader: {reason} {count:,}[/]", highlight=False)
+    return session.exit_code
+
+
+def _length_ns(settings: Settings, source: MarketSource) -> int | None:
+    if settings.run.duration_s:
+        return round(settings.run.duration_s * NS)
+    span = source.provenance.get("span_s")
+    return round(float(span) * NS) if span else None

@@ -1,0 +1,400 @@
+"""The operator's door: a unix socket beside the journal, one JSON line in, progress lines and one answer out.
+
+    client  {"version":1,"verb":"kill","args":{"wait":true}}\\n                      at most 4 KiB
+    server  {"type":"say","line":"gate closed"}\\n ... {"type":"beat"}\\n ... {"type":"answer","ok":true,...}\\n
+
+A request is one connection, and a connection is one task. Nobody waits for anybody: not a kill for other verbs, not a
+handler for a client that does not read, not the daemon for a client that does not write. Who may ask is decided by the
+kernel: the socket has mode 0600, and the peer's uid must be the daemon's or root's. A handler runs to its end when its
+client goes away. While it runs a beat goes out every 2 s, so that a client can tell patience from a dead daemon.
+"""
+
+import asyncio
+import os
+import socket
+import stat
+import struct
+import sys
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from mmdaemon.ops.status import Status
+
+VERSION: Final = 1
+LINE_MAX_BYTES: Final = 4096
+ANSWER_MAX_BYTES: Final = 1 << 20
+READ_S: Final = 5.0
+"""Longest a client may take to bring its request."""
+WRITE_S: Final = 5.0
+"""Longest a client may take to fetch its answer."""
+BEAT_S: Final = 2.0
+SILENCE_S: Final = 10.0
+"""A client that hears nothing for this long, not even a beat, holds the daemon for hung."""
+READING_MAX: Final = 32
+"""Connections whose request has not arrived. One more and the oldest is closed, so a newcomer is always read."""
+HANDLING_MAX: Final = 16
+"""Requests at work at once, kills not counted."""
+KILLS_MAX: Final = 64
+_BACKLOG: Final = 16
+"""Below READING_MAX: what is accepted in one turn of the loop must not push out its own."""
+_BUFFER_MAX_BYTES: Final = 64 * 1024
+_SUN_PATH_MAX: Final = 107 if sys.platform == "linux" else 103
+
+OUTCOMES: Final = {
+    "answered": "requests that were answered by their handler",
+    "failed": "requests whose handler failed: a bug, with a traceback in the log",
+    "busy": "requests refused because too many were at work",
+    "malformed": "requests that were not JSON of the expected form",
+    "oversized": "requests longer than 4 KiB",
+    "timed_out": "connections that did not bring a request within 5 s",
+    "closed_early": "connections that ended before their request did",
+    "evicted": "connections closed unread to make room for a newer one",
+    "refused_peer": "connections of another user, or of nobody the kernel could name",
+    "lines_dropped": "progress lines that a client did not fetch in time",
+}
+"""What is counted, and what each count is of."""
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What a client asks. `who` is what the kernel says of the peer, never what the client says."""
+
+    verb: str
+    args: dict[str, str | bool]
+    who: str
+
+
+class Answer(msgspec.Struct, frozen=True, tag="answer"):
+    """The one answer to a request. `exit_code` is that of the command that asked."""
+
+    ok: bool
+    exit_code: int
+    lines: list[str] = []
+    status: Status | None = None
+    version: int = VERSION
+
+
+Say = Callable[[str], Awaitable[None]]
+"""Send one line of progress. Never waits: a line for a client that does not read is dropped and counted."""
+Handler = Callable[[Request, Say], Awaitable[Answer]]
+
+
+class ControlError(Exception):
+    """The socket cannot be opened, or a daemon did not answer as it should. The message says what to do."""
+
+
+class NoDaemon(ControlError):
+    """Nobody listens at the socket."""
+
+
+class _Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    version: int
+    verb: str
+    args: dict[str, str | bool] = {}
+
+
+class _Said(msgspec.Struct, frozen=True, tag="say"):
+    line: str
+
+
+class _Beat(msgspec.Struct, frozen=True, tag="beat"):
+    pass
+
+
+class _Refused(Exception):
+    def __init__(self, outcome: str, message: str) -> None:
+        self.outcome = outcome
+        super().__init__(message)
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_asked = msgspec.json.Decoder(_Asked).decode
+_decode_reply = msgspec.json.Decoder(_Said | _Beat | Answer).decode
+
+
+class ControlServer:
+    """Serves `handle` at `path`. `counts` has a figure for each of OUTCOMES, from 0."""
+
+    def __init__(self, path: Path, handle: Handler) -> None:
+        self.path = path
+        self.counts = dict.fromkeys(OUTCOMES, 0)
+        self._handle = handle
+        self._server: asyncio.Server | None = None
+        self._reading: dict[asyncio.Task[None], None] = {}
+        self._serving: set[asyncio.Task[None]] = set()
+        self._handling: dict[asyncio.Future[Answer], str] = {}
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            ControlError: the path is too long, taken by something else, or cannot be written.
+        """
+        listener = _bind(self.path)
+        self._server = await asyncio.start_unix_server(
+            self._accept, sock=listener, limit=LINE_MAX_BYTES, backlog=_BACKLOG
+        )
+
+    async def close(self, grace_s: float = 1.0) -> None:
+        """Listen no more, let what is at work end within `grace_s`, cancel the rest, remove the socket."""
+        if self._server is None:
+            return
+        self._server.close()
+        self._server = None
+        for task in list(self._reading):
+            task.cancel()
+        if self._handling:
+            await asyncio.wait(self._handling, timeout=grace_s)
+        for future in self._handling:
+            future.cancel()
+        if self._serving:
+            await asyncio.wait(self._serving, timeout=WRITE_S)
+        self.path.unlink(missing_ok=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._reading) >= READING_MAX:
+            oldest = next(iter(self._reading))
+            del self._reading[oldest]
+            oldest.cancel()
+            self.counts["evicted"] += 1
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
+        self._reading[task] = None
+        self._serving.add(task)
+        # Not in `_serve`: a task that is cancelled before its first step never enters its `finally`.
+        task.add_done_callback(partial(self._served, writer))
+
+    def _served(self, writer: asyncio.StreamWriter, task: asyncio.Task[None]) -> None:
+        self._reading.pop(task, None)
+        self._serving.discard(task)
+        writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = _Peer(writer, self.counts)
+        try:
+            request = await _read_request(reader, writer)
+            task = asyncio.current_task()
+            assert task is not None
+            self._reading.pop(task, None)
+            answer = await self._answer(request, peer)
+        except _Refused as refused:
+            self.counts[refused.outcome] += 1
+            answer = Answer(ok=False, exit_code=1, lines=[f"refused: {refused}"])
+        await peer.finish(answer)
+
+    async def _answer(self, request: Request, peer: "_Peer") -> Answer:
+        is_kill = request.verb == "kill"
+        at_work = sum((verb == "kill") == is_kill for verb in self._handling.values())
+        if at_work >= (KILLS_MAX if is_kill else HANDLING_MAX):
+            what = "kills are" if is_kill else "requests are"
+            raise _Refused("busy", f"{at_work} {what} at work already; wait for one of them, then try again")
+        future = asyncio.ensure_future(self._handle(request, peer.say))
+        self._handling[future] = request.verb
+        future.add_done_callback(self._handling.pop)
+        while not (await asyncio.wait({future}, timeout=BEAT_S))[0]:
+            peer.put(_Beat())
+        if future.cancelled():
+            return Answer(ok=False, exit_code=1, lines=["the daemon is stopping; ask again once it runs"])
+        error = future.exception()
+        if error is None:
+            self.counts["answered"] += 1
+            return future.result()
+        # The supervisor boundary of the door: a verb that fails takes neither the door nor the daemon with it.
+        self.counts["failed"] += 1
+        asyncio.get_running_loop().call_exception_handler(
+            {"message": f"control request {request.verb!r:.80} failed", "exception": error, "future": future}
+        )
+        return Answer(
+            ok=False, exit_code=70, lines=[f"the daemon failed at this ({type(error).__name__}); its log says more"]
+        )
+
+
+class _Peer:
+    """The way back to one client."""
+
+    def __init__(self, writer: asyncio.StreamWriter, counts: dict[str, int]) -> None:
+        self._writer = writer
+        self._counts = counts
+
+    async def say(self, line: str) -> None:
+        if not self.put(_Said(line)):
+            self._counts["lines_dropped"] += 1
+
+    def put(self, message: "_Said | _Beat") -> bool:
+        full = self._writer.transport.get_write_buffer_size() > _BUFFER_MAX_BYTES
+        if full or self._writer.is_closing():
+            return False
+        self._writer.write(_encode(message) + b"\n")
+        return True
+
+    async def finish(self, answer: Answer) -> None:
+        if self._writer.is_closing():
+            return
+        self._writer.write(_encode(answer) + b"\n")
+        self._writer.close()
+        try:
+            async with asyncio.timeout(WRITE_S):
+                await self._writer.wait_closed()
+        except TimeoutError:
+            self._writer.transport.abort()
+        except OSError:
+            return  # the client went away; there is nobody to tell
+
+
+async def _read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Request:
+    who = _who(writer)
+    try:
+        async with asyncio.timeout(READ_S):
+            line = await reader.readuntil(b"\n")
+    except TimeoutError:
+        raise _Refused("timed_out", f"no request within {READ_S:g} s") from None
+    except asyncio.LimitOverrunError:
+        raise _Refused("oversized", f"a request is one line of at most {LINE_MAX_BYTES} bytes") from None
+    except (asyncio.IncompleteReadError, OSError):
+        raise _Refused("closed_early", "the request did not end in a newline") from None
+    try:
+        asked = _decode_asked(line)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise _Refused("malformed", f"not a request: {error}"[:200]) from None
+    if asked.version != VERSION:
+        message = f"version {str(asked.version)[:20]}, this daemon speaks {VERSION}; use its own `mmdaemon`"
+        raise _Refused("malformed", message)
+    return Request(asked.verb, asked.args, who)
+
+
+def _who(writer: asyncio.StreamWriter) -> str:
+    """The peer as the kernel names it. Where it cannot (not Linux) the file's mode alone decides who gets here."""
+    if sys.platform != "linux":
+        return "local"
+    try:
+        packed = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    except OSError as error:
+        raise _Refused("refused_peer", f"the kernel does not say who you are ({error})") from None
+    pid, uid, _gid = struct.unpack("3i", packed)
+    if uid not in (os.geteuid(), 0):
+        raise _Refused("refused_peer", f"uid {uid} may not; ask as the daemon's user (uid {os.geteuid()}) or as root")
+    return f"uid {uid} pid {pid}"
+
+
+def _bind(path: Path) -> socket.socket:
+    """A socket at `path`, mode 0600, not listening yet: nobody can connect before the mode is set."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_stale(path)
+        with _address(path) as address:
+            listener.bind(address)
+        path.chmod(0o600)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        raise ControlError(
+            f"control socket {path}: {error.strerror or error}; is its folder there, and yours?"
+        ) from None
+    except ControlError:
+        listener.close()
+        raise
+    return listener
+
+
+def _remove_stale(path: Path) -> None:
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise ControlError(f"control socket {path}: something else has that name; move it away")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, _address(path) as address:
+        probe.setblocking(False)
+        try:
+            probe.connect(address)
+        except ConnectionRefusedError:
+            path.unlink()  # left behind by a daemon that is gone
+            return
+        except BlockingIOError:
+            pass  # somebody listens, and is busy
+    raise ControlError(f"control socket {path}: another process answers there; stop it, or use another --state-dir")
+
+
+@contextmanager
+def _address(path: Path) -> Generator[str, None, None]:
+    """A name of `path` that fits into a socket address (108 bytes): through its folder's descriptor if it must."""
+    if len(os.fsencode(path)) <= _SUN_PATH_MAX:
+        yield str(path)
+        return
+    if sys.platform != "linux" or len(os.fsencode(path.name)) > 64:
+        raise ControlError(f"control socket {path}: longer than {_SUN_PATH_MAX} bytes; use a shorter --state-dir")
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
+async def call(
+    path: Path,
+    verb: str,
+    args: Mapping[str, str | bool] | None = None,
+    on_line: Callable[[str], None] | None = None,
+    *,
+    silence_s: float = SILENCE_S,
+) -> Answer:
+    """Ask the daemon at `path`; `on_line` gets each line of progress as it comes.
+
+    Raises:
+        NoDaemon: nobody listens there.
+        ControlError: no permission, no answer, an answer of another version, or a request over 4 KiB.
+    """
+    line = _encode(_Asked(VERSION, verb, dict(args or {})))
+    if len(line) > LINE_MAX_BYTES:
+        raise ControlError(f"the request has {len(line)} bytes, at most {LINE_MAX_BYTES} are taken; shorten the reason")
+    try:
+        async with asyncio.timeout(silence_s):
+            connection = await _connect(path)
+        reader, writer = await asyncio.open_unix_connection(sock=connection, limit=ANSWER_MAX_BYTES)
+        try:
+            writer.write(line + b"\n")
+            while True:
+                async with asyncio.timeout(silence_s):
+                    reply = _decode_reply(await reader.readuntil(b"\n"))
+                if isinstance(reply, Answer):
+                    return reply
+                if isinstance(reply, _Said) and on_line is not None:
+                    on_line(reply.line)
+        finally:
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+    except TimeoutError:
+        raise ControlError(
+            f"the daemon at {path} has said nothing for {silence_s:g} s: it is hung or stopped"
+        ) from None
+    except (asyncio.IncompleteReadError, ConnectionError, BrokenPipeError):
+        raise ControlError(f"the daemon at {path} closed the connection without an answer; see its log") from None
+    except (msgspec.MsgspecError, UnicodeError, asyncio.LimitOverrunError) as error:
+        raise ControlError(
+            f"the answer from {path} makes no sense to this version ({error}); use the daemon's"
+        ) from None
+
+
+async def _connect(path: Path) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.setblocking(False)
+    try:
+        while True:
+            try:
+                with _address(path) as address:
+                    connection.connect(address)
+            except BlockingIOError:  # the queue of those who wait to be accepted is full
+                await asyncio.sleep(0.01)
+            else:
+                return connection
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, FileNotFoundError | ConnectionRefusedError | NotADirectoryError):
+            raise NoDaemon(f"no daemon answers at {path}") from None
+        if isinstance(error, OSError) and not isinstance(error, TimeoutError):
+            raise ControlError(f"{path}: {error.strerror or error}; run this as the daemon's user") from None
+        raise

@@ -1,0 +1,1 @@
+"""Whole runs as subjects: in virtual time to their end, scripted, summarised. Above the daemon, below the command line."""

@@ -1,0 +1,91 @@
+"""One run of the daemon in virtual time, from start to end, with its own venue in process.
+
+The wiring is `daemon.wire`'s, as in real time. A new simulated account begins with every run, because the venue lives and dies with the
+process; a state directory keeps the journal of all of them, and its latch.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from mmdaemon.clock import Clock, VirtualClock, run_virtual
+from mmdaemon.core.types import NS
+from mmdaemon.daemon import wire
+from mmdaemon.daemon.pace import sleep_ns
+from mmdaemon.daemon.supervisor import Daemon, Log, say_nothing
+from mmdaemon.journal.state_dir import StateDir
+from mmdaemon.settings import Settings
+from mmdaemon.venues.base import MarketSource
+from mmdaemon.venues.simulated.exchange import Truth
+from mmdaemon.venues.simulated.venue import SimulatedVenue
+
+Script = Callable[[Daemon, SimulatedVenue, Clock], Awaitable[str]]
+"""What happens during the run; it returns why the run ends."""
+Progress = Callable[[int, Daemon], None]
+"""Called once a virtual second with the time since the start in ns."""
+
+
+class Session(msgspec.Struct, frozen=True):
+    """A finished run: the daemon as it was left, and the venue's own record to hold against it."""
+
+    daemon: Daemon
+    truth: Truth
+    exit_code: int
+    tape_refused: dict[str, int]
+    """What the recording's reader dropped, by reason."""
+
+
+def play(
+    settings: Settings,
+    state_dir: StateDir,
+    source: MarketSource,
+    script: Script,
+    *,
+    log: Log = say_nothing,
+    bot_tag: str | None = None,
+) -> Session:
+    """Run to the script's end in virtual time. The state directory is locked by the caller.
+
+    Raises:
+        RecoveryRefused: the journal cannot be started from.
+        Whatever a defect raises: nothing half-run counts as a result.
+    """
+
+    async def main(clock: VirtualClock) -> Session:
+        tag = f"{settings.run.seed}-"
+        venue = wire.venue_of(settings, source, clock, tag)
+        connect = wire.connection_of(settings, clock)
+        daemon = Daemon(settings, clock, venue, state_dir, connect, fresh_account=True, log=log, bot_tag=bot_tag)
+        await daemon.start()
+        running = asyncio.create_task(daemon.run())
+        try:
+            daemon.stop(await script(daemon, venue, clock))
+        finally:
+            daemon.stop("the script failed")
+            code = await running
+        return Session(daemon, venue.truth(), code, dict(source.refused))
+
+    return run_virtual(main, start_wall_ns=source.start_ts_ns)
+
+
+def until_the_end(duration_s: float, progress: Progress | None = None) -> Script:
+    """A script that does nothing: until the recording is over, or `duration_s` has passed (0: never)."""
+
+    async def wait(daemon: Daemon, _venue: SimulatedVenue, clock: Clock) -> str:
+        begun_ns = clock.mono_ns()
+        while True:
+            await sleep_ns(clock, NS)
+            passed_ns = clock.mono_ns() - begun_ns
+            if progress is not None:
+                progress(passed_ns, daemon)
+            if daemon.state.facts.source_ended:
+                return "the recording is over"
+            if duration_s and passed_ns >= duration_s * NS:
+                return "the duration is over"
+            if daemon.has_ended:
+                return "the daemon ended"
+
+    return wait
+
+
