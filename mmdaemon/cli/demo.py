@@ -72,9 +72,13 @@ def demo(*, state_dir: Path = _FOLDER) -> int:
     console.print()
     where = f"--state-dir {state_dir}"
     console.print("Where to look next:", style="bold")
-    console.print(f"  mmdaemon explain --last-fill {where}     why that order was there, addend by addend", highlight=False)
+    console.print(
+        f"  mmdaemon explain --last-fill {where}     why that order was there, addend by addend", highlight=False
+    )
     console.print(f"  mmdaemon replay --verify {where}         recompute every quote from the journal", highlight=False)
-    console.print("  mmdaemon run                                              the daemon in real time; then, elsewhere,")
+    console.print(
+        "  mmdaemon run                                              the daemon in real time; then, elsewhere,"
+    )
     console.print("  mmdaemon status --watch                                   what it does, and why when it does not")
     return 1 if failed else 0
 

@@ -30,6 +30,14 @@ VERBS: Final[dict[str, Verb]] = {
         "mmdaemon.cli.check_config:check_config",
         "Check a configuration and show every error at once, or what it amounts to.",
     ),
+    "explain": Verb(
+        "mmdaemon.cli.explain:explain",
+        "Why an order was there: the decision behind it, addend by addend, and its life.",
+    ),
+    "replay": Verb(
+        "mmdaemon.cli.replay:replay",
+        "Recompute every journaled decision and the PnL identity, and compare (--verify).",
+    ),
 }
 
 HELP: Final = """A market-making daemon. Without a flag nothing trades: the venue is simulated.

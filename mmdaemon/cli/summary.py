@@ -1,4 +1,5 @@
-"""A run's figures on a terminal: what it traded, what it came to addend by addend, where its time went, and what was assumed."""
+"""A run's figures on a terminal: what it traded, what it came to addend by addend, where its time went, and what was
+assumed."""
 
 from rich.console import Console
 from rich.table import Table

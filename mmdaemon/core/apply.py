@@ -4,7 +4,7 @@ Between timers, market events change only integers that fold. Floats change at t
 and whatever depends on time is sampled at `TimerFired`. Nothing here decides anything.
 """
 
-from math import floor
+from math import floor, isfinite
 from typing import assert_never
 
 from mmdaemon.core import bars, book, cost, fair_value, limits, markout, orders, position, reasons, regime
@@ -75,11 +75,12 @@ def apply(state: State, event: Event, params: Params) -> None:
             if not bars.on_bar(state.bars, event):
                 _on_closed_bar(state, params)
         case FundingRate():
-            state.venue.funding = event
+            # A rate that is no number is no rate: what it was before does not make it known.
+            state.venue.funding = event if isfinite(event.rate) else None
             state.guard.dirty = True
             _sample_costs(state, params)
         case FeeSchedule():
-            state.venue.fees = event
+            state.venue.fees = event if isfinite(event.maker_rate) and isfinite(event.taker_rate) else None
             state.guard.dirty = True
             state.dirty |= Dirty.COSTS
         case AccountSnapshot():
@@ -95,7 +96,7 @@ def apply(state: State, event: Event, params: Params) -> None:
         case Reconciled():
             _on_reconciled(state, event)
         case OperatorAction():
-            _on_operator(state, event)
+            _on_operator(state, event, params)
         case KillChanged():
             state.facts.kill, state.facts.kill_reason = event.state, event.reason
             state.guard.dirty = True
@@ -159,7 +160,7 @@ def _on_timer(state: State, event: TimerFired, params: Params) -> None:
     _roll_day(state, params)
     _sample_equity(state)
     _sample_costs(state, params)
-    share = params.quotes.resume_size if _is_fresh_resume(state, params) else 1.0
+    share = _size_share(state, params)
     multiplier = _drift_multiplier(state, params)
     if share != state.sampled.size_share or multiplier != state.sampled.drift_multiplier:
         state.sampled.size_share, state.sampled.drift_multiplier = share, multiplier
@@ -242,7 +243,8 @@ def _roll_day(state: State, params: Params) -> None:
     none vanishes."""
     day = (state.ts_ns // NS - params.rollover_hour_utc * 3600) // _DAY_S
     risk = state.risk
-    if day == risk.day or not state.venue.mark_px_ticks:
+    # A clock that steps back opens no day again: that would give the day's loss and turnover back.
+    if day <= risk.day or not state.venue.mark_px_ticks:
         return
     _sample_equity(state)
     open_loss = 0
@@ -263,9 +265,10 @@ def _drift_multiplier(state: State, params: Params) -> float:
     return _quantised(min(params.quotes.drift_multiplier_max, wide), 0.05)
 
 
-def _is_fresh_resume(state: State, params: Params) -> bool:
+def _size_share(state: State, params: Params) -> float:
     resumed = state.risk.resumed_ns
-    return resumed > 0 and state.mono_ns - resumed < params.quotes.resume_ns
+    is_fresh = resumed > 0 and state.mono_ns - resumed < params.quotes.resume_ns
+    return params.quotes.resume_size if is_fresh else 1.0
 
 
 def _on_link(state: State, event: LinkChanged) -> None:
@@ -295,7 +298,7 @@ def _on_reconciled(state: State, event: Reconciled) -> None:
     state.guard.dirty = True
 
 
-def _on_operator(state: State, event: OperatorAction) -> None:
+def _on_operator(state: State, event: OperatorAction, params: Params) -> None:
     facts = state.facts
     match event.action:
         case "pause":
@@ -309,6 +312,9 @@ def _on_operator(state: State, event: OperatorAction) -> None:
                 limits.on_resume(state.budgets)
                 state.risk.resumed_ns = event.mono_ns
                 state.risk.peak_e10 = state.risk.equity_e10
+                # Not left to the next timer: it may be RUNNING before that.
+                state.sampled.size_share = _size_share(state, params)
+                state.dirty |= Dirty.RISK
                 guard_rules.resume(state)
         case "kill":
             facts.kill, facts.kill_reason = KillState.KILLING, event.reason

@@ -15,12 +15,14 @@ the target, or is what a partial fill left, not below the venue's minimum: that 
 when the order is next moved. From age `refresh_ns` on only the exact price and size are left alone.
 
 No own bid ever meets an own ask: a price goes out only if it is beyond every own order of the other side that may still
-rest, whichever of our requests take effect and in whatever order. What is withheld for that goes out at a later diff.
+rest, whichever of our requests take effect and in whatever order. What is withheld for that goes out at a later diff;
+and an order may not stay, in its range or not, where it would keep a target of the other side out for good.
 """
 
 from collections.abc import Callable
 
 import msgspec
+from msgspec.structs import replace
 
 from mmdaemon.core.commands import Amend, Cancel, Command, Place
 from mmdaemon.core.orders import Orders, WorkingOrder
@@ -124,12 +126,18 @@ def diff(
             working.movable.append(order)
 
     rules = _Rules(now_ns, refresh_ns, params.min_quote_life_ns, min_qty_lots, params.can_amend, risk)
+    bid_targets = [target for target in targets if target.side is BUY]
+    ask_targets = [target for target in targets if target.side is not BUY]
     plan = _Plan()
-    _plan_side([target for target in targets if target.side is BUY], bids, rules, plan)
-    _plan_side([target for target in targets if target.side is not BUY], asks, rules, plan)
-    if plan.moves or plan.empty:
-        return _in_order(plan, best_bid, best_ask, rules, new_id)
-    return plan.cancels
+    _plan_side(bid_targets, bids, rules, plan)
+    _plan_side(ask_targets, asks, rules, plan)
+    if not (plan.moves or plan.empty):
+        return plan.cancels
+    if _is_blocked(plan, best_bid, best_ask):
+        plan = _Plan()
+        _plan_side(_clipped(bid_targets, ask_targets), bids, rules, plan)
+        _plan_side(_clipped(ask_targets, bid_targets), asks, rules, plan)
+    return _in_order(plan, best_bid, best_ask, rules, new_id)
 
 
 def _plan_side(targets: list[Target], working: _Working, rules: _Rules, plan: _Plan) -> None:
@@ -161,6 +169,26 @@ def _plan_side(targets: list[Target], working: _Working, rules: _Rules, plan: _P
     occupying = stuck + working.leaving
     _pair(occupying, free, _is_same_level)
     plan.empty += free[len(occupying) :]
+
+
+def _is_blocked(plan: _Plan, best_bid: int, best_ask: int) -> bool:
+    """Whether some wanted price meets an own order of the other side."""
+    wanted = [(order.side, px_ticks) for order, px_ticks, _ in plan.moves]
+    wanted += [(target.side, target.px_ticks) for target in plan.empty]
+    return any(px_ticks >= best_ask if side is BUY else px_ticks <= best_bid for side, px_ticks in wanted)
+
+
+def _clipped(targets: list[Target], others: list[Target]) -> list[Target]:
+    """The targets with ranges that end before the other side's nearest target; each still has its own price."""
+    if not others:
+        return targets
+    nearest = min(other.px_ticks * other.side.opposite for other in others) * others[0].side.opposite
+    return [
+        replace(target, hi_px_ticks=max(target.px_ticks, min(target.hi_px_ticks, nearest - 1)))
+        if target.side is BUY
+        else replace(target, lo_px_ticks=min(target.px_ticks, max(target.lo_px_ticks, nearest + 1)))
+        for target in targets
+    ]
 
 
 def _seats(targets: list[Target], seatable: list[WorkingOrder], rules: _Rules) -> list[int]:

@@ -105,8 +105,9 @@ def _check(  # one figure of the command after another, in the order of how wron
     if not (0 < px < _MAX_PX_TICKS and qty > 0 and open_lots > 0):
         return "not_positive", f"px {px} ticks, qty {qty} lots"
     before = order_rules.worst_case_lots(orders, ref.position_lots, side)
-    # Reducing means: if everything open on that side filled, this too, the position would not pass zero.
-    reducing = before + added_lots <= 0
+    # Reducing means: if everything open on that side filled, this too, the position would not pass zero. An amend that
+    # adds nothing to what is open against the position is let through too: it may be the one that shrinks it to that.
+    reducing = before + added_lots <= 0 or (added_lots == 0 and side * ref.position_lots < 0)
     if ref.guard is GuardState.REDUCING and not (reducing or reduce_only):
         return "guard", "REDUCING admits only what reduces"
     if ref.guard is not GuardState.RUNNING and ref.guard is not GuardState.REDUCING and not reduce_only:
@@ -121,7 +122,7 @@ def _check(  # one figure of the command after another, in the order of how wron
     for name, anchor in (("mark", float(ref.mark_px_ticks)), ("slow mid", ref.slow_mid_ticks)):
         if abs(px - anchor) > collar * anchor:
             return "collar", f"{px} is more than {limits.collar_bps} bps from the {name} {anchor:.1f}"
-    if not reduce_only and before + added_lots > max(ref.max_position_lots, before):
+    if before + added_lots > max(ref.max_position_lots, before):
         return "worst_case", f"{before} + {added_lots} lots above {ref.max_position_lots}"
     return "", ""
 

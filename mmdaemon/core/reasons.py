@@ -123,7 +123,7 @@ def _fees(s: "State", _now: int, _p: Params) -> tuple[bool, int]:
 
 
 def _position(s: "State", now: int, p: Params) -> tuple[bool, int]:
-    if s.facts.breaks or s.venue.account is None:
+    if s.facts.breaks or s.venue.account is None or not s.facts.reconciled_ns:
         return True, NEVER_NS
     unknown_at = s.facts.reconciled_ns + p.guard.unknown_position_ns
     return now >= unknown_at, unknown_at if now < unknown_at else NEVER_NS
@@ -133,26 +133,31 @@ def _clock(s: "State", _now: int, p: Params) -> tuple[bool, int]:
     health = s.facts.health
     if health is None or health.clock_offset_s is None:
         return True, NEVER_NS
-    return abs(health.clock_offset_s) * 1e9 > p.guard.clock_offset_max_ns, NEVER_NS
+    return not _is_within(abs(health.clock_offset_s), p.guard.clock_offset_max_ns), NEVER_NS
 
 
 def _loop_lag(s: "State", _now: int, p: Params) -> tuple[bool, int]:
     health = s.facts.health
     if health is None or health.loop_lag_s is None:
         return True, NEVER_NS
-    return health.loop_lag_s * 1e9 > p.guard.loop_lag_max_ns, NEVER_NS
+    return not _is_within(health.loop_lag_s, p.guard.loop_lag_max_ns), NEVER_NS
 
 
 def _journal_slow(s: "State", _now: int, p: Params) -> tuple[bool, int]:
     health = s.facts.health
     if health is None or health.journal_age_s is None:
         return True, NEVER_NS
-    return health.journal_age_s * 1e9 > p.guard.journal_age_max_ns, NEVER_NS
+    return not _is_within(health.journal_age_s, p.guard.journal_age_max_ns), NEVER_NS
+
+
+def _is_within(measured_s: float, most_ns: int) -> bool:
+    # Asked as what is fine, so that NaN is not fine either.
+    return measured_s * 1e9 <= most_ns
 
 
 def _no_facts(s: "State", now: int, p: Params) -> tuple[bool, int]:
     health = s.facts.health
-    if health is None:
+    if health is None or health.account_facts_ok is None:
         return True, NEVER_NS
     until = health.mono_ns + p.guard.facts_age_max_ns
     return now >= until, until if now < until else NEVER_NS

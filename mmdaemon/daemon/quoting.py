@@ -41,7 +41,7 @@ class QuotingController:
         self._recorder = recorder
         self._sender = sender
         self._on_step = on_step
-        self.digest = Digest()
+        self.digest = Digest(params)
         self.commands = 0
         self.refusals: dict[str, int] = {}
 

@@ -79,6 +79,8 @@ class Daemon:
         self._stop_reason = ""
         self._exit_code = EXIT_OK
         self._ending = False
+        self.failure: BaseException | None = None
+        """What ended a part first, where it was an error."""
 
     # --- begin --------------------------------------------------------------------------------------------------------
 
@@ -192,6 +194,7 @@ class Daemon:
 
     async def run(self) -> int:
         """Until `stop`. Returns the exit code."""
+        asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
         for name, begin in self.parts.coroutines.items():
             self._begin(name, begin())
         await self._stop.wait()
@@ -215,18 +218,29 @@ class Daemon:
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """A part ended that never should. This is the supervisor: whatever it was, the answer is to stop trading."""
+        """A part ended that never should."""
         if self._ending:
             return
-        name = task.get_name()
-        error = "cancelled" if task.cancelled() else repr(task.exception())
-        self._log("task_died", {"task": name, "error": error})
-        self.gate.close(f"task {name} died")
-        self.inbox.post(TaskDied(self.clock.mono_ns(), self.clock.wall_ns(), None, name, error))
+        error = None if task.cancelled() else task.exception()
+        self._broke(task.get_name(), error)
+
+    def _on_loop_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A callback raised: the venue's feed, a timer. It belongs to no task, and is no smaller for that."""
+        if not self._ending:
+            error = context.get("exception")
+            self._broke("a callback", error if isinstance(error, BaseException) else None, str(context.get("message")))
+
+    def _broke(self, name: str, error: BaseException | None, message: str = "cancelled") -> None:
+        """The supervisor's one answer, whatever it was: stop trading, and read the venue empty."""
+        self.failure = self.failure or error
+        text = repr(error) if error is not None else message
+        self._log("task_died", {"task": name, "error": text})
+        self.gate.close(f"{name} died")
+        self.inbox.post(TaskDied(self.clock.mono_ns(), self.clock.wall_ns(), None, name, text))
         if name == "kill_switch":
             # It must act whatever happened to it, so it is begun once more and thrown.
             self._begin("kill_switch_again", self.parts.kill_switch.run())
-        self.parts.kill_switch.trip(f"task {name} died: {error}")
+        self.parts.kill_switch.trip(f"{name} died: {text}")
         self._exit_code = EXIT_BUG
         if name == "quoting":
             # Without it nobody can resume. Cancel everything, then end: the latch makes the next start a killed one.

@@ -6,7 +6,8 @@
 A request is one connection, and a connection is one task. Nobody waits for anybody: not a kill for other verbs, not a
 handler for a client that does not read, not the daemon for a client that does not write. Who may ask is decided by the
 kernel: the socket has mode 0600, and the peer's uid must be the daemon's or root's. A handler runs to its end when its
-client goes away. While it runs a beat goes out every 2 s, so that a client can tell patience from a dead daemon.
+client goes away. While it runs a beat goes out every 2 s, so that a client (`control_client.py`) can tell a long
+wait from a hung daemon.
 """
 
 import asyncio
@@ -15,8 +16,8 @@ import socket
 import stat
 import struct
 import sys
-from collections.abc import Awaitable, Callable, Generator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -27,14 +28,11 @@ from mmdaemon.ops.status import Status
 
 VERSION: Final = 1
 LINE_MAX_BYTES: Final = 4096
-ANSWER_MAX_BYTES: Final = 1 << 20
 READ_S: Final = 5.0
 """Longest a client may take to bring its request."""
 WRITE_S: Final = 5.0
 """Longest a client may take to fetch its answer."""
 BEAT_S: Final = 2.0
-SILENCE_S: Final = 10.0
-"""A client that hears nothing for this long, not even a beat, holds the daemon for hung."""
 READING_MAX: Final = 32
 """Connections whose request has not arrived. One more and the oldest is closed, so a newcomer is always read."""
 HANDLING_MAX: Final = 16
@@ -87,22 +85,22 @@ class ControlError(Exception):
     """The socket cannot be opened, or a daemon did not answer as it should. The message says what to do."""
 
 
-class NoDaemon(ControlError):
-    """Nobody listens at the socket."""
+class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A request as it is on the wire."""
 
-
-class _Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: int
     verb: str
     args: dict[str, str | bool] = {}
 
 
-class _Said(msgspec.Struct, frozen=True, tag="say"):
+class Said(msgspec.Struct, frozen=True, tag="say"):
+    """One line of progress."""
+
     line: str
 
 
-class _Beat(msgspec.Struct, frozen=True, tag="beat"):
-    pass
+class Beat(msgspec.Struct, frozen=True, tag="beat"):
+    """The handler is still at work."""
 
 
 class _Refused(Exception):
@@ -112,8 +110,7 @@ class _Refused(Exception):
 
 
 _encode = msgspec.json.Encoder().encode
-_decode_asked = msgspec.json.Decoder(_Asked).decode
-_decode_reply = msgspec.json.Decoder(_Said | _Beat | Answer).decode
+_decode_asked = msgspec.json.Decoder(Asked).decode
 
 
 class ControlServer:
@@ -195,7 +192,7 @@ class ControlServer:
         self._handling[future] = request.verb
         future.add_done_callback(self._handling.pop)
         while not (await asyncio.wait({future}, timeout=BEAT_S))[0]:
-            peer.put(_Beat())
+            peer.put(Beat())
         if future.cancelled():
             return Answer(ok=False, exit_code=1, lines=["the daemon is stopping; ask again once it runs"])
         error = future.exception()
@@ -220,10 +217,10 @@ class _Peer:
         self._counts = counts
 
     async def say(self, line: str) -> None:
-        if not self.put(_Said(line)):
+        if not self.put(Said(line)):
             self._counts["lines_dropped"] += 1
 
-    def put(self, message: "_Said | _Beat") -> bool:
+    def put(self, message: "Said | Beat") -> bool:
         full = self._writer.transport.get_write_buffer_size() > _BUFFER_MAX_BYTES
         if full or self._writer.is_closing():
             return False
@@ -284,15 +281,13 @@ def _bind(path: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _remove_stale(path)
-        with _address(path) as address:
+        with socket_address(path) as address:
             listener.bind(address)
         path.chmod(0o600)
         listener.setblocking(False)
     except OSError as error:
         listener.close()
-        raise ControlError(
-            f"control socket {path}: {error.strerror or error}; is its folder there, and yours?"
-        ) from None
+        raise ControlError(f"control socket {path}: {error.strerror or error}; is the folder yours?") from None
     except ControlError:
         listener.close()
         raise
@@ -306,7 +301,7 @@ def _remove_stale(path: Path) -> None:
         return
     if not stat.S_ISSOCK(mode):
         raise ControlError(f"control socket {path}: something else has that name; move it away")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, _address(path) as address:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, socket_address(path) as address:
         probe.setblocking(False)
         try:
             probe.connect(address)
@@ -319,7 +314,7 @@ def _remove_stale(path: Path) -> None:
 
 
 @contextmanager
-def _address(path: Path) -> Generator[str, None, None]:
+def socket_address(path: Path) -> Generator[str, None, None]:
     """A name of `path` that fits into a socket address (108 bytes): through its folder's descriptor if it must."""
     if len(os.fsencode(path)) <= _SUN_PATH_MAX:
         yield str(path)
@@ -331,70 +326,3 @@ def _address(path: Path) -> Generator[str, None, None]:
         yield f"/proc/self/fd/{folder}/{path.name}"
     finally:
         os.close(folder)
-
-
-async def call(
-    path: Path,
-    verb: str,
-    args: Mapping[str, str | bool] | None = None,
-    on_line: Callable[[str], None] | None = None,
-    *,
-    silence_s: float = SILENCE_S,
-) -> Answer:
-    """Ask the daemon at `path`; `on_line` gets each line of progress as it comes.
-
-    Raises:
-        NoDaemon: nobody listens there.
-        ControlError: no permission, no answer, an answer of another version, or a request over 4 KiB.
-    """
-    line = _encode(_Asked(VERSION, verb, dict(args or {})))
-    if len(line) > LINE_MAX_BYTES:
-        raise ControlError(f"the request has {len(line)} bytes, at most {LINE_MAX_BYTES} are taken; shorten the reason")
-    try:
-        async with asyncio.timeout(silence_s):
-            connection = await _connect(path)
-        reader, writer = await asyncio.open_unix_connection(sock=connection, limit=ANSWER_MAX_BYTES)
-        try:
-            writer.write(line + b"\n")
-            while True:
-                async with asyncio.timeout(silence_s):
-                    reply = _decode_reply(await reader.readuntil(b"\n"))
-                if isinstance(reply, Answer):
-                    return reply
-                if isinstance(reply, _Said) and on_line is not None:
-                    on_line(reply.line)
-        finally:
-            writer.close()
-            with suppress(OSError):
-                await writer.wait_closed()
-    except TimeoutError:
-        raise ControlError(
-            f"the daemon at {path} has said nothing for {silence_s:g} s: it is hung or stopped"
-        ) from None
-    except (asyncio.IncompleteReadError, ConnectionError, BrokenPipeError):
-        raise ControlError(f"the daemon at {path} closed the connection without an answer; see its log") from None
-    except (msgspec.MsgspecError, UnicodeError, asyncio.LimitOverrunError) as error:
-        raise ControlError(
-            f"the answer from {path} makes no sense to this version ({error}); use the daemon's"
-        ) from None
-
-
-async def _connect(path: Path) -> socket.socket:
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.setblocking(False)
-    try:
-        while True:
-            try:
-                with _address(path) as address:
-                    connection.connect(address)
-            except BlockingIOError:  # the queue of those who wait to be accepted is full
-                await asyncio.sleep(0.01)
-            else:
-                return connection
-    except BaseException as error:
-        connection.close()
-        if isinstance(error, FileNotFoundError | ConnectionRefusedError | NotADirectoryError):
-            raise NoDaemon(f"no daemon answers at {path}") from None
-        if isinstance(error, OSError) and not isinstance(error, TimeoutError):
-            raise ControlError(f"{path}: {error.strerror or error}; run this as the daemon's user") from None
-        raise

@@ -1,10 +1,11 @@
-"""The demo: eight and a half virtual hours in which everything happens once, on the real wiring and the simulated venue.
+"""The demo: eight and a half virtual hours in which everything happens once, on the real wiring.
 
-    12:00 calm   14:00 trend   16:00 settlement (calm)   17:15 burst   18:30 disconnect with an order in flight, reconcile
-    18:45 toxic flow   20:00 kill with live orders, resume   20:30 stop
+    12:00 calm    14:00 trend    16:00 settlement (calm)    17:15 burst
+    18:30 disconnect with an order in flight, reconcile     18:45 toxic flow
+    20:00 kill with live orders, resume                     20:30 stop
 
-A fixed script in virtual time with a fixed seed: it does the same every time, and says what it saw. Each step checks what it shows; a step
-that did not happen is said and fails the demo.
+A fixed script in virtual time with a fixed seed: it does the same every time, and says what it saw. Each step checks
+what it shows; a step that did not happen is said, and fails the demo.
 """
 
 from collections.abc import Callable
@@ -70,7 +71,8 @@ class DemoScript:
         most = max(daemon.state.sampled.adverse_buy_bps, daemon.state.sampled.adverse_sell_bps)
         self._tell(
             "toxic flow",
-            f"measured adverse selection {worst:.2f} and {most:.2f} bps a side, in the required edge; {self._fills_text()}",
+            f"adverse selection measured at {worst:.2f} and {most:.2f} bps a side, now in the required edge; "
+            f"{self._fills_text()}",
             ok=True,
         )
         await self._until(480)
@@ -90,7 +92,7 @@ class DemoScript:
         self._tell("settlement", text, ok=rate is not None and (paid != 0) == (held != 0))
 
     async def _disconnect(self) -> None:
-        """Cut every link while an order or an amend is on its way, and let reconciliation find out what became of it."""
+        """Cut every link while an order or an amend is on its way, and let reconciliation find what became of it."""
         state, clock = self._daemon.state, self._clock
         until_ns = clock.mono_ns() + 900 * NS
         caught = ""
@@ -148,7 +150,10 @@ class DemoScript:
             "resume",
             f"refused without a reason, granted with one after a clean reconcile; guard {state.guard.state.value} at "
             f"{state.sampled.size_share:.0%} size",
-            ok=not without.ok and resumed.ok and state.guard.state is GuardState.RUNNING and state.sampled.size_share < 1,
+            ok=not without.ok
+            and resumed.ok
+            and state.guard.state is GuardState.RUNNING
+            and state.sampled.size_share < 1,
         )
 
     async def _until(self, minutes: float) -> None:

@@ -1,7 +1,7 @@
 """One run of the daemon in virtual time, from start to end, with its own venue in process.
 
-The wiring is `daemon.wire`'s, as in real time. A new simulated account begins with every run, because the venue lives and dies with the
-process; a state directory keeps the journal of all of them, and its latch.
+The wiring is `daemon.wire`'s, as in real time. A new simulated account begins with every run, because the venue
+lives and dies with the process; a state directory keeps the journal of all of them, and its latch.
 """
 
 import asyncio
@@ -64,6 +64,8 @@ def play(
         finally:
             daemon.stop("the script failed")
             code = await running
+        if daemon.failure is not None:
+            raise daemon.failure
         return Session(daemon, venue.truth(), code, dict(source.refused))
 
     return run_virtual(main, start_wall_ns=source.start_ts_ns)
@@ -87,5 +89,3 @@ def until_the_end(duration_s: float, progress: Progress | None = None) -> Script
                 return "the daemon ended"
 
     return wait
-
-

@@ -1,8 +1,8 @@
 """What a run came to, from its journal alone: the row of a results table, and what `run` and `demo` end with.
 
-Healthy time is time with a healthy book: all of the run but the spans in which the guard's reasons named the book, or the
-recording was over. A share of RUNNING is of healthy time, so that a feed's gap is not held against the daemon, and a daemon that stands
-paused for a reason of its own is.
+Healthy time is time with a healthy book: all of the run but the spans in which the guard's reasons named the book,
+or the recording was over. A share of RUNNING is of healthy time, so that a feed's gap is not held against the
+daemon, and a daemon that stands paused for a reason of its own is.
 """
 
 from pathlib import Path

@@ -379,15 +379,20 @@ class What(msgspec.Struct, frozen=True):
 
 _FACTS: dict[str, Callable[..., Event]] = {
     "book": lambda d, off, width, bq, aq: d.book(MID + off, MID + off + width, bq, aq),
-    "thin_book": lambda d, bids, asks: BookUpdate(
-        *d.now, ((d.bid, 5),) if bids else (), ((d.ask, 5),) if asks else ()
-    ),
+    "thin_book": lambda d, bids, asks: BookUpdate(*d.now, ((d.bid, 5),) if bids else (), ((d.ask, 5),) if asks else ()),
     "trade": lambda d, off, lots, side: TradePrint(*d.now, d.bid + off, lots, side),
     "mark": lambda d, off: d.mark(MID + off),
     "no_mark": lambda d: d.mark(0),
     "timer": lambda d: d.timer(),
     "bar": lambda d, off, high: BarClosed(
-        *d.now, d.now[1] // (60 * NS) * 60 * NS - 60 * NS, MID, MID + high, MID - high - abs(off), MID - abs(off), 1, "venue"
+        *d.now,
+        d.now[1] // (60 * NS) * 60 * NS - 60 * NS,
+        MID,
+        MID + high,
+        MID - high - abs(off),
+        MID - abs(off),
+        1,
+        "venue",
     ),
     "update": lambda d, i, status, cum, qty, revision: OrderUpdate(
         *d.now, _id(d, i), status, cum, None, qty, revision, "post_only" if i % 2 else "margin"
@@ -474,7 +479,13 @@ _ARGUMENTS: dict[str, tuple[st.SearchStrategy[Any], ...]] = {
     "funding": (_RATES, st.sampled_from([-10.0, 0.0, 3.0, 600.0, 28_000.0])),
     "fees": (_RATES, _RATES),
     "account": (st.sampled_from([-1, 0, 50_000, 100_000]), st.sampled_from([0, 6_000, 15_000, 100_000])),
-    "health": (_SECONDS, _SECONDS, _SECONDS, st.sampled_from([False] * 6 + [True]), st.sampled_from([True, True, None, False])),
+    "health": (
+        _SECONDS,
+        _SECONDS,
+        _SECONDS,
+        st.sampled_from([False] * 6 + [True]),
+        st.sampled_from([True, True, None, False]),
+    ),
     "link": (st.sampled_from(["public", "private"]), st.booleans()),
     "refused": (),
     "reconciled": (st.sampled_from([(), (), ("position: off",), ("second_instance: x",)]),),
@@ -499,12 +510,12 @@ def _whats(kinds: Iterable[str]) -> st.SearchStrategy[What]:
 def realistic(size: int = 40) -> st.SearchStrategy[list[What]]:
     """Mostly a market and a venue at work, now and then something of everything that does not end the day."""
     rare = [kind for kind in _ARGUMENTS if kind not in ("stop", "source_ended", "task_died", *_CALM)]
-    return st.lists(st.one_of(_whats(_CALM), _whats(_CALM), _whats(rare)), max_size=size)
+    return st.lists(st.one_of(_whats(_CALM), _whats(_CALM), _whats(rare)), min_size=size // 2, max_size=size)
 
 
 def hostile(size: int = 40, without: tuple[str, ...] = ()) -> st.SearchStrategy[list[What]]:
     """Anything in any order."""
-    return st.lists(_whats(kind for kind in _ARGUMENTS if kind not in without), max_size=size)
+    return st.lists(_whats(kind for kind in _ARGUMENTS if kind not in without), min_size=size // 2, max_size=size)
 
 
 # --- inputs of a decision ---------------------------------------------------------------------------------------------

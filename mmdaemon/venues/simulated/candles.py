@@ -12,12 +12,11 @@ KEPT = 1_500
 class Candles:
     """Closed bars only. The minute in which the market began is not a whole one and is never served."""
 
-    __slots__ = ("_bars", "_close", "_high", "_last", "_low", "_open", "_qty", "_started_ns", "_whole", "end_ns")
+    __slots__ = ("_bars", "_close", "_high", "_low", "_open", "_qty", "_started_ns", "_whole", "end_ns")
 
     def __init__(self) -> None:
         self._bars: deque[BarClosed] = deque(maxlen=KEPT)
         self._open = self._high = self._low = self._close = self._qty = 0
-        self._last = 0
         self._whole = True
         self.end_ns = 0
         """When the forming minute ends; 0 before the first event."""
@@ -29,10 +28,8 @@ class Candles:
     def roll(self, at_ns: int, mid_ticks: int) -> None:
         """Close every minute that ended at or before `at_ns`. `mid_ticks` is the last mid before it, 0 if none."""
         while at_ns >= self.end_ns:
-            if self._qty:
-                self._last = self._close
-            elif mid_ticks or self._last:
-                self._open = self._high = self._low = self._close = mid_ticks or self._last
+            if not self._qty:
+                self._open = self._high = self._low = self._close = mid_ticks
             if self._close and self._whole:
                 end_ns = self.end_ns
                 bar = (end_ns - MINUTE_NS, self._open, self._high, self._low, self._close, self._qty, "venue")

@@ -161,7 +161,7 @@ class Exchange:
             command.side,
             command.px_ticks,
             command.qty_lots,
-            command.post_only and not command.ioc,
+            command.post_only,
             command.reduce_only,
             command.ioc,
             at_ns,
@@ -321,7 +321,7 @@ class Exchange:
         fill = Fill(0, 0, at_ns, trade_id, order.client_id, order.side, px_ticks, qty_lots, fee_e10, liquidity, kind)
         self.fills.append(fill)
         status = OrderStatus.FILLED if executed.done else OrderStatus.PARTIAL
-        cum, qty, px = executed.cum_filled_lots, executed.order_qty_lots, order.px_ticks
+        cum, qty, px = executed.cum_filled_lots, executed.order_qty_lots, order.px_ticks or None
         told = OrderUpdate(0, 0, at_ns, order.client_id, status, cum, px, qty, order.revision, "")
         # Venues send the two on channels of their own; either may come first.
         for event in (fill, told) if self._fill_first.bits(number) & 1 else (told, fill):

@@ -8,6 +8,9 @@ event instead of two, and changes nothing that can be seen.
 Times here are the venue's: UTC as the source tells it, plus `shift_ns`. A source that starts now (within 5 s) is not
 shifted; a recording is moved so that it starts now, funding times with it. Venue time runs on the monotonic clock, so
 a step of the wall clock is seen as what it is.
+
+What the source raises while it plays goes to the loop's exception handler, and the market stands still from then on:
+half a recording is no result. In its first 10 s it is raised by `Venue.open`.
 """
 
 from collections import deque

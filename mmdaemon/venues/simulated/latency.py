@@ -79,21 +79,18 @@ class DelayDraws:
 class Lane(Generic[T]):
     """One stream of messages: first in, first out, each when due or behind the one before it. One timer in all."""
 
-    __slots__ = ("_act", "_armed", "_clock", "_due", "_last_ns")
+    __slots__ = ("_act", "_armed", "_clock", "_due")
 
     def __init__(self, clock: Clock, act: Callable[[T], None]) -> None:
         self._clock, self._act = clock, act
         self._due: deque[tuple[int, T]] = deque()
-        self._last_ns = 0
         self._armed: Timer | None = None
 
-    def put(self, due_mono_ns: int, item: T) -> int:
-        """Queue a message. Returns when it will come out."""
-        self._last_ns = due = max(due_mono_ns, self._last_ns)
-        self._due.append((due, item))
+    def put(self, due_mono_ns: int, item: T) -> None:
+        """Queue a message, to come out at `due_mono_ns` or when those before it have."""
+        self._due.append((due_mono_ns, item))
         if self._armed is None:
-            self._armed = self._clock.call_at(due, self._fire)
-        return due
+            self._armed = self._clock.call_at(due_mono_ns, self._fire)
 
     def clear(self) -> None:
         """What was on its way is lost."""

@@ -1,7 +1,7 @@
 """Initial margin and the position stop: what the account may open, and what closes it at the venue.
 
-Opening orders need `leverage`: the value at mark of the larger of |position|, position + open buys and
-open sells - position, divided by it, must not exceed equity.
+Opening orders need `leverage`: the value at mark of the larger of position + open buys and open sells - position,
+divided by it, must not exceed equity.
 """
 
 from mmdaemon.core.types import Instrument, Side
@@ -19,8 +19,10 @@ class Margin:
     def _worst_lots(self, more_buys: int = 0, more_sells: int = 0) -> int:
         matching = self._matching
         position = matching.position_lots
-        long, short = matching.open_buy_lots + more_buys + position, matching.open_sell_lots + more_sells - position
-        return max(abs(position), long, short)
+        return max(
+            matching.open_buy_lots + more_buys + position,
+            matching.open_sell_lots + more_sells - position,
+        )
 
     def is_lacking(self, side: Side, more_lots: int, mark_ticks: int) -> bool:
         """Whether `more_lots` on a side would need more than there is. What adds no exposure always passes."""

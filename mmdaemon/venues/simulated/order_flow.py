@@ -32,11 +32,11 @@ TRADE_LOTS = lognormal(median=7, sigma=3.65, least=1, most=80_000)
 WIDTHS = (2, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 5, 6, 8, 10, 14)
 """Ticks of a touch that is wider than one."""
 SWEEP_TICKS = tuple(min(1_200, 60 + 87 * draw // 1_000_000) for draw in EXPONENTIAL)
-"""How far beyond the fair price a sweep prints: at least 1 bps, and half as often for each further one."""
-SWEEP_FACTOR = 4
-"""Prints of a sweep are this many times the stretch's usual size."""
+"""How far beyond the touch a sweep prints, at a price of 600,000: at least 1 bps, and half as many a bps further."""
 SWEEP_REVERTS = (0, 50, 150, 300, 450, 600, 750, 900)
 """Thousandths of its reach that the price comes back after a sweep by somebody who knew nothing; mean 0.4."""
+SWEEP_FACTOR = 2
+"""Prints of a sweep are this many times as large as the stretch's others."""
 
 Levels = tuple[tuple[int, int], ...]
 
@@ -88,8 +88,7 @@ class OrderFlow:
         self._behaviour = BEHAVIOUR[Stretch.CALM]
         self._level_log = 0
         self._level_count = 0
-        self._sd = self._drift = self._informed = 0
-        self._reach_millis = 0
+        self._sd = self._drift = self._informed = self._share_millis = 0
         self._until_sweep = EXPONENTIAL[int(self._random() * DRAWS)]
         self._anchor = self._fair = config.start_px_ticks * 1_000
         self._variant, self._turn = 0, 1
@@ -152,7 +151,7 @@ class OrderFlow:
         share = self._scale * self._fair / self._anchor
         level = round(share * math.exp(self._level_log / 1_000_000 - LEVEL_SD_LOG**2), 6)
         self._sd = round(self._behaviour.sd_millis * level)
-        self._reach_millis = round(level * 1_000)
+        self._share_millis = round(share * 1_000)
         self._drift = round(self._behaviour.drift_millis * level) + ((self._anchor - self._fair) >> SPRING)
         informed = round(self._behaviour.informed_millis * level)
         self._informed = informed if self._informed >= 0 else -informed
@@ -188,22 +187,22 @@ class OrderFlow:
             self._rebuild_asks()
 
     def _sweep(self, late: int, happened: list[TradePrint | BookUpdate]) -> None:
-        """An order takes one side to a far price, through what is displayed and beyond it, all in one moment.
+        """One order takes a side to a far price, through what is displayed and beyond it.
 
-        The touch it took stands at the far price until the next move; the other touch follows to where the price
-        settles, short of it by the share that reverts. So the price comes back as the gap is filled, without a trade.
+        The other touch follows to where the price settles. The touch it took is there too, or in half of the sweeps
+        still at the far price: that gap is filled by the next move, so a price comes back without a trade.
         """
-        # Bits: 0-2 whether it knows, 3 its side if not, 4-6 what reverts if not, 7-9 prints beyond, 10-21 reach.
+        # Bits: 0-2 whether it knows, 3 its side and 4-6 what reverts if not, 7-9 prints beyond, 10-21 reach, 22 gap.
         draw = int(self._random() * TWO_53)
-        knows = bool(draw & 7 and self._informed)
-        side = Side.BUY if (self._informed > 0 if knows else draw & 8) else Side.SELL
-        reach = SWEEP_TICKS[(draw >> 10) & 4095] * self._reach_millis // 1_000
+        knows = self._informed != 0 and draw & 7 != 0
+        buying = self._informed > 0 if knows else draw & 8 != 0
+        reach = SWEEP_TICKS[(draw >> 10) & 4095] * self._share_millis // 1_000
         back = 0 if knows else reach * SWEEP_REVERTS[(draw >> 4) & 7] // 1_000
-        taken, middle = (self._asks, self._fair // 1_000 + 1) if side is Side.BUY else (self._bids, self._fair // 1_000)
-        far = middle + reach * side
+        side, taken = (Side.BUY, self._asks) if buying else (Side.SELL, self._bids)
+        far = (self.bid_px + 1 if buying else self.ask_px - 1) + reach * side
         if (far - taken[0][0]) * side <= 0:
-            return  # the market has no volatility, or its price has run from the touch further than the order goes
-        at = self.now_ns - MS
+            return  # no volatility was asked for, or the gap of the last sweep is wider than this one reaches
+        at = self.now_ns - (self._pauses[0] >> 1)
         for px, lots in taken:
             if (px - far) * side > 0:
                 break
@@ -215,10 +214,10 @@ class OrderFlow:
             for step in range(1, prints + 1):
                 self._print(at, late, last + beyond * step // prints * side, self._sweep_lots(), side, happened)
         self._fair += (reach - back) * side * 1_000
-        if side is Side.BUY:
-            self.bid_px, self.ask_px = far - 1 - back, far
-        else:
-            self.bid_px, self.ask_px = far, far + 1 + back
+        settled, gap = far - back * side, back if (draw >> 22) & 1 else 0
+        if settled + gap * side == taken[0][0]:
+            gap += 1  # all was taken there, and nobody is back yet
+        self.bid_px, self.ask_px = (settled - 1, settled + gap) if buying else (settled - gap, settled + 1)
         self._bid_lots = TOUCH_LOTS[int(self._random() * DRAWS)]
         self._ask_lots = TOUCH_LOTS[int(self._random() * DRAWS)]
         self._rebuild_bids()

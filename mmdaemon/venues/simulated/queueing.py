@@ -29,7 +29,7 @@ class QueueModel(msgspec.Struct, frozen=True):
     """n of PROB. hftbacktest's examples use 3."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.exponent <= 16:
+        if type(self.exponent) is not int or not 1 <= self.exponent <= 16:
             raise ValueError(f"the queue exponent is a whole number from 1 to 16, got {self.exponent}")
 
     def ahead_after(self, ahead_lots: int, seen_lots: int, traded_lots: int, displayed_lots: int) -> int:
@@ -44,7 +44,5 @@ class QueueModel(msgspec.Struct, frozen=True):
             if cancelled > 0 and ahead_lots > 0:
                 behind = max(level - ahead_lots, 0)
                 front, back = ahead_lots**self.exponent, behind**self.exponent
-                from_ahead = cancelled * front // (front + back)
-                from_ahead = max(from_ahead, cancelled - behind)
-                ahead_lots = max(ahead_lots - from_ahead, 0)
-        return min(ahead_lots, displayed_lots)
+                ahead_lots -= min(cancelled * front // (front + back), ahead_lots)
+        return min(ahead_lots, displayed_lots)  # what the back had not to give came from ahead

@@ -17,6 +17,7 @@ class VenueOrder(msgspec.Struct, eq=False):
     client_id: str
     side: Side
     px_ticks: int
+    """0 for a market order of the venue's own."""
     qty_lots: int
     """Total size now in force."""
     post_only: bool = False
@@ -94,7 +95,7 @@ def changed(order: VenueOrder) -> Changed:
 
 def update(at_ns: int, what: Changed) -> OrderUpdate:
     """What the account is told of it, to be stamped on receipt."""
-    numbers = what.cum_filled_lots, what.px_ticks, what.qty_lots, what.revision
+    numbers = what.cum_filled_lots, what.px_ticks or None, what.qty_lots, what.revision
     return OrderUpdate(0, 0, at_ns, what.order.client_id, what.status, *numbers, what.reason)
 
 

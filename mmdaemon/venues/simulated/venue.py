@@ -144,7 +144,11 @@ class SimulatedVenue:
     # --- requests -----------------------------------------------------------------------------------------------------
 
     async def send(self, command: Command) -> None:
-        """Send and return at once. The outcome comes as an event."""
+        """Send and return at once. The outcome comes as an event, unless the venue is closed before it does.
+
+        Raises:
+            VenueUnavailable: the venue is not open, so nothing was sent.
+        """
         self._wire.send(command)
 
     async def cancel_all(self) -> None:

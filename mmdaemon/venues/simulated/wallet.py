@@ -71,7 +71,7 @@ class Wallet:
     def _reduce(self, closed: Decimal, value: Decimal) -> None:
         """Close part of the position (`closed` has the other sign) for `value` = price * closed."""
         share = _ROUNDED.divide(_EXACT.multiply(self.cost, -closed), self.size)
-        removed = self.cost if -closed == self.size else share.quantize(_QUANTUM, context=_ROUNDED)
+        removed = share.quantize(_QUANTUM, context=_ROUNDED)
         self.cost = _EXACT.subtract(self.cost, removed)
         self.size = _EXACT.add(self.size, closed)
         self.realised = _EXACT.subtract(self.realised, _EXACT.add(removed, value))

@@ -210,7 +210,6 @@ class Wire:
             self._faults.force(kind, length_ns)
             return
         self._faults.seen[kind] += 1
-        self._feed.advance()  # what happened until now happened under the old state
         ends_ns = self._clock.mono_ns() + length_ns
         was_open = kind in self._ends_ns
         self._ends_ns[kind] = max(ends_ns, self._ends_ns.get(kind, 0))

@@ -176,6 +176,25 @@ def test_opening_beyond_the_margin_is_refused_and_closing_never() -> None:
     assert account.place(SELL, MID + 5, 9_900).reason == "margin"
 
 
+def test_an_amend_up_needs_margin_too() -> None:
+    account = Account(start_e10=60_000 * E10)
+    account.place(BUY, MID - 5, 9_000, client_id="x")
+    refused = account.exchange.request(account.at, Amend("x", 1, MID - 5, 10_001))
+    assert isinstance(refused, RequestFailed)
+    assert refused.reason == "margin"
+    assert isinstance(account.exchange.request(account.at, Amend("x", 2, MID - 5, 10_000)), OrderUpdate)
+
+
+def test_what_adds_no_exposure_passes_though_margin_is_short() -> None:
+    account = Account(start_e10=60_000 * E10, leverage=5)
+    account.exchange.on_book(account.at, ((MID - 1, 50_000),), ((MID + 1, 50_000),))
+    account.hold(49_000)  # 294,000 quote
+    account.market(MID - 6_000)  # 1 % down: equity 56,900, needed 58,200
+    assert account.exchange.snapshot(account.at).available_margin_e10 == 0
+    assert account.place(BUY, MID - 6_010, 10).reason == "margin"
+    assert account.place(SELL, MID - 5_990, 49_000).status is OrderStatus.LIVE
+
+
 def test_leverage_stretches_margin_and_available_margin_says_what_is_left() -> None:
     account = Account(start_e10=60_000 * E10, leverage=5)
     assert account.place(BUY, MID - 5, 49_999).status is OrderStatus.LIVE

@@ -201,6 +201,16 @@ def test_deeper_than_displayed_is_unknown_until_the_level_comes_into_view() -> N
     assert order.filled_lots == 1
 
 
+def test_what_is_learnt_of_a_near_level_is_not_taken_for_a_deep_one() -> None:
+    matching = market()
+    near, deep = rest(matching, BUY, 99, name="near"), rest(matching, BUY, 90, name="deep")
+    matching.on_book(((99, 4), (98, 10)), ASKS)
+    assert (near.ahead_lots, deep.ahead_lots) == (4, -1)
+    matching.on_book(((99, 4), (90, 8)), ASKS)
+    matching.on_book(((99, 4), (98, 10)), ASKS)
+    assert deep.ahead_lots == 8, "out of view again, and nothing was learnt"
+
+
 def test_a_level_that_comes_into_view_empty_has_nobody_ahead() -> None:
     matching = market()
     order = rest(matching, BUY, 90)
@@ -340,6 +350,14 @@ def test_a_sweep_fills_a_reduce_only_order_only_as_far_as_the_orders_before_it_l
     assert matching.position_lots == 0
 
 
+def test_a_reduce_only_order_that_a_sweep_leaves_nothing_to_close_is_cancelled_and_not_filled() -> None:
+    matching = long(10)
+    order = rest(matching, SELL, 105, 10, "reduce", reduce_only=True)
+    rest(matching, SELL, 104, 10, "plain")
+    assert executed(matching.on_trade(110, 1, BUY)) == [("plain", 104, 10)]
+    assert (order.status, order.filled_lots) == (OrderStatus.CANCELLED, 0)
+
+
 # --- amend and cancel -------------------------------------------------------------------------------------------------
 
 
@@ -415,6 +433,17 @@ def test_a_reduce_only_amend_is_clipped() -> None:
     order = rest(matching, SELL, 105, 5, reduce_only=True)
     matching.amend(order, 1, 105, 50)
     assert (order.qty_lots, order.asked_lots, order.cancelled_lots) == (10, 50, 40)
+    matching.amend(order, 2, 105, 8)
+    assert (order.qty_lots, order.asked_lots, order.cancelled_lots) == (8, 8, 0)
+
+
+def test_a_reduce_only_amend_counts_what_is_filled_already() -> None:
+    matching = long(10)
+    order = rest(matching, SELL, 102, 10, reduce_only=True)
+    matching.on_trade(102, 54, BUY)
+    assert (order.filled_lots, matching.position_lots) == (4, 6)
+    matching.amend(order, 1, 103, 20)
+    assert (order.qty_lots, order.remaining_lots, matching.open_sell_lots) == (10, 6, 6)
 
 
 def test_cancel_frees_the_rest() -> None:

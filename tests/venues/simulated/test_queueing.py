@@ -41,8 +41,9 @@ def test_growth_joins_behind_us() -> None:
 
 
 def test_an_exponent_that_is_no_exponent_is_refused() -> None:
-    with pytest.raises(ValueError, match="from 1 to 16"):
-        QueueModel(QueueRule.PROB, 0)
+    for exponent in (0, 17, 3.0):
+        with pytest.raises(ValueError, match="from 1 to 16"):
+            QueueModel(QueueRule.PROB, exponent)  # pyright: ignore[reportArgumentType]
 
 
 lots = st.integers(0, 10_000)

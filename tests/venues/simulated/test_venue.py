@@ -29,7 +29,7 @@ from mmdaemon.core.events import (
     TradePrint,
 )
 from mmdaemon.core.types import E10, NS, ExecKind, Instrument, OrderStatus, Purpose, Side
-from mmdaemon.venues.base import Absent, Cursor, MarketSource, OrderReport, PositionStop, VenueUnavailable
+from mmdaemon.venues.base import Absent, Cursor, MarketSource, OrderReport, PositionStop, Venue, VenueUnavailable
 from mmdaemon.venues.simulated.config import SimulatedConfig
 from mmdaemon.venues.simulated.faults import FaultKind, FaultRates, ScriptedFault
 from mmdaemon.venues.simulated.latency import Delay
@@ -170,6 +170,15 @@ def test_market_events_come_at_their_arrival_with_local_times() -> None:
         assert event.mono_ns - market[0].mono_ns == seconds * NS
 
 
+def test_events_whose_flights_overlap_keep_their_own_arrivals() -> None:
+    async def script(daemon: Daemon) -> list[int]:
+        await daemon.at(3)
+        return [(event.ts_ns - START_NS) // MS for event in daemon.seen if isinstance(event, BookUpdate | TradePrint)]
+
+    arrivals = [TradePrint(0, START_NS + at * MS, START_NS + at * MS // 10, 999, 1, SELL) for at in (100, 110, 150)]
+    assert play(script, Market(book(0), *arrivals, ended(2))) == [20, 100, 110, 150]
+
+
 def test_a_source_without_marks_or_funding_gets_them_and_the_provenance_says_so() -> None:
     async def script(daemon: Daemon) -> Daemon:
         await daemon.at(5)
@@ -200,14 +209,17 @@ def test_made_funding_is_told_again_after_each_settlement() -> None:
 
 def test_a_recording_is_moved_to_now_with_its_funding_times() -> None:
     async def script(daemon: Daemon) -> Daemon:
-        await asyncio.sleep(20)
+        await daemon.at(1)
+        daemon.venue.manual_trade(BUY, 8)
+        await daemon.at(20)
         return daemon
 
-    old = START_NS - 400 * 86_400 * NS
+    old = START_NS - (400 * 86_400 + 3_600) * NS
     rate = FundingRate(*times(0, old), 0.0001, old + 10 * NS, 28_800)
     daemon = play(script, Market(book(0, start=old), rate, book(15, start=old), start_ts_ns=old))
     assert [event.venue_ts_ns for event in daemon.of(BookUpdate)] == [START_NS, START_NS + 15 * NS]
     assert daemon.of(FundingRate)[0].next_ts_ns == START_NS + 10 * NS
+    assert [bill.venue_ts_ns for bill in daemon.of(Bill)] == [START_NS + 10 * NS]
     assert "moved" in daemon.venue.provenance["time"]
 
 
@@ -418,6 +430,20 @@ def test_a_late_request_lands_though_its_sender_has_given_up() -> None:
     assert [order.client_id for order in daemon.venue.truth().orders.values() if order.remaining_lots] == ["b", "a"]
 
 
+def test_an_answer_that_meets_a_dead_line_is_unknown() -> None:
+    async def script(daemon: Daemon) -> tuple[list[tuple[str, int]], OrderReport | Absent]:
+        await daemon.at(1)
+        await daemon.venue.send(place("a"))
+        await daemon.at(1.07)
+        daemon.venue.disconnect(1, ["rest"])
+        await daemon.at(7)
+        return daemon.told("a"), await daemon.venue.order("a")
+
+    words, report = play(script, QUIET)
+    assert words == [("unknown", 6_000)]
+    assert isinstance(report, OrderReport)
+
+
 def test_an_answer_slower_than_the_time_out_is_not_told() -> None:
     async def script(daemon: Daemon) -> list[tuple[str, int]]:
         await daemon.venue.send(place("a"))
@@ -460,7 +486,8 @@ def test_what_happens_in_a_private_gap_is_only_to_be_had_by_asking() -> None:
         await daemon.at(9)
         return daemon
 
-    daemon = play(script, Market(book(0), trade(2, 998, 1, SELL), trade(5, 997, 1, SELL), ended(9)))
+    at_the_end_of_the_gap = trade(2.99, 998, 1, SELL)
+    daemon = play(script, Market(book(0), at_the_end_of_the_gap, trade(5, 997, 1, SELL), ended(9)))
     gap = [(event.link, event.up, (event.ts_ns - START_NS) // MS) for event in daemon.of(LinkChanged)[2:]]
     assert gap == [("private", False, 1_000), ("private", True, 3_000)]
     assert [fill.client_id for fill in daemon.of(Fill)] == ["b"]
@@ -696,6 +723,18 @@ def test_funding_settles_at_its_time_from_the_sources_rate(side: Side, rate: flo
     assert bill.amount_e10 == -side * round(rate * 1_000) * 8 * 1_000 * INSTRUMENT.unit_e10 // 1_000
 
 
+def test_funding_is_settled_at_the_mark_of_its_moment() -> None:
+    async def script(daemon: Daemon) -> list[Bill]:
+        daemon.venue.manual_trade(BUY, 8)
+        await daemon.at(30)
+        return daemon.of(Bill)
+
+    rate = FundingRate(*times(0), 1e-3, START_NS + 10 * NS, 28_800)
+    marks = MarkPrice(*times(0), 1_000), MarkPrice(*times(10.005), 2_000)  # both known when matching is caught up
+    (bill,) = play(script, Market(book(0), marks[0], rate, marks[1], ended(40)))
+    assert bill.amount_e10 == -8 * INSTRUMENT.unit_e10
+
+
 def test_liquidation_reaches_the_daemon() -> None:
     async def script(daemon: Daemon) -> Daemon:
         await daemon.venue.send(place("a", px=990))
@@ -810,6 +849,8 @@ def test_after_close_nothing_is_delivered_and_nothing_can_be_asked() -> None:
 
 def test_a_venue_is_opened_once() -> None:
     async def script(daemon: Daemon) -> None:
+        protocol: Venue = daemon.venue  # checked by the type checker
+        assert (protocol.name, protocol.can_amend, protocol.in_flight_floor_s) == ("simulated", True, 1.0)
         with pytest.raises(RuntimeError, match="opened once"):
             await daemon.venue.open(daemon.seen.append)
 

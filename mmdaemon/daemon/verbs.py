@@ -1,0 +1,38 @@
+"""What the control socket may ask of a daemon: one verb a line of the table, each handed to the operator or the status view."""
+
+from collections.abc import Awaitable, Callable
+
+from mmdaemon.daemon.operator import Outcome
+from mmdaemon.daemon.supervisor import Daemon
+from mmdaemon.ops.control import Answer, Request, Say
+
+Handler = Callable[[Request, Say], Awaitable[Answer]]
+
+
+def handler_of(daemon: Daemon) -> Handler:
+    """The control server's handler for this daemon."""
+
+    async def handle(request: Request, say: Say) -> Answer:
+        operator, args = daemon.parts.operator, request.args
+        reason = str(args.get("reason", ""))
+        match request.verb:
+            case "status":
+                return Answer(True, 0, [], daemon.parts.status())
+            case "pause":
+                outcome = await operator.pause(reason, request.who)
+            case "resume":
+                outcome = await operator.resume(reason, request.who)
+            case "kill":
+                flatten, wait = args.get("flatten") is True, args.get("wait") is True
+                outcome = await operator.kill(reason, request.who, say, flatten=flatten, wait=wait)
+            case "flatten":
+                outcome = await operator.flatten(reason, request.who, say)
+            case "stop":
+                daemon.stop(reason or f"asked by {request.who}")
+                outcome = Outcome(True, 0, "stopping: quotes are cancelled and read as gone first")
+            case _:
+                known = "status, pause, resume, kill, flatten, stop"
+                outcome = Outcome(False, 64, f"no such verb: {request.verb!r}; there are {known}")
+        return Answer(outcome.ok, outcome.exit_code, [outcome.message], daemon.parts.status())
+
+    return handle

@@ -1,0 +1,101 @@
+"""A real journal for the verbs that read one: two runs of the whole daemon in virtual time, seed fixed, shadow on.
+
+The first run (25 minutes, mostly of a bursting market, from 07:40) quotes tightly so that it fills often, is paused and
+resumed, holds a position over the settlement of 08:00, is killed, flattened and resumed. The second is a calm minute,
+an hour later.
+"""
+
+import shutil
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from mmdaemon.clock import Clock
+from mmdaemon.core.types import NS, GuardState
+from mmdaemon.daemon.pace import sleep_ns
+from mmdaemon.daemon.supervisor import Daemon
+from mmdaemon.journal.reader import JournalReader
+from mmdaemon.journal.state_dir import open_dir
+from mmdaemon.research.session import Script, play, until_the_end
+from mmdaemon.settings import load
+from mmdaemon.venues.simulated.market import SyntheticMarket
+from mmdaemon.venues.simulated.stretches import Schedule, Stretch
+from mmdaemon.venues.simulated.venue import SimulatedVenue
+
+START_TS_NS = 1_767_225_600 * NS + (7 * 60 + 40) * 60 * NS
+"""2026-01-01 07:40 UTC."""
+BUSY: Schedule = ((Stretch.BURSTING, 600), (Stretch.CALM, 200), (Stretch.BURSTING, 900))
+EAGER = {
+    "run.speed": "max",
+    "run.shadow": True,
+    "run.seed": 7,
+    "cost.min_edge_bps": 0.2,
+    "simulated.maker_fee_bps": 0.5,
+    "simulated.taker_fee_bps": 2.0,
+    "regimes.neutral_high_vol.spread_min_bps": 5.0,
+    "regimes.high_vol_shock.spread_min_bps": 5.0,
+    "quotes.band_gain": 0.1,
+    "guard.fills_per_side_per_minute": 600,
+}
+"""Narrow quotes at low costs: many fills in a short time."""
+
+
+class Played(msgspec.Struct, frozen=True):
+    """A state directory after both runs, and what the venue itself had of the first."""
+
+    path: Path
+    fills: int
+    wallet_position_lots: int
+
+
+async def _busy(daemon: Daemon, _venue: SimulatedVenue, clock: Clock) -> str:
+    async def quietly(_line: str) -> None:
+        return
+
+    operator = daemon.parts.operator
+    await sleep_ns(clock, 400 * NS)
+    await operator.pause("lunch", "pytest")
+    await sleep_ns(clock, 20 * NS)
+    await operator.resume("back", "pytest")
+    await sleep_ns(clock, 1_060 * NS)
+    while not daemon.state.position.position_lots or daemon.state.guard.state is not GuardState.RUNNING:
+        await sleep_ns(clock, NS)
+    await operator.kill("fire drill", "pytest", quietly, flatten=True)
+    assert (await operator.resume("drill over", "pytest")).ok
+    await sleep_ns(clock, 30 * NS)
+    return "the script is over"
+
+
+def _run(path: Path, start_ts_ns: int, schedule: Schedule, script: Script) -> Played:
+    settings = load(None, EAGER, {}).settings
+    market = SyntheticMarket(seed=settings.run.seed, start_ts_ns=start_ts_ns, schedule=schedule)
+    state_dir = open_dir(path, {}).lock()
+    try:
+        session = play(settings, state_dir, market, script, bot_tag="test")
+    finally:
+        state_dir.release()
+    assert session.exit_code == 0
+    return Played(path, len(session.truth.fills), session.truth.position_lots)
+
+
+@pytest.fixture(scope="session")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
+    """Made once. Only to be read: what changes it asks for `copied`."""
+    path = tmp_path_factory.mktemp("played") / "state"
+    first = _run(path, START_TS_NS, BUSY, _busy)
+    _run(path, START_TS_NS + 3_600 * NS, ((Stretch.CALM, 600),), until_the_end(60))
+    with JournalReader(path / "journal.sqlite") as journal:
+        assert sum(1 for _ in journal.decisions(1)) > 500
+        sides = {total.side: total.fills for total in journal.side_totals(1)}
+        assert min(sides.values()) > 5
+        assert [bill.kind for bill in journal.bills(1)] == ["funding"]
+    return first
+
+
+@pytest.fixture
+def copied(played: Played, tmp_path: Path) -> Path:
+    """A state directory of one's own, to be broken."""
+    path = tmp_path / "state"
+    shutil.copytree(played.path, path)
+    return path

@@ -1,0 +1,122 @@
+"""`mmdaemon run` over markets at full speed, and what it refuses."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mmdaemon.cli import ExitCode
+from mmdaemon.cli.main import main
+from mmdaemon.journal.reader import JournalReader
+from mmdaemon.journal.state_dir import open_dir
+from mmdaemon.research.summary import RunSummary, summarise
+
+HYPERLIQUID_QUEUE_DIGEST = ""
+"""Golden: the recording under the queue model with the default settings. It changes when a decision does; say why."""
+
+
+def run_tape(shared_data: Path, state_dir: Path, fills: str) -> RunSummary:
+    tape = str(shared_data / "hyperliquid_btc")
+    assert main(["run", "--tape", tape, "--speed", "max", "--fills", fills, "--state-dir", str(state_dir)]) == 0
+    return summarise(state_dir / "journal.sqlite")
+
+
+@pytest.mark.parametrize("fills", ["through", "queue", "touch"])
+def test_the_recording_is_traded_under_each_fill_assumption(shared_data: Path, tmp_path: Path, fills: str) -> None:
+    run = run_tape(shared_data, tmp_path, fills)
+    assert run.running_share >= 0.8
+    assert run.healthy_ns >= 0.9 * run.duration_ns
+    assert run.fills_buy >= 1
+    assert run.fills_sell >= 1
+    assert run.decisions > 100
+    assert run.provenance["fill assumption"].startswith(fills)
+    addends = run.spread_e10 + run.impact_e10 + run.inventory_e10 - run.fees_e10 + run.funding_e10
+    assert addends == run.pnl_e10
+
+
+def test_two_runs_are_the_same_run(shared_data: Path, tmp_path: Path) -> None:
+    first = run_tape(shared_data, tmp_path / "a", "queue")
+    second = run_tape(shared_data, tmp_path / "b", "queue")
+    assert first.digest == second.digest == HYPERLIQUID_QUEUE_DIGEST
+    assert first.events == second.events
+
+
+def test_a_second_run_in_the_same_directory_is_a_run_of_its_own(tmp_path: Path) -> None:
+    for _ in range(2):
+        assert main(["run", "--speed", "max", "--duration", "120", "--state-dir", str(tmp_path)]) == 0
+    with JournalReader(tmp_path / "journal.sqlite") as journal:
+        runs = journal.runs()
+        assert [run.epoch for run in runs] == [1, 2]
+        assert all(run.clean_stop for run in runs)
+        ids = journal.db.execute("SELECT count(*), count(DISTINCT client_id) FROM orders").fetchone()
+    assert ids[0] == ids[1] > 0
+
+
+def test_without_an_end_full_speed_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--speed", "max", "--state-dir", str(tmp_path)]) == ExitCode.USAGE
+    assert "--duration" in capsys.readouterr().err
+
+
+def test_a_recording_that_is_none_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    strange = tmp_path / "strange.csv"
+    strange.write_text("a,b\n1,2\n")
+    code = main(["run", "--tape", str(strange), "--speed", "max", "--state-dir", str(tmp_path / "state")])
+    assert code == ExitCode.CONFIG
+    assert "strange.csv" in capsys.readouterr().err
+
+
+def test_a_mode_that_is_not_built_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text('[run]\nmode = "paper"\n')
+    assert main(["run", "--config", str(config), "--state-dir", str(tmp_path / "state")]) == ExitCode.CONFIG
+    assert "paper" in capsys.readouterr().err
+
+
+def test_a_directory_in_use_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    held = open_dir(tmp_path, {}).lock()
+    try:
+        code = main(["run", "--speed", "max", "--duration", "60", "--state-dir", str(tmp_path)])
+    finally:
+        held.release()
+    assert code == ExitCode.RETRY
+    assert "in use" in capsys.readouterr().err
+
+
+def test_a_journal_of_a_newer_schema_is_refused_and_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import sqlite3
+    from contextlib import closing
+
+    assert main(["run", "--speed", "max", "--duration", "30", "--state-dir", str(tmp_path)]) == 0
+    with closing(sqlite3.connect(tmp_path / "journal.sqlite")) as db:
+        db.execute("PRAGMA user_version = 999")
+    before = (tmp_path / "journal.sqlite").read_bytes()
+    code = main(["run", "--speed", "max", "--duration", "30", "--state-dir", str(tmp_path)])
+    assert code == ExitCode.CONFIG
+    assert "newer" in capsys.readouterr().err
+    assert (tmp_path / "journal.sqlite").read_bytes() == before
+
+
+def test_a_recording_that_breaks_off_is_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error from the market in the middle of a run ends it as a failure, with nothing resting, and is said."""
+    from mmdaemon.core.events import MarketEvent
+    from mmdaemon.tapes.rows import TapeError
+    from mmdaemon.venues.simulated.market import SyntheticMarket
+
+    whole = SyntheticMarket.events
+
+    def broken(self: SyntheticMarket) -> Iterator[MarketEvent]:
+        for number, event in enumerate(whole(self)):
+            if number == 5_000:
+                raise TapeError("row 5000 of strange.csv is cut off")
+            yield event
+
+    monkeypatch.setattr(SyntheticMarket, "events", broken)
+    code = main(["run", "--speed", "max", "--duration", "3600", "--state-dir", str(tmp_path)])
+    assert code == ExitCode.CONFIG
+    with JournalReader(tmp_path / "journal.sqlite") as journal:
+        run = journal.run()
+        assert run is not None
+        assert journal.kills()
+        assert not [order for order in journal.unsettled() if order.epoch == run.epoch]

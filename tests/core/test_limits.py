@@ -1,0 +1,418 @@
+"""Admission: each check by its name, at its bound and beyond it, and the worst case as a property."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmdaemon.core import limits, orders
+from mmdaemon.core.commands import Amend, Cancel, Command, Place
+from mmdaemon.core.events import OrderAdopted, OrderUpdate
+from mmdaemon.core.limits import Budgets, Reference, Refusal
+from mmdaemon.core.orders import Orders
+from mmdaemon.core.params import Params
+from mmdaemon.core.types import E10, NS, GuardState, Instrument, OrderStatus, Purpose, Side
+from tests.core.build import MID, T0_NS, modest, params
+
+BUY, SELL = Side.BUY, Side.SELL
+INST = Instrument.of(
+    venue="simulated",
+    symbol="BTCUSDT",
+    tick_e10=E10 // 10,
+    lot_e10=E10 // 10_000,
+    min_qty_lots=2,
+    max_qty_lots=60,
+    min_notional_e10=20 * E10,
+)
+P = params(
+    instrument=INST,
+    limits={
+        "collar_bps": 100.0,
+        "max_order_quote": 325.0,  # 50 lots at MID
+        "max_open_orders": 6,
+        "messages_per_minute": 20,
+        "cancels_per_minute": 10,
+        "reserve_for_cancels_fraction": 0.3,
+    },
+)
+
+
+class Door:
+    """Orders, budgets and the facts that a command is held against."""
+
+    def __init__(self, p: Params = P, **facts: Any) -> None:
+        self.p = p
+        self.orders = Orders()
+        self.budgets = Budgets()
+        self.facts: dict[str, Any] = {
+            "guard": GuardState.RUNNING,
+            "position_lots": 0,
+            "max_position_lots": 100,
+            "mark_px_ticks": MID,
+            "slow_mid_ticks": float(MID),
+            "now_ns": T0_NS,
+            **facts,
+        }
+
+    def __call__(self, command: Command, **facts: Any) -> str:
+        """Name of the check that refuses, or empty."""
+        refusal = limits.admit(command, self.orders, self.budgets, Reference(**{**self.facts, **facts}), self.p)
+        if refusal is None:
+            return ""
+        assert isinstance(refusal, Refusal)
+        assert refusal.client_id == command.client_id
+        assert refusal.detail
+        return refusal.check
+
+    def rest(self, side: Side, px_ticks: int, qty_lots: int, filled_lots: int = 0, *, acked: bool = True) -> str:
+        """An order of ours that rests (or is only sent), with a part of it filled."""
+        client_id = orders.next_id(self.orders, "abcd", 1)
+        orders.submit(self.orders, place(side, px_ticks, qty_lots, client_id), T0_NS)
+        if acked:
+            orders.on_update(
+                self.orders,
+                OrderUpdate(T0_NS, T0_NS, None, client_id, OrderStatus.LIVE, filled_lots, None, None, None, ""),
+            )
+            self.orders.live[client_id].filled_lots = filled_lots
+            if side is BUY:
+                self.orders.reserved_buy_lots -= filled_lots
+            else:
+                self.orders.reserved_sell_lots -= filled_lots
+        assert orders.reserved_full(self.orders) == (self.orders.reserved_buy_lots, self.orders.reserved_sell_lots)
+        return client_id
+
+
+def place(
+    side: Side = BUY, px_ticks: int = MID - 100, qty_lots: int = 10, client_id: str = "new", reduce_only: bool = False
+) -> Place:
+    return Place(client_id, side, px_ticks, qty_lots, Purpose.QUOTE, 0, post_only=True, reduce_only=reduce_only)
+
+
+# --- each check -------------------------------------------------------------------------------------------------------
+
+
+def test_an_ordinary_order_is_let_out() -> None:
+    assert Door()(place()) == ""
+
+
+@pytest.mark.parametrize(
+    ("px", "qty"), [(0, 10), (-5, 10), (MID, 0), (MID, -3), (1 << 48, 10), (10**30, 10)], ids=str
+)
+def test_not_positive(px: int, qty: int) -> None:
+    assert Door()(place(BUY, px, qty)) == "not_positive"
+
+
+def test_an_amend_to_less_than_is_filled_is_not_positive() -> None:
+    door = Door()
+    client_id = door.rest(BUY, MID - 100, 10, filled_lots=6)
+    assert door(Amend(client_id, 1, MID - 100, 7)) == ""
+    assert door(Amend(client_id, 1, MID - 100, 6)) == "not_positive"
+
+
+def test_unknown_order() -> None:
+    assert Door()(Amend("nobody", 1, MID, 5)) == "unknown_order"
+
+
+@pytest.mark.parametrize("state", [s for s in GuardState if s not in (GuardState.RUNNING, GuardState.REDUCING)])
+def test_guard_shut(state: GuardState) -> None:
+    door = Door()
+    resting = door.rest(SELL, MID + 100, 10)
+    assert door(place(), guard=state) == "guard"
+    assert door(place(SELL, MID + 100), guard=state, position_lots=50) == "guard"
+    assert door(Amend(resting, 1, MID + 120, 10), guard=state) == "guard"
+    assert door(place(SELL, MID + 100, reduce_only=True), guard=state, position_lots=50) == ""
+
+
+@pytest.mark.parametrize("side", [BUY, SELL])
+def test_guard_reducing(side: Side) -> None:
+    door = Door(guard=GuardState.REDUCING, position_lots=-side * 20)
+    px = MID - side * 100
+    assert door(place(side, px, 20)) == ""
+    assert door(place(side, px, 21)) == "guard"  # it would pass zero
+    assert door(place(side.opposite, MID + side * 100, 3)) == "guard"
+    door.rest(side, px, 5, acked=False)  # what is on its way counts
+    assert door(place(side, px, 15)) == ""
+    assert door(place(side, px, 16)) == "guard"
+
+
+def test_guard_reducing_while_flat_lets_nothing_in() -> None:
+    door = Door(guard=GuardState.REDUCING)
+    assert door(place(BUY, MID - 100, 4)) == "guard"
+    assert door(place(SELL, MID + 100, 4)) == "guard"
+
+
+def test_guard_reducing_lets_through_what_shrinks() -> None:
+    door = Door(guard=GuardState.REDUCING, position_lots=10)
+    too_much = door.rest(SELL, MID + 100, 20)
+    increasing = door.rest(BUY, MID - 100, 20)
+    assert door(Amend(too_much, 1, MID + 100, 15)) == ""
+    assert door(Amend(too_much, 1, MID + 100, 21)) == "guard"
+    assert door(Amend(increasing, 1, MID - 100, 15)) == "guard"
+
+
+@pytest.mark.parametrize(
+    ("px", "qty", "check"),
+    [
+        (MID - 100, 4, ""),  # 26 quote
+        (MID - 100, 3, "size"),  # 19.5 quote, below the least value
+        (MID - 100, 1, "size"),  # below the least quantity
+        (MID - 100, 61, "size"),  # above the largest
+    ],
+)
+def test_size(px: int, qty: int, check: str) -> None:
+    assert Door(params(instrument=INST), max_position_lots=10_000)(place(BUY, px, qty)) == check
+
+
+def test_order_value() -> None:
+    assert Door()(place(BUY, MID, 50)) == ""
+    assert Door()(place(BUY, MID + 1, 50)) == "order_value"
+    assert Door()(place(BUY, MID, 51)) == "order_value"
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [{"mark_px_ticks": 0}, {"mark_px_ticks": -1}, {"slow_mid_ticks": 0.0}, {"slow_mid_ticks": float("nan")}],
+    ids=str,
+)
+def test_no_reference(missing: dict[str, float]) -> None:
+    """No data fails a check."""
+    assert Door()(place(), **missing) == "no_reference"
+
+
+@pytest.mark.parametrize("anchor", ["mark_px_ticks", "slow_mid_ticks"])
+@pytest.mark.parametrize("side", [BUY, SELL])
+def test_collar(anchor: str, side: Side) -> None:
+    door = Door()
+    bound = MID * 99 // 100 if side is BUY else MID * 101 // 100
+    assert door(place(side, bound)) == ""
+    assert door(place(side, bound - side)) == "collar"
+    # Each of the two anchors holds by itself.
+    near = MID - side * 6_400
+    assert door(place(side, near)) == ""
+    assert door(place(side, near), **{anchor: MID + side * 200}) == "collar"
+
+
+@pytest.mark.parametrize("side", [BUY, SELL])
+def test_worst_case(side: Side) -> None:
+    door = Door(position_lots=side * 60)
+    px = MID - side * 100
+    assert door(place(side, px, 40)) == ""
+    assert door(place(side, px, 41)) == "worst_case"
+    door.rest(side, px, 25, acked=False)
+    assert door(place(side, px, 15)) == ""
+    assert door(place(side, px, 16)) == "worst_case"
+    assert door(place(side.opposite, MID + side * 100, 50)) == ""
+
+
+def test_worst_case_counts_an_amend_by_what_it_adds() -> None:
+    door = Door(position_lots=60)
+    client_id = door.rest(BUY, MID - 100, 30, filled_lots=10)  # 60 held, 20 open
+    assert door(Amend(client_id, 1, MID - 90, 50)) == ""
+    assert door(Amend(client_id, 1, MID - 90, 51 - 1 + 1)) in ("worst_case", "order_value")
+    assert door(Amend(client_id, 1, MID - 90, 48), position_lots=63) == "worst_case"
+    assert door(Amend(client_id, 1, MID - 90, 47), position_lots=63) == ""
+
+
+def test_worst_case_above_the_cap_may_not_grow_but_may_move() -> None:
+    """The cap shrank, or the venue booked more than was asked: what is there may be moved and made smaller."""
+    door = Door(position_lots=90)
+    client_id = door.rest(BUY, MID - 100, 30)
+    assert door(Amend(client_id, 1, MID - 90, 30)) == ""
+    assert door(Amend(client_id, 1, MID - 90, 20)) == ""
+    assert door(Amend(client_id, 1, MID - 90, 31)) == "worst_case"
+    assert door(place(BUY, MID - 100, 4)) == "worst_case"
+
+
+def test_worst_case_of_an_amend_in_flight_is_the_larger_of_both_sizes() -> None:
+    door = Door(position_lots=60)
+    client_id = door.rest(BUY, MID - 100, 30)
+    orders.submit(door.orders, Amend(client_id, 1, MID - 100, 10), T0_NS)
+    assert door(place(BUY, MID - 100, 10)) == ""
+    assert door(place(BUY, MID - 100, 11)) == "worst_case"
+
+
+def test_worst_case_counts_unknown_orders_in_full() -> None:
+    door = Door(position_lots=60)
+    client_id = door.rest(BUY, MID - 100, 30)
+    unknown = OrderUpdate(T0_NS, T0_NS, None, client_id, OrderStatus.UNKNOWN, None, None, None, None, "timeout")
+    orders.on_update(door.orders, unknown)
+    assert door(place(BUY, MID - 100, 11)) == "worst_case"
+
+
+def test_worst_case_knows_no_exception_for_reduce_only() -> None:
+    """The venue applies that rule when it trades, against a position our other fills may have changed by then."""
+    door = Door(position_lots=-20, max_position_lots=100)
+    door.rest(BUY, MID - 100, 50)
+    door.rest(BUY, MID - 100, 50)
+    assert door(place(BUY, MID - 100, 20, reduce_only=True)) == ""
+    assert door(place(BUY, MID - 100, 21, reduce_only=True)) == "worst_case"
+
+
+def test_open_orders() -> None:
+    door = Door()
+    for i in range(5):
+        door.rest(BUY, MID - 100 - i, 4)
+    assert door(place()) == ""
+    last = door.rest(SELL, MID + 100, 4)
+    assert door(place()) == "open_orders"
+    assert door(Amend(last, 1, MID + 101, 4)) == ""
+
+
+@pytest.mark.parametrize("side", [BUY, SELL])
+def test_self_cross(side: Side) -> None:
+    door = Door()
+    door.rest(side.opposite, MID, 4)
+    assert door(place(side, MID - side, 4)) == ""
+    assert door(place(side, MID, 4)) == "self_cross"
+    own = door.rest(side, MID - side * 5, 4)
+    assert door(Amend(own, 1, MID - side, 4)) == ""
+    assert door(Amend(own, 1, MID, 4)) == "self_cross"
+
+
+def test_self_cross_with_the_more_aggressive_price_of_an_amend_in_flight() -> None:
+    door = Door()
+    ask = door.rest(SELL, MID + 50, 4)
+    orders.submit(door.orders, Amend(ask, 1, MID + 10, 4), T0_NS)
+    assert door(place(BUY, MID + 9, 4)) == ""
+    assert door(place(BUY, MID + 10, 4)) == "self_cross"
+
+
+def test_message_rate_keeps_a_share_for_cancels() -> None:
+    door = Door()
+    for _ in range(13):
+        limits.on_command(door.budgets, Cancel("x", True), T0_NS, P.limits, P.guard)
+    assert door(place()) == ""
+    limits.on_command(door.budgets, Cancel("x", True), T0_NS, P.limits, P.guard)  # 14 of 20: the rest is for cancels
+    assert door(place()) == "message_rate"
+    assert door(Cancel("x", False)) == ""
+    assert door(place(), now_ns=T0_NS + 60 * NS - 1) == "message_rate"
+    assert door(place(), now_ns=T0_NS + 60 * NS) == ""
+
+
+# --- cancels ----------------------------------------------------------------------------------------------------------
+
+
+@given(st.booleans(), st.sampled_from(GuardState), st.text(max_size=5))
+@modest(30)
+def test_a_cancel_is_always_let_out(risk: bool, state: GuardState, client_id: str) -> None:
+    door = Door(guard=state, mark_px_ticks=0, slow_mid_ticks=0.0, position_lots=10**9)
+    for _ in range(100):
+        limits.on_command(door.budgets, Cancel("x", False), T0_NS, P.limits, P.guard)
+    assert door(Cancel(client_id, risk)) == ""
+
+
+# --- invariant 2 ------------------------------------------------------------------------------------------------------
+
+_ORDER = st.tuples(
+    st.sampled_from(Side),
+    st.integers(-400, 400),
+    st.integers(1, 50),
+    st.integers(0, 60),
+    st.sampled_from([OrderStatus.LIVE, OrderStatus.UNKNOWN, OrderStatus.SENT, None]),
+)
+
+
+@given(
+    st.integers(-150, 150),
+    st.integers(0, 120),
+    st.lists(_ORDER, max_size=4),
+    st.sampled_from([GuardState.RUNNING, GuardState.REDUCING]),
+    st.lists(
+        st.tuples(st.sampled_from(Side), st.integers(-400, 400), st.integers(1, 60), st.integers(-1, 4), st.booleans()),
+        min_size=1,
+        max_size=6,
+    ),
+)
+@modest(200)
+def test_no_admitted_command_raises_the_worst_case_beyond_the_cap_or_what_it_was(
+    position_lots: int, cap_lots: int, resting, state: GuardState, wanted
+) -> None:
+    door = Door(position_lots=position_lots, max_position_lots=cap_lots, guard=state)
+    for side, off, qty, filled, status in resting:
+        client_id = f"r{len(door.orders.live)}"
+        if status is None:
+            orders.submit(door.orders, place(side, MID + off, qty, client_id), T0_NS)
+        else:
+            orders.on_adopted(
+                door.orders,
+                OrderAdopted(
+                    T0_NS,
+                    T0_NS,
+                    None,
+                    client_id,
+                    side,
+                    MID + off,
+                    qty,
+                    min(filled, qty - 1),
+                    Purpose.QUOTE,
+                    False,
+                    status,
+                ),
+            )
+    for n, (side, off, qty, which, reduce_only) in enumerate(wanted):
+        live = list(door.orders.live.values())
+        command: Command
+        if 0 <= which < len(live) and not live[which].pending_ns:
+            command = Amend(live[which].client_id, live[which].revision + 1, MID + off, qty)
+            side = live[which].side
+        else:
+            command = place(side, MID + off, qty, f"n{n}", reduce_only)
+        before = {s: orders.worst_case_lots(door.orders, position_lots, s) for s in Side}
+        if door(command):
+            continue
+        orders.submit(door.orders, command, T0_NS)
+        for s in Side:
+            after = orders.worst_case_lots(door.orders, position_lots, s)
+            assert after <= max(cap_lots, before[s])
+            if state is GuardState.REDUCING and s is side and not reduce_only:
+                assert after <= max(0, before[s])
+
+
+# --- budgets ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_budget_of_cancels_breaks_beyond_its_bound_and_begins_anew() -> None:
+    budgets = Budgets()
+    for _ in range(10):
+        limits.on_command(budgets, Cancel("x", False), T0_NS, P.limits, P.guard)
+    assert (budgets.cancel_breaches, budgets.cancel_pause_until_ns) == (0, 0)
+    assert limits.cancels_left(budgets, T0_NS, P.limits) == 0
+    limits.on_command(budgets, Cancel("x", False), T0_NS + 1, P.limits, P.guard)
+    assert budgets.cancel_breaches == 1
+    assert budgets.cancel_pause_until_ns == T0_NS + 1 + P.guard.cancel_breach_pause_ns
+    assert limits.cancels_left(budgets, T0_NS + 1, P.limits) == 10
+
+
+def test_cancels_within_a_sliding_minute_count() -> None:
+    budgets = Budgets()
+    for second in range(0, 600, 7):  # nine a minute, for ten minutes
+        limits.on_command(budgets, Cancel("x", False), T0_NS + second * NS, P.limits, P.guard)
+    assert budgets.cancel_breaches == 0
+    assert limits.cancels_left(budgets, T0_NS + 597 * NS, P.limits) == 1
+
+
+def test_risk_cancels_and_amends_count_as_messages_only() -> None:
+    budgets = Budgets()
+    for i in range(10):
+        limits.on_command(budgets, Cancel("x", True), T0_NS, P.limits, P.guard)
+        limits.on_command(budgets, Amend("x", i, MID, 4), T0_NS, P.limits, P.guard)
+    assert not budgets.cancels_ns
+    assert budgets.message_pause_until_ns == 0
+    limits.on_command(budgets, place(), T0_NS, P.limits, P.guard)
+    assert budgets.message_pause_until_ns == T0_NS + P.guard.cancel_breach_pause_ns
+    assert budgets.cancel_breaches == 0
+
+
+def test_a_resume_forgets_breaches_and_peaks_but_no_messages() -> None:
+    budgets = Budgets(cancel_breaches=3, fills_peak=99)
+    limits.on_command(budgets, place(), T0_NS, P.limits, P.guard)
+    limits.on_resume(budgets)
+    assert (budgets.cancel_breaches, budgets.fills_peak, len(budgets.messages_ns)) == (0, 0, 1)
+
+
+def test_refusals_can_be_journaled() -> None:
+    refusal = limits.admit(place(BUY, 0), Orders(), Budgets(), Reference(GuardState.RUNNING, 0, 1, 1, 1.0, 1), P)
+    assert refusal is not None
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(refusal), type=Refusal) == refusal
