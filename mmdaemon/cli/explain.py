@@ -3,6 +3,7 @@
 import os
 import re
 import sqlite3
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
@@ -71,10 +72,10 @@ def explain(
             journal.db.execute("BEGIN")  # one state of the journal for all that is read here
             found = _explained(journal, what)
     except (_NotFoundError, JournalUnreadable) as error:
-        print(f"mmdaemon explain: {error}")
+        print(f"mmdaemon explain: {error}", file=sys.stderr)
         return NOT_FOUND
     except (sqlite3.Error, msgspec.MsgspecError, ValueError) as error:
-        print(f"mmdaemon explain: {path} cannot be believed: {error}; see `mmdaemon replay --verify`")
+        print(f"mmdaemon explain: {path} cannot be believed: {error}; see `mmdaemon replay --verify`", file=sys.stderr)
         return NOT_FOUND
     if json:
         print(msgspec.json.format(msgspec.json.encode(found)).decode())

@@ -256,7 +256,7 @@ def _inputs(seen: DecisionInputs, instrument: Instrument) -> Iterator[Seen]:
         "fair_ticks": ("fair value", money(seen.fair_ticks), quote),
         "guard": ("guard", seen.guard.value, ""),
         "regime": ("regime", seen.regime.value, ""),
-        "band_bps": ("volatility band, ATR(14) of minutes", f"{seen.band_bps:.4f}", "bps"),
+        "band_bps": ("volatility band, ATR(14) of minutes", _band(seen.band_bps), "bps"),
         "drift_multiplier": ("spread multiplier while the mid runs", f"{seen.drift_multiplier:g}", "times"),
         "position_lots": ("position", str(size(seen.position_lots, instrument)), "base"),
         "equity_e10": ("equity", money_text(seen.equity_e10), quote),
@@ -270,6 +270,10 @@ def _inputs(seen: DecisionInputs, instrument: Instrument) -> Iterator[Seen]:
     }
     for name in DecisionInputs.__struct_fields__:
         yield Seen(name, *values[name])
+
+
+def _band(band_bps: float) -> str:
+    return f"{band_bps:.4f}" if band_bps else "not known yet"
 
 
 def _edge(side: str, edge: EdgeBreakdown, most_bps: Decimal) -> Edge:

@@ -24,8 +24,17 @@ class Verb(NamedTuple):
 
 
 VERBS: Final[dict[str, Verb]] = {
-    "demo": Verb("mmdaemon.cli.demo:demo", "Everything once, in virtual time on the simulated venue, ending in proofs."),
-    "run": Verb("mmdaemon.cli.run:run", "Make a market: in real time until stopped, or over a recording at full speed."),
+    "demo": Verb(
+        "mmdaemon.cli.demo:demo", "Everything once, in virtual time on the simulated venue, ending in proofs."
+    ),
+    "run": Verb(
+        "mmdaemon.cli.run:run", "Make a market: in real time until stopped, or over a recording at full speed."
+    ),
+    "status": Verb("mmdaemon.cli.status:status", "What the daemon is doing, and first of all why it is not quoting."),
+    "pause": Verb("mmdaemon.cli.operate:pause", "Take the quotes out until `resume`."),
+    "resume": Verb("mmdaemon.cli.operate:resume", "End a pause or a finished kill, with a reason."),
+    "kill": Verb("mmdaemon.cli.operate:kill", "Cancel everything, prove it by reading the venue, and stay stopped."),
+    "flatten": Verb("mmdaemon.cli.operate:flatten", "Pause, then close the position by reduce-only slices."),
     "check-config": Verb(
         "mmdaemon.cli.check_config:check_config",
         "Check a configuration and show every error at once, or what it amounts to.",

@@ -160,7 +160,7 @@ def _of_fill(fill: FillRow) -> str:
 
 
 def resting_at(journal: JournalReader, epoch: int, ts_ns: int) -> list[Order]:
-    """Orders of a run that were sent and not yet ended at a moment, as they stand now in the journal."""
+    """Orders of a run that were sent and not yet ended at a moment, as they were known then."""
     ids = journal.db.execute(
         "SELECT DISTINCT client_id FROM intents i WHERE epoch = ? AND ts_ns <= ? AND NOT EXISTS "
         "(SELECT 1 FROM order_events e WHERE e.client_id = i.client_id AND e.ts_ns <= ? "
@@ -172,14 +172,16 @@ def resting_at(journal: JournalReader, epoch: int, ts_ns: int) -> list[Order]:
 
 
 def _as_of(history: OrderHistory, ts_ns: int) -> Order:
-    """The order with the price, size, status and fills of that moment."""
-    intent = [each for each in history.intents if each.ts_ns <= ts_ns][-1]
-    said = [event.status for event in history.events if event.ts_ns <= ts_ns and event.status is not None]
-    filled = sum(fill.qty_lots for fill in history.fills if fill.ts_ns <= ts_ns)
+    """The order at that moment: price and size as the venue had said, else as they were sent."""
+    place = history.intents[0]
+    said = [event for event in history.events if event.ts_ns <= ts_ns and event.status is not None]
+    px_ticks = [event.px_ticks for event in said if event.px_ticks is not None]
+    qty_lots = [event.qty_lots for event in said if event.qty_lots is not None]
+    statuses = [event.status for event in said if event.status is not None]
     return msgspec.structs.replace(
         history.order,
-        px_ticks=intent.px_ticks,
-        qty_lots=intent.qty_lots,
-        status=said[-1] if said else OrderStatus.SENT,
-        filled_lots=filled,
+        px_ticks=px_ticks[-1] if px_ticks else place.px_ticks,
+        qty_lots=qty_lots[-1] if qty_lots else place.qty_lots,
+        status=statuses[-1] if statuses else OrderStatus.SENT,
+        filled_lots=sum(fill.qty_lots for fill in history.fills if fill.ts_ns <= ts_ns),
     )

@@ -29,6 +29,7 @@ from mmdaemon.journal.state_dir import StateDir, locate
 
 NO_JOURNAL = 1
 DIFFERS = 2
+_FIELDS = 5
 _decision_of = msgspec.msgpack.Decoder(Decision).decode
 
 
@@ -134,7 +135,12 @@ def _of_decisions(path: Path, verdict: Verdict) -> Iterator[Finding]:
                     fields = list(differing(_decision_of(made.decision), _decision_of(again(made.inputs, params))))
                 except (msgspec.MsgspecError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError):
                     fields = []  # `mismatch.what` says that it cannot be recomputed
-            yield Finding(made.ts_ns, made.seq, f"{mismatch.what}{': ' if fields else ''}{'; '.join(fields[:5])}")
+            fields.sort(key=lambda field: field.startswith("quotes"))  # what quotes rest on comes first
+            shown = [
+                *fields[:_FIELDS],
+                *([f"and {len(fields) - _FIELDS} more fields"] if len(fields) > _FIELDS else []),
+            ]
+            yield Finding(made.ts_ns, made.seq, f"{mismatch.what}{': ' if fields else ''}{'; '.join(shown)}")
 
 
 # --- books ------------------------------------------------------------------------------------------------------------

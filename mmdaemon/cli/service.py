@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from loguru import logger
 
+from mmdaemon.cli import ExitCode, Refused
 from mmdaemon.clock import RealClock, run_real
 from mmdaemon.core.types import NS
 from mmdaemon.daemon import wire
@@ -15,8 +16,8 @@ from mmdaemon.daemon.supervisor import Daemon
 from mmdaemon.daemon.verbs import handler_of
 from mmdaemon.journal.state_dir import StateDir
 from mmdaemon.ops import logging
-from mmdaemon.ops.control import ControlServer
-from mmdaemon.ops.metrics import MetricsServer
+from mmdaemon.ops.control import ControlError, ControlServer
+from mmdaemon.ops.metrics import MetricsError, MetricsServer
 from mmdaemon.settings import Settings
 
 _GC_THRESHOLDS = (50_000, 20, 100)
@@ -25,41 +26,55 @@ _GC_THRESHOLDS = (50_000, 20, 100)
 
 def serve(settings: Settings, directory: StateDir) -> int:
     """Run until stopped: by a signal, the control socket, the end of a tape, or `run.duration_s`. The exit code."""
-    logging.setup()
-    return run_real(lambda clock: _serve(settings, directory, clock))
+    written = logging.setup()
+    try:
+        return run_real(lambda clock: _serve(settings, directory, clock, written))
+    except (ControlError, MetricsError) as error:
+        raise Refused(str(error), ExitCode.CONFIG) from error
+    finally:
+        written.close()
 
 
-async def _serve(settings: Settings, directory: StateDir, clock: RealClock) -> int:
+async def _serve(settings: Settings, directory: StateDir, clock: RealClock, written: logging.LogWriter) -> int:
     source = wire.market_of(settings, clock.wall_ns())
     venue = wire.venue_of(settings, source, clock, f"{time.time_ns() // NS:x}-")
     connect = wire.connection_of(settings, clock)
     daemon = Daemon(settings, clock, venue, directory, connect, fresh_account=True, log=_log)
     await daemon.start()
-    async with asyncio.TaskGroup() as doors:
-        control = ControlServer(directory.socket_path, handler_of(daemon))
+    control = ControlServer(directory.socket_path, handler_of(daemon))
+    metrics = MetricsServer(
+        daemon.parts.status,
+        settings.metrics.port,
+        control=lambda: control.counts,
+        logs_dropped=lambda: written.dropped,
+    )
+    # The daemon runs first: whatever happens to its doors, there is somebody to cancel what rests.
+    running = asyncio.create_task(daemon.run())
+    try:
         if settings.control.enabled:
             await control.start()
-        metrics = MetricsServer(daemon.parts.status, settings.metrics.port)
         if settings.metrics.enabled:
             await metrics.start()
             daemon.metrics_port = metrics.port
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, daemon.stop, signal.Signals(number).name)
-        ending = doors.create_task(_end_in_time(daemon, settings.run.duration_s))
+        loop.add_signal_handler(signal.SIGHUP, logger.warning, "nothing is reloaded yet: stop and start instead")
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
-        logger.info("started", state_dir=str(directory.path), metrics_port=daemon.metrics_port)
-        code = await daemon.run()
-        ending.cancel()
+        logger.bind(state_dir=str(directory.path), metrics_port=daemon.metrics_port).info("started")
+        await _until_the_end(daemon, settings.run.duration_s)
+    finally:
+        daemon.stop("its doors could not be opened")
+        code = await running
         await control.close()
         await metrics.close()
-    logger.info("stopped", exit_code=code)
+    logger.bind(exit_code=code).info("stopped")
     return code
 
 
-async def _end_in_time(daemon: Daemon, duration_s: float) -> None:
+async def _until_the_end(daemon: Daemon, duration_s: float) -> None:
     """Stop at the end of a tape, or once the duration is over."""
     begun = time.monotonic()
     while not daemon.has_ended:
@@ -73,4 +88,4 @@ async def _end_in_time(daemon: Daemon, duration_s: float) -> None:
 def _log(name: str, fields: Mapping[str, object]) -> None:
     """Guard moves, deaths, failures: seldom, so a line each is cheap."""
     level = "ERROR" if name in {"task_died", "journal_failed", "latch_file_failed"} else "INFO"
-    logger.log(level, name, **fields)
+    logger.bind(**fields).log(level, name)

@@ -48,8 +48,8 @@ def turnover_bps(turnover_e10: int, equity_e10: int, params: CostParams) -> floa
 def required_edge(side: Side, inputs: DecisionInputs, params: CostParams) -> EdgeBreakdown:
     """The floor on the distance from fair value for a quote of `side`, addend by addend, in bps."""
     return EdgeBreakdown(
-        maker_fee_bps=inputs.maker_bps,
-        exit_bps=params.taker_probability * (inputs.taker_bps - inputs.maker_bps + params.slippage_bps),
+        maker_fee_bps=inputs.maker_bps + 0.0,  # a negative zero would encode differently
+        exit_bps=params.taker_probability * (inputs.taker_bps - inputs.maker_bps + params.slippage_bps) + 0.0,
         adverse_bps=inputs.adverse_buy_bps if side is Side.BUY else inputs.adverse_sell_bps,
         carry_bps=max(0.0, side * inputs.carry_bps),
         turnover_bps=inputs.turnover_bps,

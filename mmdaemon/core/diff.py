@@ -22,9 +22,9 @@ and an order may not stay, in its range or not, where it would keep a target of 
 from collections.abc import Callable
 
 import msgspec
-from msgspec.structs import replace
 
 from mmdaemon.core.commands import Amend, Cancel, Command, Place
+from mmdaemon.core.decision import Quote
 from mmdaemon.core.orders import Orders, WorkingOrder
 from mmdaemon.core.params import DiffParams
 from mmdaemon.core.types import NEVER_NS, OrderStatus, Purpose, Side
@@ -38,17 +38,6 @@ SIZE_TOLERANCE = 5
 """What remains is near enough within one fifth (1 / this) of the target."""
 NO_PX_TICKS = NEVER_NS
 """Beyond any price: no order on that side."""
-
-
-class Target(msgspec.Struct, frozen=True, gc=False):
-    """One quote that should rest. An order priced within [lo, hi], both included, is left alone."""
-
-    side: Side
-    level: int
-    px_ticks: int
-    qty_lots: int
-    lo_px_ticks: int
-    hi_px_ticks: int
 
 
 class _Rules(msgspec.Struct, frozen=True, gc=False):
@@ -82,11 +71,11 @@ class _Plan:
         self.cancels: list[Command] = []
         self.moves: list[tuple[WorkingOrder, int, int]] = []
         """Order, new price, new total size."""
-        self.empty: list[Target] = []
+        self.empty: list[Quote] = []
 
 
 def diff(
-    targets: tuple[Target, ...],
+    targets: tuple[Quote, ...],
     orders: Orders,
     params: DiffParams,
     now_ns: int,
@@ -140,7 +129,7 @@ def diff(
     return _in_order(plan, best_bid, best_ask, rules, new_id)
 
 
-def _plan_side(targets: list[Target], working: _Working, rules: _Rules, plan: _Plan) -> None:
+def _plan_side(targets: list[Quote], working: _Working, rules: _Rules, plan: _Plan) -> None:
     if len(targets) == len(working.movable) and not working.stuck:  # nearly always: nothing to do
         for order, target in zip(working.movable, targets, strict=True):
             if not _may_stay(order, target, rules):
@@ -178,20 +167,21 @@ def _is_blocked(plan: _Plan, best_bid: int, best_ask: int) -> bool:
     return any(px_ticks >= best_ask if side is BUY else px_ticks <= best_bid for side, px_ticks in wanted)
 
 
-def _clipped(targets: list[Target], others: list[Target]) -> list[Target]:
+def _clipped(targets: list[Quote], others: list[Quote]) -> list[Quote]:
     """The targets with ranges that end before the other side's nearest target; each still has its own price."""
     if not others:
         return targets
-    nearest = min(other.px_ticks * other.side.opposite for other in others) * others[0].side.opposite
+    prices = [other.px_ticks for other in others]
+    nearest = max(prices) if others[0].side is BUY else min(prices)
     return [
-        replace(target, hi_px_ticks=max(target.px_ticks, min(target.hi_px_ticks, nearest - 1)))
+        msgspec.structs.replace(target, hi_px_ticks=max(target.px_ticks, min(target.hi_px_ticks, nearest - 1)))
         if target.side is BUY
-        else replace(target, lo_px_ticks=min(target.px_ticks, max(target.lo_px_ticks, nearest + 1)))
+        else msgspec.structs.replace(target, lo_px_ticks=min(target.px_ticks, max(target.lo_px_ticks, nearest + 1)))
         for target in targets
     ]
 
 
-def _seats(targets: list[Target], seatable: list[WorkingOrder], rules: _Rules) -> list[int]:
+def _seats(targets: list[Quote], seatable: list[WorkingOrder], rules: _Rules) -> list[int]:
     """For each target the index of the order that may stay for it, or -1: a maximum matching by augmenting paths."""
     seats = [-1] * len(targets)
     holder = [-1] * len(seatable)
@@ -218,7 +208,7 @@ def _seats(targets: list[Target], seatable: list[WorkingOrder], rules: _Rules) -
     return seats
 
 
-def _may_stay(order: WorkingOrder, target: Target, rules: _Rules) -> bool:
+def _may_stay(order: WorkingOrder, target: Quote, rules: _Rules) -> bool:
     px_ticks, qty_lots = order.px_ticks, order.qty_lots
     if order.pending_ns:
         px_ticks, qty_lots = order.pending_px_ticks, order.pending_qty_lots
@@ -234,10 +224,10 @@ def _may_stay(order: WorkingOrder, target: Target, rules: _Rules) -> bool:
 
 
 def _pair(
-    idle: list[WorkingOrder], free: list[Target], fits: Callable[[WorkingOrder, Target], bool]
-) -> list[tuple[WorkingOrder, Target]]:
+    idle: list[WorkingOrder], free: list[Quote], fits: Callable[[WorkingOrder, Quote], bool]
+) -> list[tuple[WorkingOrder, Quote]]:
     """Take out of both lists what fits together, in their order."""
-    pairs: list[tuple[WorkingOrder, Target]] = []
+    pairs: list[tuple[WorkingOrder, Quote]] = []
     for order in tuple(idle):
         for target in free:
             if fits(order, target):
@@ -248,19 +238,19 @@ def _pair(
     return pairs
 
 
-def _is_price_good(order: WorkingOrder, target: Target) -> bool:
+def _is_price_good(order: WorkingOrder, target: Quote) -> bool:
     return target.lo_px_ticks <= order.px_ticks <= target.hi_px_ticks
 
 
-def _is_same_level(order: WorkingOrder, target: Target) -> bool:
+def _is_same_level(order: WorkingOrder, target: Quote) -> bool:
     return order.level == target.level
 
 
-def _any(order: WorkingOrder, target: Target) -> bool:
+def _any(order: WorkingOrder, target: Quote) -> bool:
     return True
 
 
-def _move(order: WorkingOrder, target: Target, rules: _Rules, plan: _Plan) -> None:
+def _move(order: WorkingOrder, target: Quote, rules: _Rules, plan: _Plan) -> None:
     age_ns = rules.now_ns - order.priced_ns
     if age_ns < rules.min_life_ns and not rules.risk:
         return

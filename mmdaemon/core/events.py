@@ -109,6 +109,8 @@ class RequestFailed(_Fact, frozen=True, tag=True, gc=False):
     request: str
     """"cancel" or "amend"."""
     reason: str
+    revision: int | None = None
+    """Of an amend: the one that was refused. A late refusal of an earlier one says nothing of the one in flight."""
 
 
 class OrderAdopted(_Fact, frozen=True, tag=True, gc=False):

@@ -143,7 +143,7 @@ def _move(guard: Guard, target: GuardState, now_ns: int) -> Transition | None:
         target = GuardState.RECONCILING
         guard.dirty = True
     before = guard.state
-    guard.spent_ns[before] = guard.spent_ns.get(before, 0) + now_ns - guard.entered_ns
+    guard.spent_ns[before] = guard.spent_ns.get(before, 0) + now_ns - (guard.entered_ns or now_ns)
     guard.state = target
     guard.entered_ns = now_ns
     return Transition(before, target, reasons_of(guard.active))

@@ -200,7 +200,7 @@ def on_request_failed(orders: Orders, e: RequestFailed) -> bool:
     before = order.reserved_lots
     if e.request == "cancel" and order.cancel_sent_ns:
         order.cancel_sent_ns = 0
-    elif e.request == "amend" and order.pending_ns:
+    elif e.request == "amend" and order.pending_ns and e.revision in (None, order.revision):
         order.pending_px_ticks = order.pending_qty_lots = order.pending_ns = 0
     else:
         _count(orders, "refusal_of_nothing")

@@ -50,13 +50,16 @@ def decide(inputs: DecisionInputs, params: Params) -> Decision:
     for side, edge in ((Side.BUY, buy_edge), (Side.SELL, sell_edge)):
         reducing = side * inputs.position_lots < 0
         why = _why_not(side, edge, inputs, row, limit_lots, size, reducing=reducing)
-        reasons.append(why)
         if not why:
             floor_bps = floor_distance_bps(edge, u, reducing=reducing)
             room = limit_lots - side * inputs.position_lots
             if inputs.guard is GuardState.REDUCING:
                 room = min(room, abs(inputs.position_lots))
+            before = len(quotes)
             _add_side(quotes, side, inputs, params, fair, half, lean, floor_bps, tolerance, levels, size, room)
+            if len(quotes) == before:
+                why = "inventory" if room < size else "size"
+        reasons.append(why)
     return Decision(
         quotes=tuple(quotes),
         no_bid=reasons[0],
@@ -109,18 +112,18 @@ def _add_side(
     room_lots: int,
 ) -> None:
     """Append the rungs of one side, best first, until the ladder or the room for inventory ends."""
-    step = params.quotes.level_step
+    instrument, step = params.instrument, params.quotes.level_step
     fair_bps = fair * BPS
-    skew = -lean_bps * fair_bps
-    carry = -inputs.carry_bps * fair_bps
+    # Adding 0.0 turns a negative zero into zero: it would compare equal and encode differently.
+    skew = -lean_bps * fair_bps + 0.0
+    carry = -inputs.carry_bps * fair_bps + 0.0
     reservation = fair + skew + carry
     half = -side * half_bps * BPS * reservation
     # The best price that does not take: one tick outside the opposite touch.
     outer = inputs.ask_px_ticks - 1 if side is Side.BUY else inputs.bid_px_ticks + 1
     last: int | None = None
     for i in range(levels):
-        qty = min(size_lots, room_lots)
-        level = half * step * i
+        level = half * step * i + 0.0
         wanted = reservation + half + level
         floored = fair * (1.0 - side * (floor_bps + step * i * half_bps) * BPS)
         if side is Side.BUY:
@@ -135,7 +138,11 @@ def _add_side(
             clamped = max(after_floor, bound)
             px = ceil(clamped)
             lo, hi = max(ceil(px - tolerance_ticks), ceil(floored), outer), floor(px + tolerance_ticks)
-        if px <= 0 or not params.instrument.is_valid_size(px, qty):
+        if px <= 0:
+            return
+        # Away from fair value the same lots are worth more: the largest order is a value at its own price.
+        qty = min(size_lots, room_lots, params.quotes.max_order_e10 // instrument.notional_e10(px, 1))
+        if not instrument.is_valid_size(px, qty):
             return
         quotes.append(
             Quote(
@@ -173,7 +180,7 @@ def half_spread_bps(inputs: DecisionInputs, row: RegimeParams, params: QuotePara
 def skew_bps(u: float, half_bps: float, band_bps: float, gain: float, cap_bps: float) -> float:
     """How far inventory moves the reservation price down (long) or up (short), in bps."""
     lean = gain * u * (1.0 + u * u) / 2.0 * max(half_bps, band_bps)
-    return max(-cap_bps, min(cap_bps, lean))
+    return max(-cap_bps, min(cap_bps, lean)) + 0.0
 
 
 def floor_distance_bps(edge: EdgeBreakdown, u: float, *, reducing: bool) -> float:
@@ -185,7 +192,7 @@ def floor_distance_bps(edge: EdgeBreakdown, u: float, *, reducing: bool) -> floa
 
 def ladder_levels(turnover: float, row: RegimeParams, penalty_bps: float) -> int:
     """Rungs a side: from the most, at no turnover, linearly to the least at the turnover cap."""
-    used = turnover / penalty_bps if penalty_bps > 0 else 0.0
+    used = min(1.0, turnover / penalty_bps) if penalty_bps > 0 else 0.0
     return row.levels_max - round((row.levels_max - row.levels_min) * used)
 
 

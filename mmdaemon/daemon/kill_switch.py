@@ -8,12 +8,12 @@
               begins anew
     KILLED    and, where asked, the position is flat, read twice
 
-It acts on the venue itself, through its own lane: it needs neither the core nor the sender, and disk trouble never
-holds it up. A read that fails proves nothing and is repeated without end; partial success is never success.
+It acts on the venue itself, through its own lane: it needs neither the core nor the sender, and the latch is written
+beside the cancels, so that disk trouble never holds them up. A read that fails proves nothing and is repeated without end; partial success is never success.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
 import msgspec
@@ -46,6 +46,8 @@ TRANSITIONS: frozenset[tuple[KillState, KillState]] = frozenset(
 )
 _READ_AGAIN_NS = NS // 20
 _BACK_OFF_MAX_NS = 2 * NS
+_LOOK_AGAIN_NS = NS
+"""Longest between two reads while it waits for what may still land: such an order is to be gone within 2 s."""
 _LATCH_WAIT_S = 0.1
 _MARK_AGE_MAX_NS = 5 * NS
 _SLICE_WAIT_NS = NS // 2
@@ -79,7 +81,7 @@ class KillSwitch:
         journal: JournalWriter,
         clock: Clock,
         post: Callable[[Event], None],
-        write_latch: Callable[[str], None],
+        write_latch: Callable[[str], Awaitable[None]],
         initial: KillState,
         flatten_by_default: bool = False,
     ) -> None:
@@ -103,16 +105,16 @@ class KillSwitch:
             # A latch found at the start: whatever was going on is finished before anything else may happen.
             self.reason = "found latched at the start"
             self.kill_state = KillState.KILLING
-            self._tripped.set()
 
     def trip(self, reason: str, *, flatten: bool = False) -> None:
-        """Close the gate now and have the coroutine do the rest. At work already, it only learns that it must
-        flatten too."""
+        """Close the gate now, be KILLING from now on, and have the coroutine do the rest. At work already, it only
+        learns that it must flatten too; KILLED, it looks at the venue again: what it read then says nothing of now."""
         self._gate.close(f"kill: {reason}")
-        begins = self.kill_state is KillState.ARMED or (self.kill_state is KillState.KILLED and flatten)
         self._flatten = self._flatten or flatten
         self.reason = self.reason or reason
-        if begins:
+        if self.kill_state in (KillState.ARMED, KillState.KILLED):
+            self.progress = Progress(tripped_ns=self._clock.mono_ns())
+            self._move(KillState.KILLING, self.reason)
             self._tripped.set()
 
     async def wait_for(self, *states: KillState) -> Progress:
@@ -135,17 +137,27 @@ class KillSwitch:
         self._tripped.clear()
         self._move(KillState.ARMED, "resumed")
 
+    async def watch_file(self, latched: Callable[[], bool]) -> None:
+        """Trip when somebody puts a kill file there: the way that needs no socket. Until cancelled."""
+        while True:
+            if self.kill_state is KillState.ARMED and latched():
+                self.trip("kill file")
+            await sleep_ns(self._clock, NS)
+
     async def run(self) -> None:
         """Wait to be tripped, then work until KILLED. Until cancelled."""
+        if self.kill_state not in (KillState.ARMED, KillState.KILLED):
+            # Found latched at the start, or left behind by one that died: whatever was begun is finished first.
+            self._tripped.set()
         while True:
             await self._tripped.wait()
             self._tripped.clear()
-            self.progress = Progress(tripped_ns=self._clock.mono_ns())
             self._gate.close(f"kill: {self.reason}")
             if self.kill_state is not KillState.KILLING:
-                self._move(KillState.KILLING, self.reason)
-            await self._latch()
+                self._move(KillState.KILLING, "begun again")
+            latching = asyncio.create_task(self._latch(), name="kill_switch.latch")
             await self._cancel_until_verified()
+            await latching
             if self._flatten:
                 await self._flatten_until_flat()
             self._move(KillState.KILLED, self.reason)
@@ -153,21 +165,21 @@ class KillSwitch:
     # --- steps ------------------------------------------------------------------------------------------------------
 
     async def _latch(self) -> None:
-        """The files first, then the journal's row with a bounded wait: disk trouble never blocks cancels."""
-        self._write_latch(self.reason)
+        """The journal's row and the files, waited for as long as is bearable. What the disk takes longer for may still
+        come; any one of them is the latch."""
         row = self._row(KillState.KILLING)
-        if row is None:
-            return
-        # The row is handed over and will be committed if it can be; the files are the latch until then.
         with suppress(JournalFailed, TimeoutError):
             async with asyncio.timeout(_LATCH_WAIT_S):
-                await self._journal.durable(row)
+                await self._write_latch(self.reason)
+                if row is not None:
+                    await self._journal.durable(row)
 
     async def _cancel_until_verified(self) -> None:
         """Cancel all by symbol and by id until nothing has rested throughout the in-flight window."""
         back_off_ns = _READ_AGAIN_NS
         empty_reads = 0
         empty_since_ns = 0
+        quiet_pace_ns = min(_LOOK_AGAIN_NS, self._params.in_flight_max_ns // 5)
         while True:
             if not empty_reads:
                 await self._cancel_everything()
@@ -197,7 +209,7 @@ class KillSwitch:
             if now - empty_since_ns >= self._params.in_flight_max_ns and empty_reads > 1:
                 self._move(KillState.VERIFIED, self.reason)
                 return
-            await sleep_ns(self._clock, _READ_AGAIN_NS if empty_reads == 1 else self._params.in_flight_max_ns // 5)
+            await sleep_ns(self._clock, _READ_AGAIN_NS if empty_reads == 1 else quiet_pace_ns)
 
     async def _cancel_everything(self, rested: list[OrderReport] | None = None) -> None:
         """By symbol, and each id that is known or UNKNOWN. A foreign order is cancelled too: the symbol is to be

@@ -170,6 +170,8 @@ class Reconciler:
             again = await self._venue.order(report.client_id)
             if isinstance(again, Absent) or again.status.is_terminal:
                 return
+        # What it filled must be booked before it is adopted: from then on each fill counts against its quantity.
+        await self._book_history()
         self.orphans += 1
         self._post(
             OrderAdopted(
@@ -261,7 +263,7 @@ class Reconciler:
             if known.cancel_sent_ns and now - known.cancel_sent_ns > self._params.ack_check_ns:
                 self._post(RequestFailed(*self._now(), report.client_id, "cancel", "unanswered"))
             if known.pending_ns and not took and now - known.pending_ns > self._params.in_flight_max_ns:
-                self._post(RequestFailed(*self._now(), report.client_id, "amend", "unanswered"))
+                self._post(RequestFailed(*self._now(), report.client_id, "amend", "unanswered", known.revision))
             if known.acked_ns and known.status in (OrderStatus.LIVE, OrderStatus.PARTIAL) and not took:
                 return
         self._post(

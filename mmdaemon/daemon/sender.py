@@ -110,7 +110,7 @@ class Sender:
                 self._answer(command, OrderStatus.REJECTED, reason)
             else:
                 now = (self._clock.mono_ns(), self._clock.wall_ns(), None)
-                self._post(RequestFailed(*now, command.client_id, "amend", reason))
+                self._post(RequestFailed(*now, command.client_id, "amend", reason, command.revision))
             return
         await self._send(command)
 

@@ -1,4 +1,4 @@
-"""What the control socket may ask of a daemon: one verb a line of the table, each handed to the operator or the status view."""
+"""What the control socket may ask of a daemon: one verb a case, each handed to the operator or to the status view."""
 
 from collections.abc import Awaitable, Callable
 

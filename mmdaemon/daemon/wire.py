@@ -5,6 +5,7 @@
 the venue, and all three are handed in.
 """
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from decimal import Decimal
 from pathlib import Path
@@ -123,8 +124,11 @@ class Parts:
         post = inbox.post
         self.journal = journal
 
-        def write_latch(reason: str) -> None:
-            for failure in state_dir.write_latch(reason):
+        async def write_latch(reason: str) -> None:
+            # It may wait for the disk, so in real time the loop and the cancels do not wait for it.
+            in_line = isinstance(clock, VirtualClock)
+            write = state_dir.write_latch
+            for failure in write(reason) if in_line else await asyncio.to_thread(write, reason):
                 on_latch_failure(failure)
 
         self.kill_switch = KillSwitch(
@@ -170,6 +174,7 @@ class Parts:
             "quoting": self.controller.run,
             "sender": self.sender.run,
             "kill_switch": self.kill_switch.run,
+            "kill_file": lambda: self.kill_switch.watch_file(lambda: bool(state_dir.latched())),
             "guard": self.guard.run,
             "reconcile": self.reconciler.run,
             "cost": lambda: cost.run(venue, clock, post, ledger_ns),

@@ -157,7 +157,7 @@ def order_rows(epoch: int, seq: int, event: OrderUpdate | OrderAdopted | Request
             ]
         case RequestFailed():
             kind = f"{event.request}_failed"
-            return [row(Statement.ORDER_EVENT, *times, kind, None, None, None, None, None, event.reason)]
+            return [row(Statement.ORDER_EVENT, *times, kind, None, None, None, None, event.revision, event.reason)]
 
 
 # --- money ------------------------------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ Samples = Iterable[tuple[tuple[str, ...], float]]
 
 
 class Metric(msgspec.Struct, frozen=True):
-    """A row of METRICS; `name` is without the prefix."""
+    """A row of METRICS."""
 
     name: str
     kind: Literal["gauge", "counter"]
@@ -79,7 +79,7 @@ def _one(read: Callable[[Status], float | str | None]) -> Callable[[Reading], Sa
     return samples
 
 
-def _state_of(states: type[StrEnum], read: Callable[[Status], str]) -> Callable[[Reading], Samples]:
+def _is(states: type[StrEnum], read: Callable[[Status], str]) -> Callable[[Reading], Samples]:
     """1 for the state it is in, 0 for the others."""
     return lambda reading: [((state.value,), float(read(reading.status) == state)) for state in states]
 
@@ -128,6 +128,39 @@ def _other_counts(reading: Reading) -> Samples:
     return _by_label((), {name: n for name, n in reading.status.counts.items() if name not in _OWN_ROW})
 
 
+def _build(reading: Reading) -> Samples:
+    s = reading.status
+    return (((s.program_version, s.config_hash, s.mode, s.venue, s.symbol), 1.0),)
+
+
+def _reasons(reading: Reading) -> Samples:
+    return [((reason.value,), float(reason in reading.status.reasons)) for reason in Reason]
+
+
+def _fills(reading: Reading) -> Samples:
+    return [((side,), float(reading.status.counts.get(f"fills_{side}", 0))) for side in _SIDES]
+
+
+def _market_refused(reading: Reading) -> Samples:
+    return _by_label(_MARKET_REFUSALS, reading.status.market_refused)
+
+
+def _links(reading: Reading) -> Samples:
+    return [((link,), float(reading.status.links.get(link, False))) for link in ("public", "private")]
+
+
+def _control(reading: Reading) -> Samples:
+    return _by_label(OUTCOMES, reading.control)
+
+
+def _gauge(name: str, text: str, read: Callable[[Reading], Samples], *labels: str) -> Metric:
+    return Metric(PREFIX + name, "gauge", text, labels, read)
+
+
+def _counter(name: str, text: str, read: Callable[[Reading], Samples], *labels: str) -> Metric:
+    return Metric(f"{PREFIX}{name}_total", "counter", text, labels, read)
+
+
 _MARKET_REFUSALS: Final = (
     "one_sided",
     "out_of_order",
@@ -153,136 +186,74 @@ _COUNTS: Final = {
 _OWN_ROW: Final = frozenset({*_COUNTS, "fills_buy", "fills_sell"})
 
 METRICS: Final[tuple[Metric, ...]] = (
-    Metric(
-        "build_info",
-        "gauge",
-        "1, with what runs where as labels.",
-        ("version", "config_hash", "mode", "venue", "symbol"),
-        lambda r: (
-            ((r.status.program_version, r.status.config_hash, r.status.mode, r.status.venue, r.status.symbol), 1.0),
-        ),
+    _gauge(
+        "build_info", "1, with what runs where as labels.", _build, "version", "config_hash", "mode", "venue", "symbol"
     ),
-    Metric("run_epoch", "gauge", "Number of this run in its state directory.", (), _one(lambda s: s.run_epoch)),
-    Metric(
-        "start_timestamp_seconds",
-        "gauge",
-        "When the daemon started (UTC).",
-        (),
-        _one(lambda s: s.at_ts_ns / NS - s.uptime_s),
-    ),
-    Metric(
-        "guard_state",
-        "gauge",
-        "1 for the state the guard is in, 0 for the others.",
-        ("state",),
-        _state_of(GuardState, lambda s: s.guard),
-    ),
-    Metric("guard_seconds_total", "counter", "Time that the guard spent in each state.", ("state",), _guard_seconds),
-    Metric(
-        "guard_reason",
-        "gauge",
-        "1 for each reason that keeps the guard from RUNNING, 0 for the others.",
-        ("reason",),
-        lambda r: [((reason.value,), float(reason in r.status.reasons)) for reason in Reason],
-    ),
-    Metric(
+    _gauge("run_epoch", "Number of this run in its state directory.", _one(lambda s: s.run_epoch)),
+    _gauge("start_timestamp_seconds", "When the run began (UTC).", _one(lambda s: s.at_ts_ns / NS - s.uptime_s)),
+    _gauge("guard_state", "1 for the guard's state, 0 for others.", _is(GuardState, lambda s: s.guard), "state"),
+    _counter("guard_seconds", "Time that the guard spent in each state.", _guard_seconds, "state"),
+    _gauge("guard_reason", "1 for each reason that keeps the guard from running, 0 for others.", _reasons, "reason"),
+    _gauge(
         "kill_state",
-        "gauge",
-        "1 for the state of the kill switch, 0 for the others. Anything but armed is latched.",
-        ("state",),
-        _state_of(KillState, lambda s: s.kill),
+        "1 for the kill switch's state, 0 for others; anything but armed is latched.",
+        _is(KillState, lambda s: s.kill),
+        "state",
     ),
-    Metric("gate_closed", "gauge", "1 while the gate is closed.", (), _one(lambda s: bool(s.gate_closed))),
-    Metric(
-        "regime",
-        "gauge",
-        "1 for the market's regime, 0 for the others.",
-        ("regime",),
-        _state_of(Regime, lambda s: s.regime),
-    ),
-    Metric("quotes_working", "gauge", "Quotes for which an order stands at the venue.", ("side",), _working),
-    Metric(
+    _gauge("gate_closed", "1 while the gate is closed.", _one(lambda s: bool(s.gate_closed))),
+    _gauge("regime", "1 for the market's regime, 0 for others.", _is(Regime, lambda s: s.regime), "regime"),
+    _gauge("quotes_working", "Quotes for which an order stands at the venue.", _working, "side"),
+    _gauge(
         "quote_distance_ratio",
-        "gauge",
         "Distance of the nearest target quote from fair value, as a share of it. Absent without a quote.",
-        ("side",),
         _distances,
+        "side",
     ),
-    Metric(
+    _gauge(
         "required_edge_ratio",
-        "gauge",
         "What a quote must earn, by addend, as a share of price; the addends sum to the whole.",
-        ("side", "addend"),
         _edges,
+        "side",
+        "addend",
     ),
-    Metric(
+    _gauge(
         "price_quote",
-        "gauge",
-        "Prices in quote currency: fair value, best bid and ask, mark, and the position's average. Absent if unknown.",
-        ("of",),
+        "Fair value, best bid and ask, mark, and average of the position. Absent if unknown.",
         _prices,
+        "of",
     ),
-    Metric("position_base", "gauge", "Position in base currency, negative if short.", (), _one(lambda s: s.position)),
-    Metric(
-        "position_limit_base",
-        "gauge",
-        "Largest position that quotes may lead to.",
-        (),
-        _one(lambda s: s.max_position),
-    ),
-    Metric("equity_quote", "gauge", "Equity in quote currency, as the loss limits see it.", (), _one(lambda s: s.equity)),
-    Metric("pnl_quote", "gauge", "Profit and loss since the first start; absent without a mark.", (), _pnl("total")),
-    Metric("pnl_day_quote", "gauge", "Profit and loss of the trading day; absent without a mark.", (), _pnl("day")),
-    Metric("pnl_realised_quote", "gauge", "Realised part of the total, before fees and funding.", (), _pnl("realised")),
-    Metric("pnl_unrealised_quote", "gauge", "Unrealised part of the total, at mark.", (), _pnl("unrealised")),
-    Metric("pnl_fees_quote", "gauge", "Fees' part of the total; negative is paid.", (), _pnl("fees")),
-    Metric("pnl_funding_quote", "gauge", "Funding's part of the total; negative is paid.", (), _pnl("funding")),
-    Metric("open_orders", "gauge", "Orders that are open, in flight or unknown.", (), _one(lambda s: s.open_orders)),
-    Metric("unknown_orders", "gauge", "Orders of which the venue has not said.", (), _one(lambda s: s.unknown_orders)),
-    Metric(
-        "fills_total",
-        "counter",
-        "Fills since the start, by our side.",
-        ("side",),
-        lambda r: [((side,), float(r.status.counts.get(f"fills_{side}", 0))) for side in _SIDES],
-    ),
-    *(Metric(f"{name}_total", "counter", text, (), _count(key)) for key, (name, text) in _COUNTS.items()),
-    Metric("other_total", "counter", "What else the daemon counts, by name.", ("of",), _other_counts),
-    Metric(
-        "market_refused_total",
-        "counter",
-        "Market data that was dropped, by reason.",
-        ("reason",),
-        lambda r: _by_label(_MARKET_REFUSALS, r.status.market_refused),
-    ),
-    Metric(
-        "link_up",
-        "gauge",
-        "1 while the venue's public or private stream is up.",
-        ("link",),
-        lambda r: [((link,), float(r.status.links.get(link, False))) for link in ("public", "private")],
-    ),
-    Metric(
+    _gauge("position_base", "Position in base currency, negative if short.", _one(lambda s: s.position)),
+    _gauge("position_limit_base", "Largest position that quotes may lead to.", _one(lambda s: s.max_position)),
+    _gauge("equity_quote", "Equity in quote currency, as the loss limits see it.", _one(lambda s: s.equity)),
+    _gauge("pnl_quote", "Profit and loss, the whole; absent without a mark.", _pnl("total")),
+    _gauge("pnl_day_quote", "Profit and loss of the trading day; absent without a mark.", _pnl("day")),
+    _gauge("pnl_realised_quote", "Realised part of the whole, before fees and funding.", _pnl("realised")),
+    _gauge("pnl_unrealised_quote", "Unrealised part of the whole, at mark.", _pnl("unrealised")),
+    _gauge("pnl_fees_quote", "Fees' part of the whole; negative is paid.", _pnl("fees")),
+    _gauge("pnl_funding_quote", "Funding's part of the whole; negative is paid.", _pnl("funding")),
+    _gauge("open_orders", "Orders that are open, in flight or unknown.", _one(lambda s: s.open_orders)),
+    _gauge("unknown_orders", "Orders whose fate the venue has not said.", _one(lambda s: s.unknown_orders)),
+    _counter("fills", "Fills, by our side.", _fills, "side"),
+    *(_counter(name, text, _count(key)) for key, (name, text) in _COUNTS.items()),
+    _counter("other", "What else the daemon counts, by name.", _other_counts, "of"),
+    _counter("market_refused", "Market data that was dropped, by reason.", _market_refused, "reason"),
+    _gauge("link_up", "1 while the venue's public or private stream is up.", _links, "link"),
+    _gauge(
         "book_timestamp_seconds",
-        "gauge",
         "When the last healthy book came in (UTC). Absent before the first.",
-        (),
         _one(lambda s: None if s.book_age_s is None else s.at_ts_ns / NS - s.book_age_s),
     ),
-    Metric("loop_lag_seconds", "gauge", "How late the event loop last was. Absent if not measured.", (),
-           _one(lambda s: s.loop_lag_s)),
-    Metric("journal_lag_seconds", "gauge", "Age of the oldest row that is not on disk. Absent if not measured.", (),
-           _one(lambda s: s.journal_age_s)),
-    Metric(
-        "control_requests_total",
-        "counter",
-        "Connections to the control socket, by what became of them.",
-        ("outcome",),
-        lambda r: _by_label(OUTCOMES, r.control),
+    _gauge("loop_lag_seconds", "How late the event loop last was. Absent if unknown.", _one(lambda s: s.loop_lag_s)),
+    _gauge(
+        "journal_lag_seconds",
+        "Age of the oldest row that is not on disk. Absent if unknown.",
+        _one(lambda s: s.journal_age_s),
     ),
-    Metric("logs_dropped_total", "counter", "Log lines dropped because stderr was not read in time.", (),
-           lambda r: (((), float(r.logs_dropped)),)),
-)  # fmt: skip
+    _counter("control_requests", "Control socket: what became of each connection.", _control, "outcome"),
+    _counter(
+        "logs_dropped", "Log lines dropped because stderr was not read in time.", lambda r: (((), r.logs_dropped),)
+    ),
+)
 
 
 class StatusCollector(Collector):
@@ -299,7 +270,7 @@ class StatusCollector(Collector):
         reading = self._read()
         for metric in METRICS:
             kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
-            family = kind(PREFIX + metric.name, metric.help, labels=metric.labels)
+            family = kind(metric.name, metric.help, labels=metric.labels)
             for labels, value in metric.read(reading):
                 family.add_metric(labels, value)
             yield family
@@ -381,17 +352,15 @@ def _refusal(port: int, error: OSError) -> str:
 
 def metrics_markdown() -> str:
     """docs/METRICS.md."""
-    rows = "\n".join(
-        f"| `{PREFIX}{m.name}` | {m.kind} | {', '.join(f'`{label}`' for label in m.labels)} | {m.help} |"
-        for m in METRICS
-    )
+    rows = "\n".join(f"| `{m.name}` | {m.kind} | {', '.join(m.labels)} | {m.help} |" for m in METRICS)
     return f"""# Metrics
 
 Generated from `mmdaemon/ops/metrics.py` by `python -m mmdaemon.ops.metrics`; a test compares.
 
 Served at `http://{HOST}:9877/metrics` (`metrics.port`; 0 takes a free one, `mmdaemon status` shows it). Everything is
-read when it is scraped. Counters and states begin at 0; a gauge of something unknown is absent, not 0. Counters begin
-anew with each run. `/healthz` answers 200 with the guard's and the kill switch's state while the event loop turns.
+read when it is scraped. Counters and states begin at 0; a gauge of something unknown is absent, not 0. A restart may
+begin counters anew, as Prometheus expects. `/healthz` answers 200 with the guard's and the kill switch's state while
+the event loop turns.
 
 | metric | type | labels | meaning |
 | --- | --- | --- | --- |

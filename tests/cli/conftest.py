@@ -67,7 +67,8 @@ async def _busy(daemon: Daemon, _venue: SimulatedVenue, clock: Clock) -> str:
     return "the script is over"
 
 
-def _run(path: Path, start_ts_ns: int, schedule: Schedule, script: Script) -> Played:
+def play_busy(path: Path, schedule: Schedule, script: Script, start_ts_ns: int = START_TS_NS) -> Played:
+    """One run of the daemon at `EAGER` settings; it must end well."""
     settings = load(None, EAGER, {}).settings
     market = SyntheticMarket(seed=settings.run.seed, start_ts_ns=start_ts_ns, schedule=schedule)
     state_dir = open_dir(path, {}).lock()
@@ -83,8 +84,8 @@ def _run(path: Path, start_ts_ns: int, schedule: Schedule, script: Script) -> Pl
 def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
     """Made once. Only to be read: what changes it asks for `copied`."""
     path = tmp_path_factory.mktemp("played") / "state"
-    first = _run(path, START_TS_NS, BUSY, _busy)
-    _run(path, START_TS_NS + 3_600 * NS, ((Stretch.CALM, 600),), until_the_end(60))
+    first = play_busy(path, BUSY, _busy)
+    play_busy(path, ((Stretch.CALM, 600),), until_the_end(60), START_TS_NS + 3_600 * NS)
     with JournalReader(path / "journal.sqlite") as journal:
         assert sum(1 for _ in journal.decisions(1)) > 500
         sides = {total.side: total.fills for total in journal.side_totals(1)}

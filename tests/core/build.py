@@ -100,6 +100,7 @@ class Desk:
         self.ordinal = 0
         self.transitions: list[Transition] = []
         self.commands: list[Command] = []
+        self.log: list[tuple[Event, Step]] = []
 
     # --- time and steps ---
 
@@ -124,6 +125,7 @@ class Desk:
         elif self.guard is not before:
             raise AssertionError(f"the guard went from {before} to {self.guard} and said nothing")
         self.commands.extend(step.commands)
+        self.log.append((event, step))
         check_commands(self.state, step)
         return step
 
@@ -356,8 +358,6 @@ class IdealVenue:
                 step = desk.feed(desk.fill(Side(side), lots, px, client_id, fee_e10))
                 done = desk.feed(desk.update(client_id, OrderStatus.FILLED, lots))
                 steps += [step, done]
-                # The venue sees the new touch before our answers to the fill arrive.
-                desk.bid, desk.ask = bid, ask
                 steps += self.answer([*step.commands, *done.commands])
         step = desk.feed(desk.book(bid, ask, **qty))
         return [*steps, step, *self.answer(step.commands)]

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import event, given, settings
 
 from mmdaemon.core.commands import Amend, Cancel, Command, Place
-from mmdaemon.core.diff import Target, diff
+from mmdaemon.core.decision import Quote, QuoteAddends
+from mmdaemon.core.diff import diff
 from mmdaemon.core.events import OrderAdopted, OrderUpdate, RequestFailed
 from mmdaemon.core.orders import Orders, next_id, on_adopted, on_request_failed, on_update, submit
 from mmdaemon.core.params import DiffParams
@@ -25,8 +26,11 @@ AMEND = DiffParams(can_amend=True, min_quote_life_ns=LIFE_NS)
 REPLACE = DiffParams(can_amend=False, min_quote_life_ns=LIFE_NS)
 
 
-def target(side: Side, px: int, qty: int = 10, level: int = 0, tolerance: int = 2) -> Target:
-    return Target(side, level, px, qty, px - tolerance, px + tolerance)
+NO_ADDENDS = QuoteAddends(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+def target(side: Side, px: int, qty: int = 10, level: int = 0, tolerance: int = 2) -> Quote:
+    return Quote(side, level, px, qty, px - tolerance, px + tolerance, NO_ADDENDS)
 
 
 def report(
@@ -55,7 +59,7 @@ def rest(
 
 def commands(
     orders: Orders,
-    *targets: Target,
+    *targets: Quote,
     params: DiffParams = AMEND,
     now_ns: int = OLD_NS,
     risk: bool = False,
@@ -65,7 +69,7 @@ def commands(
     return diff(targets, orders, params, now_ns, REFRESH_NS, lambda: next(ids), risk, min_qty)
 
 
-def places(*quotes: Target) -> list[Command]:
+def places(*quotes: Quote) -> list[Command]:
     return [
         Place(f"n{i}", t.side, t.px_ticks, t.qty_lots, Purpose.QUOTE, t.level, post_only=True, reduce_only=False)
         for i, t in enumerate(quotes)
@@ -388,7 +392,10 @@ def test_an_order_does_not_stay_where_it_keeps_the_other_side_out(mirror: int) -
     bid, ask = Side(mirror), Side(-mirror)
     orders = Orders()
     rest(orders, "b", bid, 1000 + mirror)
-    quotes = (target(bid, 1000 - mirror), target(ask, 1000 + mirror))
+    rest(orders, "outer", bid, 1000 - 20 * mirror, level=1)
+    rest(orders, "far", ask, 1000 + 20 * mirror, level=1)
+    outer = (target(ask, 1000 + 20 * mirror, level=1), target(bid, 1000 - 20 * mirror, level=1))
+    quotes = (target(bid, 1000 - mirror), target(ask, 1000 + mirror), *outer)
     retreat = Amend("b", 1, 1000 - mirror, 10)
     assert commands(orders, *quotes) == [retreat]
     submit(orders, retreat, OLD_NS)
@@ -402,7 +409,8 @@ def test_an_order_in_its_range_stays_where_it_keeps_nothing_out(mirror: int) -> 
     orders = Orders()
     rest(orders, "b", bid, 1000 + mirror)
     rest(orders, "a", ask, 1000 + 2 * mirror)
-    assert commands(orders, target(bid, 1000 - mirror), target(ask, 1000 + mirror)) == []
+    missing = target(ask, 1000 + 9 * mirror, level=1)
+    assert commands(orders, target(bid, 1000 - mirror), target(ask, 1000 + mirror), missing) == places(missing)
 
 
 def test_targets_that_meet_end_in_silence() -> None:
@@ -423,16 +431,16 @@ def test_a_retreat_that_is_blocked_is_a_cancel() -> None:
 
 
 @st.composite
-def ladders(draw: st.DrawFn, most: int = 3, mid_low: int = 100, mid_high: int = 130) -> tuple[Target, ...]:
+def ladders(draw: st.DrawFn, most: int = 3, mid_low: int = 100, mid_high: int = 130) -> tuple[Quote, ...]:
     """A ladder around a mid: both sides apart from it, levels apart from each other, ranges of any width."""
     mid = draw(st.integers(mid_low, mid_high))
-    rungs: list[Target] = []
+    rungs: list[Quote] = []
     for side in (BUY, SELL):
         px = mid
         for level in range(draw(st.integers(0, most))):
             px -= side * draw(st.integers(1, 6))
             lo, hi = px - draw(st.integers(0, 5)), px + draw(st.integers(0, 5))
-            rungs.append(Target(side, level, px, draw(st.sampled_from([5, 10, 11, 20])), lo, hi))
+            rungs.append(Quote(side, level, px, draw(st.sampled_from([5, 10, 11, 20])), lo, hi, NO_ADDENDS))
     return tuple(rungs)
 
 
@@ -465,13 +473,13 @@ def resting(draw: st.DrawFn, side: Side | None = None) -> Orders:
     return orders
 
 
-def may_stay(px: int, remaining: int, filled: int, wanted: Target) -> bool:
+def may_stay(px: int, remaining: int, filled: int, wanted: Quote) -> bool:
     """The rule of the docs, said again."""
     near = 0.8 * wanted.qty_lots <= remaining <= 1.2 * wanted.qty_lots
     return wanted.lo_px_ticks <= px <= wanted.hi_px_ticks and (near or (filled > 0 and remaining < wanted.qty_lots))
 
 
-def settle(orders: Orders, wanted: tuple[Target, ...], params: DiffParams) -> tuple[int, int]:
+def settle(orders: Orders, wanted: tuple[Quote, ...], params: DiffParams) -> tuple[int, int]:
     """Rounds and commands until nothing more is emitted. Time passes, but no refresh comes due."""
     sent = 0
     for rounds in range(8):
@@ -494,12 +502,12 @@ def is_crossed(open_quotes: Sequence[tuple[Side, int]]) -> bool:
     return bool(bids and asks) and max(bids) >= min(asks)
 
 
-def fewest(orders: Orders, wanted: Sequence[Target], params: DiffParams) -> int:
+def fewest(orders: Orders, wanted: Sequence[Quote], params: DiffParams) -> int:
     """By trying every assignment of orders to targets: an order kept costs 0, moved 1 (2 by replacement), other 1."""
-    seats: list[Target | None] = [*wanted, *[None] * len(orders.live)]
+    seats: list[Quote | None] = [*wanted, *[None] * len(orders.live)]
     move = 1 if params.can_amend else 2
 
-    def cost(given_to: Sequence[Target | None]) -> int:
+    def cost(given_to: Sequence[Quote | None]) -> int:
         total = sum(t is not None for t in seats) - sum(t is not None for t in given_to)  # targets left: place each
         for order, seat in zip(orders.live.values(), given_to, strict=True):
             if seat is None:
@@ -514,7 +522,7 @@ def fewest(orders: Orders, wanted: Sequence[Target], params: DiffParams) -> int:
 @settings(max_examples=200, deadline=None)
 @given(orders=resting(), wanted=ladders(), params=st.sampled_from([AMEND, REPLACE]))
 def test_it_converges_in_a_few_rounds_and_then_is_silent(
-    orders: Orders, wanted: tuple[Target, ...], params: DiffParams
+    orders: Orders, wanted: tuple[Quote, ...], params: DiffParams
 ) -> None:
     rounds, _ = settle(orders, wanted, params)
     event(f"rounds {rounds}")
@@ -535,7 +543,7 @@ def test_it_converges_in_a_few_rounds_and_then_is_silent(
     wanted=ladders().map(lambda rungs: tuple(t for t in rungs if t.side is BUY)),
     params=st.sampled_from([AMEND, REPLACE]),
 )
-def test_no_shorter_list_of_commands_would_do(orders: Orders, wanted: tuple[Target, ...], params: DiffParams) -> None:
+def test_no_shorter_list_of_commands_would_do(orders: Orders, wanted: tuple[Quote, ...], params: DiffParams) -> None:
     least = fewest(orders, wanted, params)
     _, sent = settle(orders, wanted, params)
     event(f"commands {least}")
@@ -591,7 +599,7 @@ class Exchange:
 def test_own_orders_never_meet_whatever_arrives_when(data: st.DataObject, params: DiffParams) -> None:
     orders, exchange = Orders(), Exchange()
     now_ns, crossed_in_flight = 1, 0
-    wanted: tuple[Target, ...] = ()
+    wanted: tuple[Quote, ...] = ()
     for _ in range(data.draw(st.integers(5, 25), label="steps")):
         now_ns += data.draw(st.integers(1, 2 * LIFE_NS), label="passes")
         what = data.draw(

@@ -203,7 +203,7 @@ def test_worst_case(side: Side) -> None:
     door.rest(side, px, 25, acked=False)
     assert door(place(side, px, 15)) == ""
     assert door(place(side, px, 16)) == "worst_case"
-    assert door(place(side.opposite, MID + side * 100, 50)) == ""
+    assert door(place(side.opposite, MID + side * 100, 49)) == ""
 
 
 def test_worst_case_counts_an_amend_by_what_it_adds() -> None:

@@ -756,3 +756,16 @@ class OrderLife(RuleBasedStateMachine):
 
 OrderLife.TestCase.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
 TestOrderLife = OrderLife.TestCase
+
+
+def test_a_late_refusal_of_an_earlier_amend_leaves_the_one_in_flight_reserved() -> None:
+    orders = Orders()
+    submit(orders, Place("mmtest-1-1", Side.BUY, 100, 10, Purpose.QUOTE, 0, post_only=True, reduce_only=False), 1)
+    on_update(orders, OrderUpdate(2, 2, None, "mmtest-1-1", OrderStatus.LIVE, 0, 100, 10, 0, ""))
+    submit(orders, Amend("mmtest-1-1", 1, 101, 20), 3)
+    on_request_failed(orders, RequestFailed(4, 4, None, "mmtest-1-1", "amend", "busy", 1))
+    submit(orders, Amend("mmtest-1-1", 2, 102, 30), 5)
+    assert not on_request_failed(orders, RequestFailed(6, 6, None, "mmtest-1-1", "amend", "busy", 1))
+    assert orders.live["mmtest-1-1"].reserved_lots == 30
+    assert on_request_failed(orders, RequestFailed(7, 7, None, "mmtest-1-1", "amend", "busy", 2))
+    assert orders.live["mmtest-1-1"].reserved_lots == 10

@@ -181,9 +181,9 @@ class Exchange:
         elif not refused and not order.reduce_only:
             refused = self._margin_refusal(order.side, command.qty_lots - order.qty_lots, command.px_ticks)
         if order is None or refused:
-            return RequestFailed(0, 0, at_ns, command.client_id, "amend", refused)
+            return RequestFailed(0, 0, at_ns, command.client_id, "amend", refused, command.revision)
         happenings = self.matching.amend(order, command.revision, command.px_ticks, command.qty_lots)
-        return self._answer(at_ns, happenings, "amend")
+        return self._answer(at_ns, happenings, "amend", command.revision)
 
     def _cancel(self, at_ns: int, command: Cancel) -> OrderUpdate | RequestFailed:
         order = self.orders.get(command.client_id)
@@ -280,7 +280,9 @@ class Exchange:
 
     # --- telling ------------------------------------------------------------------------------------------------------
 
-    def _answer(self, at_ns: int, happenings: Sequence[Happening], request: str) -> OrderUpdate | RequestFailed:
+    def _answer(
+        self, at_ns: int, happenings: Sequence[Happening], request: str, revision: int | None = None
+    ) -> OrderUpdate | RequestFailed:
         first = happenings[0]
         if len(happenings) > 1:
             self._tell(at_ns, happenings[1:])
@@ -288,7 +290,7 @@ class Exchange:
             case Changed():
                 return update(at_ns, first)
             case Refused():
-                return RequestFailed(0, 0, at_ns, first.order.client_id, request, first.reason)
+                return RequestFailed(0, 0, at_ns, first.order.client_id, request, first.reason, revision)
             case Executed():
                 raise AssertionError("a request is answered before it is executed")
             case _:

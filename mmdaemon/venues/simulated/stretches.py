@@ -53,23 +53,23 @@ class Behaviour(msgspec.Struct, frozen=True):
 BEHAVIOUR: dict[Stretch, Behaviour] = {
     Stretch.CALM: Behaviour(
         move_p=300, sd_millis=6_200, drift_millis=0, informed_millis=0, informed_flip_p=0, trade_p=300, size_factor=1,
-        wide_p=40, sweep_ppm=1_800,
+        wide_p=40, sweep_ppm=1_900,
     ),
     Stretch.UP: Behaviour(
-        move_p=420, sd_millis=6_500, drift_millis=1_400, informed_millis=0, informed_flip_p=0, trade_p=400,
-        size_factor=1, wide_p=60, sweep_ppm=19_000,
+        move_p=420, sd_millis=5_500, drift_millis=1_300, informed_millis=0, informed_flip_p=0, trade_p=400,
+        size_factor=1, wide_p=60, sweep_ppm=20_000,
     ),
     Stretch.DOWN: Behaviour(
-        move_p=420, sd_millis=6_500, drift_millis=-1_400, informed_millis=0, informed_flip_p=0, trade_p=400,
-        size_factor=1, wide_p=60, sweep_ppm=19_000,
+        move_p=420, sd_millis=5_500, drift_millis=-1_300, informed_millis=0, informed_flip_p=0, trade_p=400,
+        size_factor=1, wide_p=60, sweep_ppm=20_000,
     ),
     Stretch.BURSTING: Behaviour(
-        move_p=800, sd_millis=34_000, drift_millis=0, informed_millis=0, informed_flip_p=0, trade_p=700,
-        size_factor=4, wide_p=400, sweep_ppm=90_000,
+        move_p=800, sd_millis=32_000, drift_millis=0, informed_millis=0, informed_flip_p=0, trade_p=700,
+        size_factor=4, wide_p=400, sweep_ppm=80_000,
     ),
     Stretch.TOXIC: Behaviour(
-        move_p=500, sd_millis=6_500, drift_millis=0, informed_millis=3_000, informed_flip_p=36, trade_p=500,
-        size_factor=1, wide_p=80, sweep_ppm=16_000,
+        move_p=500, sd_millis=5_500, drift_millis=0, informed_millis=3_000, informed_flip_p=36, trade_p=500,
+        size_factor=1, wide_p=80, sweep_ppm=14_000,
     ),
 }  # fmt: skip
 

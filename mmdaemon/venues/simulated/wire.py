@@ -17,7 +17,7 @@ from typing import TypeVar
 import msgspec
 
 from mmdaemon.clock import Clock
-from mmdaemon.core.commands import Cancel, Command, Place
+from mmdaemon.core.commands import Amend, Cancel, Command, Place
 from mmdaemon.core.events import Event, LinkChanged, OrderUpdate, RequestFailed
 from mmdaemon.core.types import NS, OrderStatus
 from mmdaemon.venues.base import Deliver, VenueUnavailable
@@ -122,7 +122,9 @@ class Wire:
         client_id, reason = command.client_id, rules.RATE_LIMIT
         if isinstance(command, Place):
             return OrderUpdate(0, 0, at_ns, client_id, OrderStatus.REJECTED, 0, None, None, None, reason)
-        return RequestFailed(0, 0, at_ns, client_id, "cancel" if cancels else "amend", reason)
+        if isinstance(command, Amend):
+            return RequestFailed(0, 0, at_ns, client_id, "amend", reason, command.revision)
+        return RequestFailed(0, 0, at_ns, client_id, "cancel", reason)
 
     def _answer(self, item: tuple[OrderUpdate | RequestFailed, int]) -> None:
         answer, deadline = item

@@ -1,0 +1,462 @@
+"""`explain` on a real journal: what it shows adds up, is what was journaled, and says why."""
+
+import json
+import sqlite3
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from mmdaemon.cli.explanation import DecisionStory, apportioned, story_of, why_missing
+from mmdaemon.cli.main import main
+from mmdaemon.core.decision import Decision, DecisionInputs
+from mmdaemon.core.params import Params
+from mmdaemon.core.quotes import decide
+from mmdaemon.core.types import E10, GuardState, Purpose, Regime, Side
+from mmdaemon.journal.reader import JournalReader
+from mmdaemon.journal.records import DecisionRow
+from tests.cli.conftest import Played
+
+CENT = Decimal("0.0001")
+
+
+@pytest.fixture
+def journal(played: Played) -> Any:
+    with JournalReader(played.path / "journal.sqlite") as reader:
+        yield reader
+
+
+@pytest.fixture
+def params(journal: JournalReader) -> Params:
+    blob = journal.params(1)
+    assert blob is not None
+    return msgspec.msgpack.decode(blob, type=Params)
+
+
+def run(played: Played, *arguments: str) -> int:
+    return main(["explain", *arguments, "--state-dir", str(played.path)])
+
+
+def told(played: Played, capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    assert run(played, *arguments, "--json") == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def ids(journal: JournalReader, where: str) -> list[str]:
+    query = f"SELECT client_id FROM orders o WHERE epoch = 1 AND {where} ORDER BY updated_seq"
+    return [client_id for (client_id,) in journal.db.execute(query)]
+
+
+def stories(journal: JournalReader, params: Params, every: int) -> list[tuple[DecisionRow, DecisionStory]]:
+    rows = list(journal.decisions(1))[::every]
+    return [(row, story_of(journal, row, params)) for row in rows]
+
+
+# --- what is shown adds up --------------------------------------------------------------------------------------------
+
+
+def test_addends_sum_to_the_quoted_price_and_to_the_required_edge(journal: JournalReader, params: Params) -> None:
+    rungs = 0
+    for row, story in stories(journal, params, 5):
+        made = msgspec.msgpack.decode(row.decision, type=Decision)
+        for edge, raw in zip(story.edges, (made.buy_edge, made.sell_edge), strict=True):
+            assert sum(addend.bps for addend in edge.addends) == edge.required_bps
+            assert abs(edge.required_bps - Decimal(raw.total_bps)) <= CENT / 2
+            for addend in edge.addends:
+                assert abs(addend.bps - Decimal(getattr(raw, f"{addend.name}_bps"))) <= CENT
+        assert len(story.rungs) == len(made.quotes)
+        for rung, quote in zip(story.rungs, made.quotes, strict=True):
+            rungs += 1
+            assert sum(addend.ticks or 0 for addend in rung.addends) == quote.px_ticks == rung.px_ticks
+            assert sum(addend.bps for addend in rung.addends) == rung.from_fair_bps
+            assert rung.price * E10 == quote.px_ticks * params.instrument.tick_e10
+            for addend in rung.addends:
+                assert addend.ticks is not None
+                assert abs(addend.ticks - Decimal(getattr(quote.addends, addend.name))) <= CENT
+                assert rung.addends[0].ticks == story.rungs[0].addends[0].ticks
+    assert rungs > 300
+
+
+def test_addends_that_do_not_sum_are_refused() -> None:
+    assert apportioned([1.0, 0.00004, 0.00004, 0.00002], Decimal("1.0001")) == [1, CENT, 0, 0]
+    assert apportioned([2.0, -0.33333, -0.33333, -0.33334], Decimal(1)) == [
+        2,
+        *map(Decimal, ("-0.3333", "-0.3333", "-0.3334")),
+    ]
+    assert all(not each.is_signed() for each in apportioned([-0.0, 0.0, -0.0], Decimal(0)))
+    with pytest.raises(ValueError, match="come to 1.0000 and should be 2"):
+        apportioned([0.5, 0.5], Decimal(2))
+
+
+def test_every_input_is_in_the_table(journal: JournalReader, params: Params) -> None:
+    row, story = stories(journal, params, 1)[900]
+    seen = msgspec.msgpack.decode(row.inputs, type=DecisionInputs)
+    assert tuple(each.field for each in story.inputs) == DecisionInputs.__struct_fields__
+    shown = {each.field: each.value for each in story.inputs}
+    assert Decimal(shown["bid_px_ticks"]) * E10 == seen.bid_px_ticks * params.instrument.tick_e10
+    assert Decimal(shown["position_lots"]) * E10 == seen.position_lots * params.instrument.lot_e10
+    assert Decimal(shown["equity_e10"]) * E10 == seen.equity_e10
+    assert (shown["guard"], shown["regime"]) == (seen.guard, seen.regime)
+    assert all(each.meaning for each in story.inputs)
+
+
+# --- the decision behind an order -------------------------------------------------------------------------------------
+
+
+def test_each_placed_quote_is_found_on_its_rung(
+    played: Played, journal: JournalReader, capsys: pytest.CaptureFixture[str]
+) -> None:
+    never_amended = ids(
+        journal, "purpose = 'quote' AND (SELECT count(*) FROM intents i WHERE i.client_id = o.client_id) = 1"
+    )
+    assert len(never_amended) > 10
+    for client_id in never_amended[:25]:
+        found = told(played, capsys, client_id)
+        history = journal.order(client_id)
+        assert history is not None
+        intent = history.intents[0]
+        assert found["decision"]["seq"] == intent.seq
+        rung = found["decision"]["rungs"][found["rung"]]
+        assert (rung["px_ticks"], rung["level"]) == (intent.px_ticks, intent.level)
+        assert rung["side"] == found["order"]["side"]
+        assert Decimal(rung["price"]) == Decimal(found["order"]["life"][0]["price"])
+
+
+def test_the_last_fill(played: Played, journal: JournalReader, capsys: pytest.CaptureFixture[str]) -> None:
+    fill = journal.last_fill()
+    assert fill is not None
+    found = told(played, capsys, "--last-fill")
+    assert found["subject"] == f"fill {fill.trade_id} of order {fill.client_id}"
+    assert found == told(played, capsys, fill.trade_id)
+    rung = found["decision"]["rungs"][found["rung"]]
+    assert rung["px_ticks"] == fill.px_ticks
+    filled = [line for line in found["order"]["life"] if line["what"] == "FILL"]
+    assert sum(Decimal(line["qty"]) for line in filled) == Decimal(found["order"]["filled"])
+    assert f"trade {fill.trade_id}" in filled[-1]["why"]
+    assert "bps from the mark" in filled[-1]["why"]
+
+
+def test_a_fill_is_explained_by_the_price_it_had(
+    played: Played, journal: JournalReader, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not by a later amend, which may have been on its way when the venue filled the order."""
+    query = (
+        "SELECT f.trade_id FROM fills f JOIN orders o USING (client_id) WHERE f.epoch = 1 AND o.purpose = 'quote' "
+        "AND EXISTS (SELECT 1 FROM intents i WHERE i.client_id = f.client_id AND i.px_ticks != f.px_ticks AND "
+        "i.seq < f.seq AND i.revision = (SELECT max(revision) FROM intents j WHERE j.client_id = f.client_id))"
+    )
+    late = [trade_id for (trade_id,) in journal.db.execute(query)]
+    assert late
+    for trade_id in late[:10]:
+        fill = journal.fill(trade_id)
+        assert fill is not None
+        found = told(played, capsys, trade_id)
+        assert found["decision"]["rungs"][found["rung"]]["px_ticks"] == fill.px_ticks
+        assert any(line["what"] == "amend failed" for line in found["order"]["life"]) or fill.qty_lots
+
+
+def test_an_order_of_the_kill_switch_has_no_decision(
+    played: Played, journal: JournalReader, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flattened = ids(journal, f"purpose = '{Purpose.FLATTEN}'")
+    assert flattened
+    found = told(played, capsys, flattened[0])
+    assert found["decision"] is None
+    assert "kill switch" in found["no_decision"]
+    assert found["order"]["life"][0]["what"] == "place"
+
+
+# --- its life ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_life_is_whole_and_in_order(
+    played: Played, journal: JournalReader, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for client_id in ids(journal, "purpose = 'quote'")[::20]:
+        history = journal.order(client_id)
+        assert history is not None
+        life = told(played, capsys, client_id)["order"]["life"]
+        parts = (history.intents, history.cancels, history.events, history.fills)
+        assert len(life) == sum(map(len, parts))
+        assert life[0]["what"] == "place"
+        assert life[0]["age_s"] == 0
+        assert [line["seq"] for line in life] == sorted(line["seq"] for line in life)
+        ages = [line["age_s"] for line in life]
+        assert ages == sorted(ages)
+        asked = [
+            line
+            for line in life
+            if line["what"].startswith(("place", "amend ", "cancel")) and "failed" not in line["what"]
+        ]
+        assert all(line["why"] for line in asked if line["what"] != "cancelled")
+        assert life[-1]["what"] in {"filled", "FILL", "cancelled", "rejected", "amend failed", "cancel failed"}
+
+
+def reasons_for_cancels(played: Played, capsys: pytest.CaptureFixture[str], client_ids: list[str]) -> set[str]:
+    lines = [line for each in client_ids for line in told(played, capsys, each)["order"]["life"]]
+    return {line["why"] for line in lines if line["what"] in {"cancel", "cancelled"}}
+
+
+def cancelled_by(journal: JournalReader, to_state: str, reason: str) -> list[str]:
+    query = "SELECT seq FROM transitions WHERE epoch = 1 AND to_state = ? AND reasons = ?"
+    (seq,) = journal.db.execute(query, (to_state, reason)).fetchone()
+    return ids(journal, f"client_id IN (SELECT client_id FROM cancels WHERE epoch = 1 AND seq = {seq})")
+
+
+def test_why_a_pause_cancelled(played: Played, journal: JournalReader, capsys: pytest.CaptureFixture[str]) -> None:
+    cancelled = cancelled_by(journal, "soft_pause", "operator_pause")
+    assert cancelled
+    assert "guard: soft_pause (operator_pause) quotes nothing" in reasons_for_cancels(played, capsys, cancelled)
+
+
+def test_why_a_kill_cancelled(played: Played, journal: JournalReader, capsys: pytest.CaptureFixture[str]) -> None:
+    cancelled = cancelled_by(journal, "hard_stop", "kill")
+    assert cancelled
+    assert "guard: hard_stop (kill) quotes nothing" in reasons_for_cancels(played, capsys, cancelled)
+
+
+def test_an_end_that_nobody_here_asked_for(
+    played: Played, journal: JournalReader, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taken = ids(
+        journal,
+        "status = 'cancelled' AND reason = 'post_only' "
+        "AND NOT EXISTS (SELECT 1 FROM cancels c WHERE c.client_id = o.client_id)",
+    )
+    assert taken
+    assert reasons_for_cancels(played, capsys, taken[:1]) == {"post_only; no cancel of ours: the venue's own doing"}
+
+
+def test_without_a_cancel_of_ours_the_kill_switch_is_named(
+    copied: Path, played: Played, journal: JournalReader, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client_id = cancelled_by(journal, "hard_stop", "kill")[0]
+    with sqlite3.connect(copied / "journal.sqlite") as db:
+        db.execute("DELETE FROM cancels WHERE client_id = ?", (client_id,))
+    db.close()
+    why = reasons_for_cancels(Played(copied, 0, 0), capsys, [client_id])
+    assert why == {"by the kill switch: fire drill"}
+
+
+def test_why_an_order_was_moved(played: Played, journal: JournalReader, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of each amend for its price: the order stood outside what every rung leaves alone, and the rung named wants
+    it."""
+    checked = 0
+    for client_id in ids(journal, "revision > 2")[:8]:
+        life = told(played, capsys, client_id)["order"]["life"]
+        sent = [line for line in life if line["what"] == "place" or line["what"].startswith("amend ") and line["price"]]
+        for before, after in zip(sent, sent[1:], strict=False):
+            if not after["why"].startswith("price: "):
+                continue
+            made = journal.decision_at(1, after["seq"])
+            assert made is not None
+            quotes = msgspec.msgpack.decode(made.decision, type=Decision).quotes
+            stood = Decimal(before["price"]) * 10
+            side = told(played, capsys, client_id)["order"]["side"]
+            ranges = [(q.lo_px_ticks, q.hi_px_ticks) for q in quotes if q.side.name.lower() == side]
+            assert not any(lo <= stood <= hi for lo, hi in ranges)
+            assert f"wants {after['price']}," in after["why"]
+            checked += 1
+    assert checked > 5
+
+
+# --- why a side is missing --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quoting(journal: JournalReader) -> DecisionInputs:
+    """Inputs from which both sides were quoted, with nothing held."""
+    for row in journal.decisions(1):
+        seen = msgspec.msgpack.decode(row.inputs, type=DecisionInputs)
+        made = msgspec.msgpack.decode(row.decision, type=Decision)
+        if {quote.side for quote in made.quotes} == {Side.BUY, Side.SELL}:
+            return msgspec.structs.replace(seen, position_lots=0)
+    raise AssertionError("both sides were never quoted")
+
+
+@pytest.mark.parametrize(
+    ("change", "no_bid", "no_ask"),
+    [
+        ({}, "", ""),
+        ({"position_lots": 10**6}, "inventory: position 100.0000 has reached its largest, 0.0", ""),
+        ({"adverse_sell_bps": 60.0}, "", "edge: a fill must earn 6"),
+        ({"equity_e10": 100 * E10}, "size: 0.0", "size: 0.0"),
+        ({"fair_ticks": None}, "no_book: ", "no_book: "),
+        ({"guard": GuardState.SOFT_PAUSE}, "guard: soft_pause (book) quotes nothing", "guard: soft_pause (book)"),
+        (
+            {"guard": GuardState.REDUCING, "position_lots": 100},
+            "guard: reducing (book) lets only the side quote that reduces",
+            "",
+        ),
+        ({"guard": GuardState.REDUCING}, "guard: reducing", "guard: reducing"),
+    ],
+)
+def test_why_a_side_is_missing(
+    quoting: DecisionInputs, params: Params, change: dict[str, Any], no_bid: str, no_ask: str
+) -> None:
+    seen = msgspec.structs.replace(quoting, regime=Regime.HIGH_VOL_SHOCK, **change)
+    made = decide(seen, params)
+    for side, expected in ((Side.BUY, no_bid), (Side.SELL, no_ask)):
+        why = why_missing(side, seen, made, params, "book")
+        assert why.startswith(expected)
+        assert bool(why) is bool(expected)
+        assert bool(why) is not any(quote.side is side for quote in made.quotes)
+
+
+def test_the_edge_gate_in_figures(quoting: DecisionInputs, params: Params) -> None:
+    seen = msgspec.structs.replace(quoting, regime=Regime.HIGH_VOL_SHOCK, adverse_sell_bps=60.0)
+    made = decide(seen, params)
+    most_bps = params.regimes[Regime.HIGH_VOL_SHOCK].spread_max_bps / 2
+    assert why_missing(Side.SELL, seen, made, params, "") == (
+        f"edge: a fill must earn {made.sell_edge.total_bps:.4f} bps, and half of the widest spread in high_vol_shock "
+        f"is {most_bps:g} bps"
+    )
+
+
+# --- a moment ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_pause_explains_itself(played: Played, capsys: pytest.CaptureFixture[str]) -> None:
+    found = told(played, capsys, "2026-01-01T07:46:55")
+    assert found["decision"]["guard"] == "soft_pause"
+    assert found["decision"]["no_bid"] == "guard: soft_pause (operator_pause) quotes nothing"
+    assert found["decision"]["rungs"] == []
+    assert found["resting"] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2026-01-01T07:55:30", "2026-01-01 07:55:30.000Z", "2026-01-01T09:55:30+02:00", "2026-01-01T07:55:30+00:00"],
+)
+def test_ways_to_write_a_moment(played: Played, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    found = told(played, capsys, text)
+    assert found["subject"] == "2026-01-01 07:55:30.000 UTC"
+    assert found["run"] == 1
+    assert found["decision"]["utc"] <= "2026-01-01 07:55:30.000"
+
+
+@pytest.mark.parametrize("text", ["08:40:30", "8:40:30", "08:40:30.000", "08:40:30Z"])
+def test_a_time_of_day_is_of_the_last_run(played: Played, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    found = told(played, capsys, text)
+    assert (found["subject"], found["run"]) == ("2026-01-01 08:40:30.000 UTC", 2)
+
+
+def test_the_decision_in_force_is_the_last_one(
+    played: Played, journal: JournalReader, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = told(played, capsys, "2026-01-01T07:55:30")
+    ts_ns = 1_767_254_130 * 10**9
+    last = [row.seq for row in journal.decisions(1) if row.ts_ns <= ts_ns][-1]
+    assert found["decision"]["seq"] == last
+
+
+def test_what_was_out_is_what_the_daemon_had(
+    played: Played, journal: JournalReader, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At each minute the daemon wrote down its own best prices."""
+    compared = 0
+    for minute in journal.minutes(1):
+        if minute.bid_px_ticks is None or minute.ask_px_ticks is None:
+            continue
+        seconds, rest = divmod(minute.ts_ns, 10**9)
+        text = f"2026-01-01T{seconds // 3600 % 24:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}.{rest // 1000:06d}"
+        out = [order for order in told(played, capsys, text)["resting"] if order["status"] in {"live", "partial"}]
+        tick = Decimal(1) / 10
+        assert max(Decimal(order["price"]) for order in out if order["side"] == "buy") == minute.bid_px_ticks * tick
+        assert min(Decimal(order["price"]) for order in out if order["side"] == "sell") == minute.ask_px_ticks * tick
+        compared += 1
+    assert compared > 10
+
+
+# --- as text ----------------------------------------------------------------------------------------------------------
+
+
+def test_on_paper(played: Played, journal: JournalReader, capsys: pytest.CaptureFixture[str]) -> None:
+    fill = journal.last_fill()
+    assert fill is not None
+    assert run(played, "--last-fill") == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"fill {fill.trade_id} of order {fill.client_id}, run 2, BTCUSDT\n")
+    assert "guard running, regime neutral_low_vol" in said
+    for word in ("best bid", "maker fee", "= required", "reservation price", "left alone within", "FILL", "UTC"):
+        assert word in said
+    assert "\x1b[" not in said
+
+
+def test_on_paper_a_moment_without_quotes(played: Played, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(played, "2026-01-01T07:46:55") == 0
+    said = capsys.readouterr().out
+    assert "no bid: guard: soft_pause (operator_pause) quotes nothing" in said
+    assert "nothing of ours was out at that time" in said
+
+
+def test_a_long_life_is_cut_but_no_fill_is(
+    played: Played, journal: JournalReader, capsys: pytest.CaptureFixture[str]
+) -> None:
+    longest = ids(journal, "revision > 20 AND filled_lots > 0")
+    assert longest
+    assert run(played, longest[0]) == 0
+    said = capsys.readouterr().out
+    life = told(played, capsys, longest[0])["order"]["life"]
+    assert f"{len(life)} lines in all; --json has every one" in said
+    assert said.count(" FILL ") == sum(line["what"] == "FILL" for line in life)
+
+
+# --- not found --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("mmtest-1-99999", "no order, fill or time 'mmtest-1-99999'"),
+        ("yesterday", "--last-fill needs none of them"),
+        (
+            "2026-01-01T08:20:00",
+            "no run was on at 2026-01-01 08:20:00.000 UTC. The last: run 1 2026-01-01 07:40:00.000",
+        ),
+        ("07:50:00", "run 2 was on from 2026-01-01 08:40:00.000"),
+        ("25:00:00", "no order, fill or time '25:00:00'"),
+    ],
+)
+def test_what_is_not_there_is_1(played: Played, what: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(played, what) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_no_journal_is_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "--last-fill", "--state-dir", str(tmp_path / "nowhere")]) == 1
+    assert "there is no journal at" in capsys.readouterr().err
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_no_fill_is_1(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with sqlite3.connect(copied / "journal.sqlite") as db:
+        db.execute("DELETE FROM fills")
+    db.close()
+    assert main(["explain", "--last-fill", "--state-dir", str(copied)]) == 1
+    assert "there is no fill in this journal yet" in capsys.readouterr().err
+
+
+def test_a_torn_decision_is_said_and_not_shown(
+    copied: Path, journal: JournalReader, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A quote whose addends do not come to its price was not written by `decide`."""
+    fill = journal.last_fill()
+    assert fill is not None
+    with sqlite3.connect(copied / "journal.sqlite") as db:
+        for seq, blob in db.execute("SELECT seq, decision FROM decisions WHERE epoch = 2").fetchall():
+            made = msgspec.msgpack.decode(blob, type=Decision)
+            quotes = tuple(msgspec.structs.replace(quote, px_ticks=quote.px_ticks - 1) for quote in made.quotes)
+            forged = msgspec.msgpack.encode(msgspec.structs.replace(made, quotes=quotes))
+            db.execute("UPDATE decisions SET decision = ? WHERE epoch = 2 AND seq = ?", (forged, seq))
+    db.close()
+    assert main(["explain", "--last-fill", "--state-dir", str(copied)]) == 1
+    assert "cannot be believed: addends come to" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["mmtest-1-1", "--last-fill"]])
+def test_one_thing_at_a_time(played: Played, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(played, *arguments) == 64
+    assert "say what to explain" in capsys.readouterr().err
