@@ -180,10 +180,12 @@ def _moment(journal: JournalReader, text: str) -> tuple[Run, int]:
     runs = journal.runs()
     if not runs:
         raise _NotFoundError("there is no run in this journal yet")
-    if _TIME_OF_DAY.fullmatch(text.strip()):
-        return runs[-1], _in_run(journal, runs[-1], time.fromisoformat(text.strip().removesuffix("Z").zfill(5)))
+    text = text.strip()
     try:
-        named = datetime.fromisoformat(text.strip())
+        if _TIME_OF_DAY.fullmatch(text):
+            of_day = time.fromisoformat(text if text[1] != ":" else f"0{text}").replace(tzinfo=None)
+            return runs[-1], _in_run(journal, runs[-1], of_day)
+        named = datetime.fromisoformat(text)
     except ValueError:
         raise _NotFoundError(
             f"no order, fill or time {text!r}. An order is a client id (mm...-1-42), a fill its trade id, a time is "

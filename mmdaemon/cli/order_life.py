@@ -9,7 +9,7 @@ import msgspec
 from mmdaemon.cli.explanation import Moment, OrderStory, guard_reasons, price, size, utc, why_missing
 from mmdaemon.core.decision import Decision, DecisionInputs
 from mmdaemon.core.params import Params
-from mmdaemon.core.types import BPS, NS, OrderStatus, Purpose, Side
+from mmdaemon.core.types import BPS, NS, TERMINAL, OrderStatus, Purpose, Side
 from mmdaemon.journal.reader import JournalReader
 from mmdaemon.journal.records import FillRow, Intent, Order, OrderEvent, OrderHistory
 from mmdaemon.journal.rows import money_text
@@ -133,6 +133,10 @@ def _heard(journal: JournalReader, history: OrderHistory, event: OrderEvent) -> 
         details = []
     if event.reason and event.reason != status.value:
         details.append(event.reason)
+    if not status.is_terminal and any(
+        (said.epoch, said.seq) < (event.epoch, event.seq) and said.status in TERMINAL for said in history.events
+    ):
+        details.append("late: it had ended already")
     if status is OrderStatus.CANCELLED and not any(
         (cancel.epoch, cancel.seq) <= (event.epoch, event.seq) for cancel in history.cancels
     ):

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def test_addends_that_do_not_sum_are_refused() -> None:
         *map(Decimal, ("-0.3333", "-0.3333", "-0.3334")),
     ]
     assert all(not each.is_signed() for each in apportioned([-0.0, 0.0, -0.0], Decimal(0)))
-    with pytest.raises(ValueError, match="come to 1.0000 and should be 2"):
+    with pytest.raises(ValueError, match=r"come to 1\.0000 and should be 2"):
         apportioned([0.5, 0.5], Decimal(2))
 
 
@@ -117,7 +118,7 @@ def test_each_placed_quote_is_found_on_its_rung(
         history = journal.order(client_id)
         assert history is not None
         intent = history.intents[0]
-        assert found["decision"]["seq"] == intent.seq
+        assert found["decision"]["seq"] <= intent.seq
         rung = found["decision"]["rungs"][found["rung"]]
         assert (rung["px_ticks"], rung["level"]) == (intent.px_ticks, intent.level)
         assert rung["side"] == found["order"]["side"]
@@ -191,7 +192,10 @@ def test_a_life_is_whole_and_in_order(
             if line["what"].startswith(("place", "amend ", "cancel")) and "failed" not in line["what"]
         ]
         assert all(line["why"] for line in asked if line["what"] != "cancelled")
-        assert life[-1]["what"] in {"filled", "FILL", "cancelled", "rejected", "amend failed", "cancel failed"}
+        ends = [i for i, line in enumerate(life) if line["what"] in {"filled", "cancelled", "rejected"}]
+        assert ends
+        for line in life[ends[0] + 1 :]:
+            assert line["what"] in {"FILL", "amend failed", "cancel failed"} or "late" in line["why"]
 
 
 def reasons_for_cancels(played: Played, capsys: pytest.CaptureFixture[str], client_ids: list[str]) -> set[str]:
@@ -246,8 +250,8 @@ def test_why_an_order_was_moved(played: Played, journal: JournalReader, capsys: 
     checked = 0
     for client_id in ids(journal, "revision > 2")[:8]:
         life = told(played, capsys, client_id)["order"]["life"]
-        sent = [line for line in life if line["what"] == "place" or line["what"].startswith("amend ") and line["price"]]
-        for before, after in zip(sent, sent[1:], strict=False):
+        sent = [line for line in life if line["price"] and line["what"].startswith(("place", "amend "))]
+        for before, after in pairwise(sent):
             if not after["why"].startswith("price: "):
                 continue
             made = journal.decision_at(1, after["seq"])

@@ -320,8 +320,10 @@ class IdealVenue:
             waiting += step.commands
         return steps
 
-    def _outcome(self, command: Command) -> OrderUpdate:
+    def _outcome(self, command: Command) -> Event:
         desk = self.desk
+        if not isinstance(command, Place) and command.client_id not in self.resting:
+            return RequestFailed(*desk.now, command.client_id, type(command).__name__.lower(), "no such order")
         match command:
             case Place():
                 edge = desk.ask if command.side is Side.BUY else desk.bid

@@ -9,7 +9,7 @@ from mmdaemon.core.digest import Digest
 from mmdaemon.core.engine import NOTHING, Step
 from mmdaemon.core.events import BookUpdate, Event
 from mmdaemon.core.state import new_state
-from tests.core.build import EQUITY_E10, Desk
+from tests.core.build import DEFAULT, EQUITY_E10, Desk
 from tests.core.test_engine import day
 
 GOLDEN = "?"
@@ -18,7 +18,7 @@ without knowing which."""
 
 
 def digest_of(desk: Desk) -> Digest:
-    digest = Digest()
+    digest = Digest(desk.params)
     for event, step in desk.log:
         digest.update(event.mono_ns, event.ts_ns, step)
     return digest
@@ -30,7 +30,7 @@ def a_day() -> Desk:
 
 
 def replayed(desk: Desk, events: list[Event]) -> str:
-    state, digest = new_state(desk.params, EQUITY_E10), Digest()
+    state, digest = new_state(desk.params, EQUITY_E10), Digest(desk.params)
     for event in events:
         digest.update(event.mono_ns, event.ts_ns, engine.step(state, event, desk.params))
     return digest.hex()
@@ -54,6 +54,19 @@ def test_a_replay_of_the_events_alone_is_the_same(a_day: Desk) -> None:
     assert replayed(a_day, events) == digest_of(a_day).hex()
 
 
+def test_whose_run_it_was_does_not_count(a_day: Desk) -> None:
+    """Bot tag and epoch are in every client id; two runs of one market differ in nothing else."""
+    digest = Digest(theirs := msgspec.structs.replace(a_day.params, bot_tag="wxyz", run_epoch=417))
+    state = new_state(theirs, EQUITY_E10)
+    renamed = {"mmabcd-1-": "mmwxyz-417-"}
+    for event, _ in a_day.log:
+        client_id = getattr(event, "client_id", "")
+        if client_id[:9] in renamed:
+            event = msgspec.structs.replace(event, client_id=renamed[client_id[:9]] + client_id[9:])
+        digest.update(event.mono_ns, event.ts_ns, engine.step(state, event, theirs))
+    assert digest.hex() == digest_of(a_day).hex()
+
+
 def test_one_tick_in_one_book_is_seen(a_day: Desk) -> None:
     events = [event for event, _ in a_day.log]
     at = next(
@@ -67,7 +80,7 @@ def test_one_tick_in_one_book_is_seen(a_day: Desk) -> None:
 
 
 def test_steps_that_are_nothing_do_not_count() -> None:
-    digest = Digest()
+    digest = Digest(DEFAULT)
     empty = digest.hex()
     digest.update(1, 2, NOTHING)
     assert (digest.hex(), digest.steps) == (empty, 0)
@@ -75,12 +88,12 @@ def test_steps_that_are_nothing_do_not_count() -> None:
 
 def test_time_commands_and_their_order_all_count() -> None:
     def of(*steps: tuple[int, int, Step]) -> str:
-        digest = Digest()
+        digest = Digest(DEFAULT)
         for mono_ns, ts_ns, step in steps:
             digest.update(mono_ns, ts_ns, step)
         return digest.hex()
 
-    a, b = Step((Cancel("a", True),)), Step((Cancel("b", True),))
+    a, b = Step((Cancel("mmabcd-1-1", True),)), Step((Cancel("mmabcd-1-2", True),))
     seen = {
         of((1, 2, a)),
         of((1, 2, b)),
@@ -88,8 +101,8 @@ def test_time_commands_and_their_order_all_count() -> None:
         of((1, 3, a)),
         of((1, 2, a), (1, 2, b)),
         of((1, 2, b), (1, 2, a)),
-        of((1, 2, Step((Cancel("a", True), Cancel("b", True))))),
-        of((1, 2, Step((Cancel("a", False),)))),
+        of((1, 2, Step((Cancel("mmabcd-1-1", True), Cancel("mmabcd-1-2", True))))),
+        of((1, 2, Step((Cancel("mmabcd-1-1", False),)))),
     }
     assert len(seen) == 8
     assert all(len(one) == 32 for one in seen)

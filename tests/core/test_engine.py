@@ -118,14 +118,14 @@ def test_a_bad_state_does_not_decide_on_books() -> None:
 
 def test_a_decision_is_told_only_where_it_changed() -> None:
     """A fill elsewhere of a size that moves no target is decided anew and not told."""
-    desk = running(params(quotes={"skew_cap_bps": 0.0}))
+    desk = running(params("desk", quotes={"skew_cap_bps": 0.0}))
     seq = desk.state.decision_seq
     before = decided(desk)
     step = desk.feed(desk.fill(Side.BUY, 1))
     assert decided(desk) is not before
     assert step is NOTHING
     assert desk.state.decision_seq == seq
-    step = desk.feed(desk.fill(Side.BUY, 760))  # at the cap the bids go
+    step = desk.feed(desk.fill(Side.BUY, 160))  # at the cap of 1,000 quote the bids go
     assert step.decision is decided(desk)
     assert step.inputs is desk.state.inputs
     assert desk.state.decision_seq == desk.state.seq
@@ -206,7 +206,7 @@ def test_own_orders_beyond_the_cap_are_never_made_by_acknowledgements_that_tarry
     """Nothing is acknowledged and everything moves: what is in flight holds its place, and nothing is stacked on it."""
     desk = Desk().start()
     for i in range(60):
-        desk.wait(0.5).all_of(desk.book(MID + 40 * i, MID + 40 * i + 10), desk.health(), desk.timer())
+        desk.wait(0.5).all_of(desk.book(MID + 15 * i, MID + 15 * i + 10), desk.health(), desk.timer())
     assert len(desk.live) == 6
     assert len(desk.commands) == 6
 
@@ -250,9 +250,8 @@ def test_cancels_beyond_their_budget_lead_to_reducing_and_the_third_time_to_a_st
     venue = IdealVenue(desk)
     for order in desk.live:
         venue.resting[order.client_id] = [order.side, order.px_ticks, order.qty_lots, 0]
-    px = MID
-    for _ in range(400):
-        px += 60
+    for i in range(400):
+        px = MID + 120 * (i % 2)
         desk.wait(0.4).all_of(desk.health(), desk.account(), desk.reconciled())
         venue.move(px - 5, px + 5)
         venue.answer(desk.feed(desk.timer()).commands)
@@ -294,9 +293,11 @@ def day() -> tuple[Desk, IdealVenue]:
     desk.start()
     venue.answer(c for c in desk.commands)
     px, walk = MID, 12_345
-    for second in range(240):
+    for second in range(300):
         walk = (walk * 1_103_515_245 + 12_345) % (1 << 31)
-        px += (walk >> 16) % 181 - 90
+        # A lurch now and then reaches resting orders; the pull back to where it began keeps drift within bounds.
+        px += (walk >> 16) % 181 - 90 if second % 3 else ((walk >> 16) % 2 * 2 - 1) * 360
+        px -= (px - MID) // 8
         desk.wait(0.5)
         venue.move(px - 5, px + 5, bid_qty=1 + (walk >> 8) % 900, ask_qty=1 + (walk >> 4) % 900)
         desk.wait(0.5)
