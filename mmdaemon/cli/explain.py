@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmdaemon.cli import ExitCode, Refused
-from mmdaemon.cli.explanation import DecisionStory, Explanation, Moment, OrderStory, story_of, utc
+from mmdaemon.cli.explanation import DecisionStory, Explanation, Moment, OrderStory, Rung, story_of, utc
 from mmdaemon.cli.order_life import FILL, brief_of, intent_in_force, life_of, resting_at
 from mmdaemon.core.params import Params
 from mmdaemon.core.types import Purpose
@@ -25,8 +25,8 @@ from mmdaemon.journal.recovery import JournalUnreadable
 from mmdaemon.journal.state_dir import StateDir, locate
 
 NOT_FOUND = 1
-_WIDTH = 150
-"""Where nobody's terminal says otherwise."""
+_LEAST, _WIDTH = 100, 150
+"""Narrowest that figures fit in, and the width where there is no terminal."""
 _FIRST, _LAST = 4, 20
 _LINES = 2 * (_FIRST + _LAST)
 """Lines of an order's life that are shown in full; of longer ones the first and the last."""
@@ -81,7 +81,7 @@ def explain(
         print(msgspec.json.format(msgspec.json.encode(found)).decode())
         return ExitCode.OK
     console = Console(highlight=False)
-    show(found, console if console.is_terminal else Console(highlight=False, width=_WIDTH))
+    show(found, Console(highlight=False, width=max(console.width, _LEAST) if console.is_terminal else _WIDTH))
     return ExitCode.OK
 
 
@@ -230,7 +230,7 @@ def _ns(moment: datetime) -> int:
 
 
 def show(found: Explanation, console: Console) -> None:
-    """On a terminal, widest things last."""
+    """What was seen, what was required, what was quoted, and what became of it."""
     console.print(f"[bold]{found.subject}[/], run {found.run}, {found.symbol}")
     if found.decision is None:
         console.print(f"no decision: {found.no_decision}")
@@ -258,31 +258,47 @@ def _show_decision(made: DecisionStory, chosen: int | None, quote: str, console:
             f"{made.max_position}; no new decision while fair value stays within {made.holds_from} to "
             f"{made.holds_to}; a quote is moved to its target after {made.refresh_s:g} s"
         )
-        console.print(_rungs_table(made, chosen, quote))
+        for side in ("buy", "sell"):
+            if rungs := [(i, rung) for i, rung in enumerate(made.rungs) if rung.side == side]:
+                console.print(_rungs_table(rungs, chosen, quote))
     for name, why in (("bid", made.no_bid), ("ask", made.no_ask)):
         if why:
             console.print(f"no {name}: {why}", markup=False)
 
 
 def _edges_table(made: DecisionStory) -> Table:
-    names = [addend.name.replace("_", " ") for addend in made.edges[0].addends]
-    table = Table("required edge, bps", *names, "= required", "quoted up to", box=None, padding=(0, 2), min_width=80)
+    """A column a side: the addends, and below them what they come to."""
+    table = Table("required edge, bps", box=None, padding=(0, 2))
     for edge in made.edges:
-        table.add_row(edge.side, *(str(each.bps) for each in edge.addends), str(edge.required_bps), f"{edge.most_bps}")
+        table.add_column(edge.side, justify="right", no_wrap=True)
+    for addends in zip(*(edge.addends for edge in made.edges), strict=True):
+        table.add_row(addends[0].name.replace("_", " "), *(str(each.bps) for each in addends))
+    table.add_row("= required", *(str(edge.required_bps) for edge in made.edges), style="bold")
+    table.add_row("quoted up to", *(str(edge.most_bps) for edge in made.edges))
     return table
 
 
-def _rungs_table(made: DecisionStory, chosen: int | None, quote: str) -> Table:
-    names = [addend.name for addend in made.rungs[0].addends]
-    table = Table("quote", "", *names, f"= price, {quote}", "size", "left alone within", box=None, padding=(0, 1))
-    for i, rung in enumerate(made.rungs):
-        name = f"{'bid' if rung.side == 'buy' else 'ask'} {rung.level}{' <' if i == chosen else ''}"
+def _rungs_table(rungs: list[tuple[int, Rung]], chosen: int | None, quote: str) -> Table:
+    """A pair of columns a rung, in ticks and in bps of fair value: the addends, and below them the quoted price."""
+    name = "bid" if rungs[0][1].side == "buy" else "ask"
+    table = Table(f"{name}s", box=None, padding=(0, 1))
+    for i, rung in rungs:
         style = "bold" if i == chosen else ""
-        within = f"{rung.left_alone_from} to {rung.left_alone_to}"
-        ticks = (str(each.ticks) for each in rung.addends)
-        table.add_row(name, "ticks", *ticks, str(rung.price), str(rung.qty), within, style=style)
-        bps = ("" if each.name == "fair" else str(each.bps) for each in rung.addends)
-        table.add_row("", "bps", *bps, f"{rung.from_fair_bps:+} bps", "", "", style="dim")
+        mark = " <" if i == chosen else ""
+        table.add_column(f"{name} {rung.level}{mark}, ticks", justify="right", no_wrap=True, style=style)
+        table.add_column("bps", justify="right", no_wrap=True, style=style)
+    for addends in zip(*(rung.addends for _, rung in rungs), strict=True):
+        cells = ((str(each.ticks), "" if each.name == "fair" else str(each.bps)) for each in addends)
+        table.add_row(addends[0].name, *(cell for pair in cells for cell in pair))
+
+    def line(title: str, *cells: tuple[str, str]) -> None:
+        table.add_row(title, *(cell for pair in cells for cell in pair))
+
+    line("= quoted", *((str(rung.px_ticks), f"{rung.from_fair_bps:+}") for _, rung in rungs))
+    line(f"price, {quote}", *((str(rung.price), "") for _, rung in rungs))
+    line("size", *((str(rung.qty), "") for _, rung in rungs))
+    line("may stay from", *((str(rung.left_alone_from), "") for _, rung in rungs))
+    line("to", *((str(rung.left_alone_to), "") for _, rung in rungs))
     return table
 
 
@@ -297,7 +313,10 @@ def _orders_table(orders: tuple[OrderStory, ...]) -> Table:
 def _show_order(order: OrderStory, console: Console) -> None:
     filled = f"{order.filled} of {order.qty} filled"
     console.print(f"[bold]{order.client_id}[/]: {order.purpose} to {order.side}, now {order.status}, {filled}")
-    table = Table("UTC", "age", "event", "what", "price", "size", "why", box=None, padding=(0, 1))
+    table = Table(box=None, padding=(0, 1))
+    for name in ("UTC", "age", "event", "what", "price", "size"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("why", overflow="fold")
     for line in order.life if len(order.life) <= _LINES else _shortened(order.life):
         if line is None:
             table.add_row("...", "", "", "", "", "", f"{len(order.life)} lines in all; --json has every one")

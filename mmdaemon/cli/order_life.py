@@ -166,7 +166,7 @@ def _of_fill(fill: FillRow) -> str:
 def resting_at(journal: JournalReader, epoch: int, ts_ns: int) -> list[Order]:
     """Orders of a run that were sent and not yet ended at a moment, as they were known then."""
     ids = journal.db.execute(
-        "SELECT DISTINCT client_id FROM intents i WHERE epoch = ? AND ts_ns <= ? AND NOT EXISTS "
+        "SELECT client_id FROM intents i WHERE epoch = ? AND revision = 0 AND ts_ns <= ? AND NOT EXISTS "
         "(SELECT 1 FROM order_events e WHERE e.client_id = i.client_id AND e.ts_ns <= ? "
         "AND e.status IN ('filled', 'cancelled', 'rejected')) ORDER BY client_id",
         (epoch, ts_ns, ts_ns),

@@ -167,7 +167,7 @@ class KillSwitch:
     async def _latch(self) -> None:
         """The journal's row and the files, waited for as long as is bearable. What the disk takes longer for may still
         come; any one of them is the latch."""
-        row = self._row(KillState.KILLING)
+        row = self._row(KillState.KILLING, self.reason)
         with suppress(JournalFailed, TimeoutError):
             async with asyncio.timeout(_LATCH_WAIT_S):
                 await self._write_latch(self.reason)
@@ -288,15 +288,15 @@ class KillSwitch:
             raise RuntimeError(f"the kill switch cannot go from {self.kill_state.value} to {after.value}")
         self.kill_state = after
         if after is not KillState.KILLING:
-            self._row(after)
+            self._row(after, reason)
         self._post(KillChanged(self._clock.mono_ns(), self._clock.wall_ns(), None, after, reason))
         self._moved.set()
 
-    def _row(self, state: KillState) -> int | None:
+    def _row(self, state: KillState, reason: str) -> int | None:
         evidence: Mapping[str, object] = msgspec.to_builtins(self.progress)
         now = (self._clock.mono_ns(), self._clock.wall_ns())
         try:
-            return self._journal.put([rows.kill_row(self._params.run_epoch, *now, state, self.reason, evidence)])
+            return self._journal.put([rows.kill_row(self._params.run_epoch, *now, state, reason, evidence)])
         except JournalFailed:
             # The latch files hold without it; the guard has its own reason for a journal that failed.
             return None

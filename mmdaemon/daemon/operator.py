@@ -22,6 +22,7 @@ from mmdaemon.daemon.kill_switch import KillSwitch
 from mmdaemon.daemon.reconcile import Reconciler
 from mmdaemon.journal import rows
 from mmdaemon.journal.connection import JournalFailed
+from mmdaemon.journal.state_dir import StateDirRefused
 from mmdaemon.journal.writer import JournalWriter
 from mmdaemon.venues.base import VenueUnavailable
 
@@ -111,13 +112,11 @@ class Operator:
         """End a pause, or a kill that has finished: after a clean reconcile, at reduced size for a while."""
         action = self._action("resume", reason.strip(), who)
         why_not = await self._why_no_resume(action.reason)
+        if not why_not and self._kill_switch.kill_state is not KillState.ARMED:
+            why_not = self._rearm()
         if why_not:
             await self._journal_outcome(action, f"refused: {why_not}")
             return Outcome(False, 2, f"not resumed: {why_not}")
-        if self._kill_switch.kill_state is KillState.KILLED:
-            self._kill_switch.rearm()
-            self._clear_latch()
-            self._gate.open()
         # Posted after the gate is open: the first quote of the resumed guard must not meet a closed one.
         self._inbox.post(self._action("resume", action.reason, who))
         await self._inbox.settled()
@@ -133,16 +132,26 @@ class Operator:
             return f"the kill switch is still at work ({kill.value}); wait until it is killed"
         if kill is KillState.ARMED:
             return ""
-        hard = reasons.reasons_of(self._state.guard.raw & reasons.HARD_MASK)
-        staying = [r.value for r in hard if r not in ENDED_BY_RESUME]
-        if staying:
-            return f"still so: {', '.join(staying)}"
         try:
             breaks = await self._reconciler.reconcile("resume")
         except VenueUnavailable as error:
             return f"the venue could not be read ({error}); a reconcile that cannot read is never a clean one"
         if breaks:
             return "venue and journal do not agree: " + "; ".join(breaks)
+        hard = reasons.reasons_of(self._state.guard.raw & reasons.HARD_MASK)
+        staying = [r.value for r in hard if r not in ENDED_BY_RESUME]
+        return f"still so: {', '.join(staying)}" if staying else ""
+
+    def _rearm(self) -> str:
+        """Undo what a kill that has finished closed. Returns why that cannot be; nothing was opened then."""
+        if self._kill_switch.kill_state is not KillState.KILLED:
+            return "it was killed again meanwhile"
+        try:
+            self._clear_latch()
+        except StateDirRefused as error:
+            return str(error)
+        self._kill_switch.rearm()
+        self._gate.open()
         return ""
 
     async def _journal_outcome(self, action: OperatorAction, outcome: str) -> None:

@@ -33,13 +33,14 @@ READ_S: Final = 5.0
 WRITE_S: Final = 5.0
 """Longest a client may take to fetch its answer."""
 BEAT_S: Final = 2.0
-READING_MAX: Final = 32
+READING_MAX: Final = 128
 """Connections whose request has not arrived. One more and the oldest is closed, so a newcomer is always read."""
 HANDLING_MAX: Final = 16
 """Requests at work at once, kills not counted."""
 KILLS_MAX: Final = 64
 _BACKLOG: Final = 16
-"""Below READING_MAX: what is accepted in one turn of the loop must not push out its own."""
+"""Far below READING_MAX: the loop accepts as many in a turn and takes four turns to read a request that is there
+already, so that a burst of honest clients never pushes out its own."""
 _BUFFER_MAX_BYTES: Final = 64 * 1024
 _SUN_PATH_MAX: Final = 107 if sys.platform == "linux" else 103
 

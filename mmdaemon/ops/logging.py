@@ -78,7 +78,7 @@ def is_journal(stream: TextIO) -> bool:
 
 
 def redactor(secrets: Iterable[str]) -> Callable[[str], str]:
-    """A function that blots out each secret: as it is, and as JSON, a URL, `repr` or base64 would write it.
+    """A function that blots out each secret: as it is, and as a URL, base64, JSON or `repr` would write it.
 
     Raises:
         ValueError: a secret of fewer than 6 characters.
@@ -88,13 +88,26 @@ def redactor(secrets: Iterable[str]) -> Callable[[str], str]:
         if len(secret) < SECRET_MIN_CHARS:
             raise ValueError(f"a secret of {len(secret)} characters cannot be blotted out of logs; is it whole?")
         encoded = base64.b64encode(secret.encode()).decode()
-        forms |= {secret, quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1], repr(secret)[1:-1]}
-        forms |= {json.dumps(secret, ensure_ascii=False)[1:-1], encoded, encoded.rstrip("=")}
+        written = {secret, quote(secret, safe=""), quote_plus(secret), encoded, encoded.rstrip("=")}
+        # Twice: a list in a field is first written by `repr`, then quoted.
+        for _ in range(2):
+            written |= {form for text in written for form in _escaped(text)}
+        forms |= written
     if not forms:
         return str
     # Longest first: a secret that begins another one must not leave that one's rest.
     pattern = re.compile("|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True)))
     return lambda text: pattern.sub(BLOT, text)
+
+
+def _escaped(text: str) -> tuple[str, ...]:
+    return (
+        json.dumps(text)[1:-1],
+        json.dumps(text, ensure_ascii=False)[1:-1],
+        repr(text)[1:-1],
+        repr(text + "'\"")[1:-4],  # as `repr` writes it in a text that has both kinds of quotes
+        _plain(text),
+    )
 
 
 class LogWriter:

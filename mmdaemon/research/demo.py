@@ -62,19 +62,11 @@ class DemoScript:
         await self._until(179)
         self._tell("trend", f"regime {daemon.state.detector.regime.value}; {self._fills_text()}", ok=True)
         await self._settlement()
-        await self._until(314)
+        await self._until(374)
         self._tell("burst", f"regime {daemon.state.detector.regime.value}; {self._fills_text()}", ok=True)
         await self._until(390)
         await self._disconnect()
-        await self._until(464)
-        worst = min(daemon.state.sampled.adverse_buy_bps, daemon.state.sampled.adverse_sell_bps)
-        most = max(daemon.state.sampled.adverse_buy_bps, daemon.state.sampled.adverse_sell_bps)
-        self._tell(
-            "toxic flow",
-            f"adverse selection measured at {worst:.2f} and {most:.2f} bps a side, now in the required edge; "
-            f"{self._fills_text()}",
-            ok=True,
-        )
+        await self._toxic()
         await self._until(480)
         await self._kill_and_resume()
         await self._until(510)
@@ -122,6 +114,29 @@ class DemoScript:
             f"{(clock.mono_ns() - begun_ns) / NS:.1f} s later",
             ok=not left and not state.facts.breaks and state.guard.state is GuardState.RUNNING,
         )
+
+    async def _toxic(self) -> None:
+        """Informed flow: what our fills lost within 5 s, and what of it came to stand in the required edge."""
+        await self._until(405)
+        state = self._daemon.state
+        fills, impact_e10, turnover_e10 = self._traded()
+        widest = 0.0
+        for minute in range(406, 466):
+            await self._until(minute)
+            widest = max(widest, state.sampled.adverse_buy_bps, state.sampled.adverse_sell_bps)
+        more_fills, more_e10, more_turnover_e10 = self._traded()
+        fills, impact_e10, turnover_e10 = more_fills - fills, more_e10 - impact_e10, more_turnover_e10 - turnover_e10
+        bps = impact_e10 / turnover_e10 * 1e4 if turnover_e10 else 0.0
+        self._tell(
+            "toxic flow",
+            f"{fills} fills were followed by {bps:+.2f} bps within 5 s; adverse selection grew to {widest:.2f} bps of "
+            "the required edge",
+            ok=fills > 0 and bps < 0,
+        )
+
+    def _traded(self) -> tuple[int, int, int]:
+        held = self._daemon.state.position
+        return held.buys + held.sells, self._daemon.state.markouts.impact_5s_e10, held.turnover_e10
 
     async def _kill_and_resume(self) -> None:
         daemon, state = self._daemon, self._daemon.state

@@ -36,8 +36,17 @@ NOT_YET: Final = (
 )
 CONFIG_FILES: Final[Mapping[str, ConfigFile]] = {
     "demo": ConfigFile(
-        "The demo: a fixed script at the simulated venue in virtual time. Same seed, same figures: `mmdaemon demo`.",
-        {"run.speed": "max", "run.duration_s": 28_800.0, "run.seed": 7, "run.state_dir": "./.mmdaemon/demo"},
+        "The demo: a fixed script at the simulated venue in virtual time. Same seed, same figures: `mmdaemon demo`. It "
+        "stays nearer to the market in rough hours than `tight` does, so that they show in its fills.",
+        {
+            "run.speed": "max",
+            "run.duration_s": 30_600.0,
+            "run.seed": 7,
+            "run.state_dir": "./.mmdaemon/demo",
+            "regimes.neutral_high_vol.spread_min_bps": 6.0,
+            "regimes.high_vol_shock.spread_min_bps": 8.0,
+            "quotes.band_gain": 0.1,
+        },
     ),
     "paper": ConfigFile(
         "Paper: live market data, simulated fills. " + NOT_YET.format(mode="paper"),

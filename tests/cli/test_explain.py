@@ -384,7 +384,16 @@ def test_on_paper(played: Played, journal: JournalReader, capsys: pytest.Capture
     said = capsys.readouterr().out
     assert said.startswith(f"fill {fill.trade_id} of order {fill.client_id}, run 2, BTCUSDT\n")
     assert "guard running, regime neutral_low_vol" in said
-    for word in ("best bid", "maker fee", "= required", "reservation price", "left alone within", "FILL", "UTC"):
+    for word in (
+        "best bid",
+        "maker fee",
+        "= required",
+        "reservation price",
+        "may stay from",
+        "= quoted",
+        "FILL",
+        "UTC",
+    ):
         assert word in said
     assert "\x1b[" not in said
 

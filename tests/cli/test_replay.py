@@ -2,7 +2,7 @@
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def decision_of(blob: bytes) -> Decision:
 
 
 @contextlib.contextmanager
-def edited(path: Path) -> Iterator[sqlite3.Connection]:
+def edited(path: Path) -> Generator[sqlite3.Connection]:
     with closing(sqlite3.connect(path / "journal.sqlite")) as db:
         yield db
         assert db.total_changes, "nothing was edited"
@@ -244,7 +244,10 @@ def test_a_flipped_sign_breaks_the_identity_itself(copied: Path, name: str, caps
     assert "the PnL identity does not hold: cash flows less cost basis = " in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("field", ["cost_e10", "realised_e10", "fees_e10", "funding_e10", "position_lots"])
+@pytest.mark.parametrize(
+    "field",
+    ["cost_e10", "realised_e10", "fees_e10", "funding_e10", "position_lots", "turnover_e10", "cash_flow_e10", "sells"],
+)
 def test_a_changed_checkpoint_shows(copied: Path, field: str) -> None:
     with edited(copied) as db:
         where = "slice = 'position' AND epoch = 1"

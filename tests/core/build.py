@@ -1,8 +1,8 @@
 """What the tests of the core are made of: parameters from the settings, facts with growing time, a running state, and
 a venue that does at once what it is asked."""
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Literal
 
 import msgspec
 from hypothesis import HealthCheck, settings
@@ -76,11 +76,16 @@ def modest(examples: int = 50) -> settings:
 
 
 def params(
-    preset: str = "tight", *, instrument: Instrument = BTC, can_amend: bool = True, shadow: bool = True, **sections: Any
+    preset: Literal["tight", "desk"] = "tight",
+    *,
+    instrument: Instrument = BTC,
+    can_amend: bool = True,
+    shadow: bool = True,
+    **sections: Any,
 ) -> Params:
     """Parameters as the daemon makes them: defaults, a preset, and sections over it (`quotes={"resume_s": 5.0}`)."""
     sections["run"] = {"shadow": shadow, **sections.get("run", {})}
-    return Settings(preset=preset, **sections).to_params(instrument, "abcd", 1, can_amend=can_amend)  # type: ignore[arg-type]
+    return Settings(preset=preset, **sections).to_params(instrument, "abcd", 1, can_amend=can_amend)
 
 
 DEFAULT = params()
@@ -367,9 +372,6 @@ class IdealVenue:
 
 # --- any event at all -------------------------------------------------------------------------------------------------
 
-Maker = Callable[[Desk], Event]
-"""Makes a fact for the moment and the orders that the desk has when its turn comes."""
-
 
 class What(msgspec.Struct, frozen=True):
     """One thing that happens, after a wait; printed as it is when an example fails."""
@@ -379,50 +381,67 @@ class What(msgspec.Struct, frozen=True):
     n: tuple[Any, ...]
 
 
-_FACTS: dict[str, Callable[..., Event]] = {
-    "book": lambda d, off, width, bq, aq: d.book(MID + off, MID + off + width, bq, aq),
-    "thin_book": lambda d, bids, asks: BookUpdate(*d.now, ((d.bid, 5),) if bids else (), ((d.ask, 5),) if asks else ()),
-    "trade": lambda d, off, lots, side: TradePrint(*d.now, d.bid + off, lots, side),
-    "mark": lambda d, off: d.mark(MID + off),
-    "no_mark": lambda d: d.mark(0),
-    "timer": lambda d: d.timer(),
-    "bar": lambda d, off, high: BarClosed(
-        *d.now,
-        d.now[1] // (60 * NS) * 60 * NS - 60 * NS,
-        MID,
-        MID + high,
-        MID - high - abs(off),
-        MID - abs(off),
-        1,
-        "venue",
-    ),
-    "update": lambda d, i, status, cum, qty, revision: OrderUpdate(
-        *d.now, _id(d, i), status, cum, None, qty, revision, "post_only" if i % 2 else "margin"
-    ),
-    "request_failed": lambda d, i, what: RequestFailed(*d.now, _id(d, i), what, "too late"),
-    "adopted": lambda d, side, off, lots, purpose, status: OrderAdopted(
-        *d.now, f"mmabcd-0-{d.next_ordinal()}", side, MID + off, lots, lots // 3, purpose, False, status
-    ),
-    "fill": lambda d, i, lots, off: d.fill(_side(d, i), lots, MID + off, _id(d, i)),
-    "fill_again": lambda d: Fill(
-        *d.now, f"t{d.ordinal}", "elsewhere", Side.BUY, MID, 3, 0, Liquidity.TAKER, ExecKind.LIQUIDATION
-    ),
-    "bill": lambda d, kind, quote: d.bill(kind, quote * E10),
-    "funding": lambda d, rate, due_s: d.funding(rate, due_s),
-    "fees": lambda d, maker, taker: d.fees(maker, taker),
-    "account": lambda d, equity, available: d.account(equity * E10, available * E10),
-    "health": lambda d, lag, offset, journal, failed, ok: d.health(lag, offset, journal, failed, ok),
-    "link": lambda d, name, up: d.link(name, up),
-    "refused": lambda d: MarketDataRefused(*d.now, "malformed"),
-    "reconciled": lambda d, breaks: d.reconciled(*breaks),
-    "operator": lambda d, action: d.operator(action),
-    "kill": lambda d, kill: KillChanged(*d.now, kill, "test"),
-    "started": lambda d, latched: Started(*d.now, 1, latched),
-    "task_died": lambda d: TaskDied(*d.now, "cost", "boom"),
-    "source_ended": lambda d: SourceEnded(*d.now),
-    "stop": lambda d: StopRequested(*d.now, ""),
-    "second": lambda d: d.health(),  # replaced in `play` by a whole healthy second
-}
+def _fact(d: Desk, kind: str, n: tuple[Any, ...]) -> Event:
+    match kind, n:
+        case "book", (off, width, bid_qty, ask_qty):
+            return d.book(MID + off, MID + off + width, bid_qty, ask_qty)
+        case "thin_book", (has_bids, has_asks):
+            return BookUpdate(*d.now, ((d.bid, 5),) if has_bids else (), ((d.ask, 5),) if has_asks else ())
+        case "trade", (off, lots, side):
+            return d.trade(d.bid + off, lots, side)
+        case "mark", (off,):
+            return d.mark(MID + off)
+        case "no_mark", ():
+            return d.mark(0)
+        case "timer", ():
+            return d.timer()
+        case "bar", (off, high):
+            opened_ns = d.now[1] // (60 * NS) * 60 * NS - 60 * NS
+            low, close = MID - high - abs(off), MID - abs(off)
+            return BarClosed(*d.now, opened_ns, MID, MID + high, low, close, 1, "venue")
+        case "update", (i, status, cum, qty, revision):
+            why = "post_only" if i % 2 else "margin"
+            return OrderUpdate(*d.now, _id(d, i), status, cum, None, qty, revision, why)
+        case "request_failed", (i, request):
+            return RequestFailed(*d.now, _id(d, i), request, "too late")
+        case "adopted", (side, off, lots, purpose, status):
+            client_id = f"mmabcd-0-{d.next_ordinal()}"
+            return OrderAdopted(*d.now, client_id, side, MID + off, lots, lots // 3, purpose, False, status)
+        case "fill", (i, lots, off):
+            return d.fill(_side(d, i), lots, MID + off, _id(d, i))
+        case "fill_again", ():
+            again = d.fill(Side.BUY, 3)
+            return msgspec.structs.replace(again, trade_id="t1", exec_kind=ExecKind.LIQUIDATION)
+        case "bill", (bill_kind, quote):
+            return d.bill(bill_kind, quote * E10)
+        case "funding", (rate, due_s):
+            return d.funding(rate, due_s)
+        case "fees", (maker, taker):
+            return d.fees(maker, taker)
+        case "account", (equity, available):
+            return d.account(equity * E10, available * E10)
+        case "health", (lag, offset, journal, failed, ok):
+            return d.health(lag, offset, journal, failed, ok)
+        case "link", (name, up):
+            return d.link(name, up)
+        case "refused", ():
+            return MarketDataRefused(*d.now, "malformed")
+        case "reconciled", (breaks,):
+            return d.reconciled(*breaks)
+        case "operator", (action,):
+            return d.operator(action)
+        case "kill", (kill,):
+            return KillChanged(*d.now, kill, "test")
+        case "started", (latched,):
+            return Started(*d.now, 1, latched)
+        case "task_died", ():
+            return TaskDied(*d.now, "cost", "boom")
+        case "source_ended", ():
+            return SourceEnded(*d.now)
+        case "stop", ():
+            return StopRequested(*d.now, "")
+        case _:
+            raise AssertionError(f"nothing is called {kind!r} with {n}")
 
 
 def _id(desk: Desk, i: int) -> str:
@@ -444,7 +463,7 @@ def play(desk: Desk, what: What) -> list[tuple[Event, Step]]:
             event: Event = make()
             happened.append((event, desk.feed(event)))
         return happened
-    event = _FACTS[what.kind](desk, *what.n)
+    event = _fact(desk, what.kind, what.n)
     return [(event, desk.feed(event))]
 
 
@@ -504,9 +523,7 @@ _CALM = ("book", "book", "trade", "mark", "timer", "second", "second", "update",
 
 
 def _whats(kinds: Iterable[str]) -> st.SearchStrategy[What]:
-    return st.one_of(
-        [st.builds(What, _WAITS, st.just(kind), st.tuples(*_ARGUMENTS[kind])) for kind in kinds]  # type: ignore[arg-type]
-    )
+    return st.one_of([st.builds(What, _WAITS, st.just(kind), st.tuples(*_ARGUMENTS[kind])) for kind in kinds])
 
 
 def realistic(size: int = 40) -> st.SearchStrategy[list[What]]:

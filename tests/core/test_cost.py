@@ -115,9 +115,7 @@ def test_soft_at_the_cap_is_a_step() -> None:
 # --- required edge ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("side", "adverse", "carry_addend"), [(Side.BUY, 1.5, 0.8), (Side.SELL, 0.25, 0.0)]
-)
+@pytest.mark.parametrize(("side", "adverse", "carry_addend"), [(Side.BUY, 1.5, 0.8), (Side.SELL, 0.25, 0.0)])
 def test_required_edge_is_the_sum_of_its_addends(side: Side, adverse: float, carry_addend: float) -> None:
     now = inputs(
         maker_bps=2.0, taker_bps=6.0, adverse_buy_bps=1.5, adverse_sell_bps=0.25, carry_bps=0.8, turnover_bps=0.5

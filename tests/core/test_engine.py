@@ -8,6 +8,7 @@ import pytest
 
 from mmdaemon.core import engine, orders
 from mmdaemon.core.commands import Amend, Cancel, Place
+from mmdaemon.core.decision import DecisionInputs
 from mmdaemon.core.engine import NOTHING, Step
 from mmdaemon.core.events import BarClosed, Event, MarketDataRefused
 from mmdaemon.core.quotes import decide
@@ -219,9 +220,7 @@ def test_an_unknown_order_keeps_its_place_and_its_reservation() -> None:
     desk.wait(1).feed(desk.book(MID + 200, MID + 210))
     desk.seconds(3)
     assert order.client_id in desk.state.orders.live
-    assert not any(
-        isinstance(c, Place) and c.side is order.side and c.level == order.level for c in desk.commands[6:]
-    )
+    assert not any(isinstance(c, Place) and c.side is order.side and c.level == order.level for c in desk.commands[6:])
     assert desk.state.orders.reserved_buy_lots == 45
 
 
@@ -252,10 +251,9 @@ def test_cancels_beyond_their_budget_lead_to_reducing_and_the_third_time_to_a_st
         venue.resting[order.client_id] = [order.side, order.px_ticks, order.qty_lots, 0]
     for i in range(400):
         px = MID + 120 * (i % 2)
-        desk.wait(0.4).all_of(desk.health(), desk.account(), desk.reconciled())
+        venue.answer(desk.wait(0.4).all_of(desk.health(), desk.account(), desk.reconciled()))
         venue.move(px - 5, px + 5)
         venue.answer(desk.feed(desk.timer()).commands)
-        desk.feed(desk.mark(px))
         if desk.guard is GuardState.HARD_STOP:
             break
     after = [moved.after for moved in desk.transitions]
@@ -359,7 +357,7 @@ def test_every_decision_of_a_day_can_be_recomputed_from_its_inputs(a_day: tuple[
     desk, _ = a_day
     told = [step for _, step in desk.log if step.decision is not None]
     assert len(told) > 100
-    decode = msgspec.msgpack.Decoder(type(told[0].inputs)).decode
+    decode = msgspec.msgpack.Decoder(DecisionInputs).decode
     for step in told:
         assert step.inputs is not None
         assert decide(decode(msgspec.msgpack.encode(step.inputs)), desk.params) == step.decision

@@ -97,9 +97,7 @@ def test_an_ordinary_order_is_let_out() -> None:
     assert Door()(place()) == ""
 
 
-@pytest.mark.parametrize(
-    ("px", "qty"), [(0, 10), (-5, 10), (MID, 0), (MID, -3), (1 << 48, 10), (10**30, 10)], ids=str
-)
+@pytest.mark.parametrize(("px", "qty"), [(0, 10), (-5, 10), (MID, 0), (MID, -3), (1 << 48, 10), (10**30, 10)], ids=str)
 def test_not_positive(px: int, qty: int) -> None:
     assert Door()(place(BUY, px, qty)) == "not_positive"
 
@@ -351,7 +349,8 @@ def test_no_admitted_command_raises_the_worst_case_beyond_the_cap_or_what_it_was
                     status,
                 ),
             )
-    for n, (side, off, qty, which, reduce_only) in enumerate(wanted):
+    for n, (of_place, off, qty, which, reduce_only) in enumerate(wanted):
+        side = of_place
         live = list(door.orders.live.values())
         command: Command
         if 0 <= which < len(live) and not live[which].pending_ns:

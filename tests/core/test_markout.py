@@ -1,6 +1,7 @@
 """What a fill was worth later, and what that adds to the next quote."""
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -20,9 +21,7 @@ TAU_S = 1_800.0
 
 def fill(at_s: float, side: Side, px_ticks: int, qty_lots: int = 10) -> Fill:
     at_ns = round(at_s * NS)
-    return Fill(
-        at_ns, at_ns, None, f"t{at_ns}", "x", side, px_ticks, qty_lots, 0, Liquidity.MAKER, ExecKind.TRADE
-    )
+    return Fill(at_ns, at_ns, None, f"t{at_ns}", "x", side, px_ticks, qty_lots, 0, Liquidity.MAKER, ExecKind.TRADE)
 
 
 class Market:
@@ -31,7 +30,14 @@ class Market:
     def __init__(self) -> None:
         self.m = Markouts()
 
-    def fill(self, at_s: float, side: Side = Side.BUY, px: int = 99_900, fair: float | None = 100_000.0, regime: Regime = CALM) -> None:
+    def fill(
+        self,
+        at_s: float,
+        side: Side = Side.BUY,
+        px: int = 99_900,
+        fair: float | None = 100_000.0,
+        regime: Regime = CALM,
+    ) -> None:
         markout.on_fill(self.m, fill(at_s, side, px), fair, regime)
 
     def timer(self, at_s: float, fair: float | None) -> tuple[Markout, ...]:
@@ -155,7 +161,7 @@ def test_under_constant_toxicity_it_converges(gap_s: float) -> None:
         seen.append(market.adverse(i * gap_s + 5))
     fills = 1 / (1 - math.exp(-gap_s / TAU_S))
     assert seen[-1] == pytest.approx(6.0 * fills / (fills + 50), rel=0.01)
-    assert all(b >= a - 1e-9 for a, b in zip(seen, seen[1:], strict=False))
+    assert all(b >= a - 1e-9 for a, b in pairwise(seen))
     assert abs(seen[-1] - seen[-2]) < 1e-3
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -10,11 +11,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mmdaemon.core import limits, quotes
+from mmdaemon.core.commands import Place
 from mmdaemon.core.cost import required_edge
 from mmdaemon.core.decision import Decision, DecisionInputs, EdgeBreakdown, Quote
 from mmdaemon.core.limits import Budgets, Reference
 from mmdaemon.core.orders import Orders
-from mmdaemon.core.commands import Place
 from mmdaemon.core.params import Params
 from mmdaemon.core.quotes import decide
 from mmdaemon.core.types import BPS, E10, GuardState, Instrument, Purpose, Regime, Side
@@ -63,9 +64,7 @@ def seen(draw: st.DrawFn, **fixed: Any) -> DecisionInputs:
         "regime": draw(st.sampled_from(Regime)),
         "band_bps": draw(st.sampled_from([0.0, 2.5, 11.0, 90.0])),
         "drift_multiplier": draw(st.sampled_from([1.0, 1.05, 1.8])),
-        "position_lots": draw(
-            st.just(0) | st.integers(-30, 30) | st.integers(-2 * cap_lots - 1, 2 * cap_lots + 1)
-        ),
+        "position_lots": draw(st.just(0) | st.integers(-30, 30) | st.integers(-2 * cap_lots - 1, 2 * cap_lots + 1)),
         "equity_e10": draw(st.sampled_from([EQUITY_E10] * 3 + [100 * EQUITY_E10, EQUITY_E10 // 900, 0, -5])),
         "maker_bps": draw(st.sampled_from([-2.0, -0.5, 0.0, 2.0, 8.0])),
         "taker_bps": draw(st.sampled_from([0.0, 6.0])),
@@ -144,7 +143,7 @@ def test_levels_go_outwards_by_a_tick_at_least_bids_before_asks_best_first(now: 
     for side in Side:
         rungs = side_of(decision, side)
         assert [quote.level for quote in rungs] == list(range(len(rungs)))
-        for near, far in zip(rungs, rungs[1:], strict=False):
+        for near, far in pairwise(rungs):
             assert side * (near.px_ticks - far.px_ticks) >= 1
         assert len(rungs) <= p.regimes[now.regime].levels_max
 
@@ -369,7 +368,15 @@ EDGE = EdgeBreakdown(2.0, 0.5, 1.5, 3.0, 0.0, 1.0)  # 8 bps, 3 of them carry
 
 @pytest.mark.parametrize(
     ("u", "reducing", "floor_bps"),
-    [(0.0, False, 8.0), (0.9, False, 8.0), (0.0, True, 5.0), (0.5, True, 2.5), (0.7, True, 2.0), (1.0, True, 2.0), (3, True, 2.0)],
+    [
+        (0.0, False, 8.0),
+        (0.9, False, 8.0),
+        (0.0, True, 5.0),
+        (0.5, True, 2.5),
+        (0.7, True, 2.0),
+        (1.0, True, 2.0),
+        (3, True, 2.0),
+    ],
 )
 def test_floor_shrinks_with_inventory_on_the_reducing_side_down_to_the_fee(
     u: float, reducing: bool, floor_bps: float

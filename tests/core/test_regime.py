@@ -73,7 +73,10 @@ def test_each_of_the_five_is_reachable() -> None:
     assert {expected for _, _, expected in CASES.values()} == set(Regime) == set(PROTECTION)
 
 
-@pytest.mark.parametrize(("bps", "seen"), [(3.99, R.NEUTRAL_LOW_VOL), (4.0, R.NEUTRAL_HIGH_VOL), (5.99, R.NEUTRAL_HIGH_VOL), (6.0, R.HIGH_VOL_SHOCK)])
+@pytest.mark.parametrize(
+    ("bps", "seen"),
+    [(3.99, R.NEUTRAL_LOW_VOL), (4.0, R.NEUTRAL_HIGH_VOL), (5.99, R.NEUTRAL_HIGH_VOL), (6.0, R.HIGH_VOL_SHOCK)],
+)
 def test_the_floors_of_the_band(bps: float, seen: Regime) -> None:
     bars = msgspec.structs.replace(flat(60, 2), atr14_bps=bps)
     assert regime.classify(bars, 0.0, D) is seen

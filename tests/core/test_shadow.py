@@ -52,7 +52,7 @@ def test_a_deadline_slept_through_is_seen(monkeypatch: pytest.MonkeyPatch) -> No
     desk.healthy_second()
     monkeypatch.setattr(guard, "evaluate", lambda state, now, p: None)
     desk.state.guard.dirty = False
-    with pytest.raises(ShadowMismatch, match="no_facts|book"):
+    with pytest.raises(ShadowMismatch, match=r"no_facts|book"):
         desk.wait(5).feed(desk.trade(desk.bid))
 
 
@@ -73,22 +73,22 @@ def test_a_reservation_that_drifts_is_seen() -> None:
 def test_an_order_changed_behind_the_sums_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     desk = running(PARAMS)
     monkeypatch.setattr(orders, "_settle", lambda o, order, before: False)
+    order = desk.live[0]
     with pytest.raises(ShadowMismatch, match="reservations"):
-        order = desk.live[0]
         desk.feed(desk.fill(order.side, 3, order.px_ticks, order.client_id))
 
 
 def test_a_requote_gate_that_sleeps_through_a_move_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     desk = running(PARAMS)
     monkeypatch.setattr(engine, "due", lambda state, event, p: False)
-    with pytest.raises(ShadowMismatch, match="requote gate .* fair value"):
+    with pytest.raises(ShadowMismatch, match=r"requote gate .* fair value"):
         desk.feed(desk.book(MID + 100, MID + 110))
 
 
 def test_a_slow_factor_that_moves_unmarked_is_seen() -> None:
     desk = running(PARAMS)
     desk.state.sampled.carry_bps = 1.0
-    with pytest.raises(ShadowMismatch, match="requote gate .* slept: decided on"):
+    with pytest.raises(ShadowMismatch, match=r"requote gate .* slept: decided on"):
         desk.feed(desk.trade(desk.bid))
 
 

@@ -27,6 +27,7 @@ from mmdaemon.journal.statements import Row, Statement
 from mmdaemon.settings import Settings, load
 from mmdaemon.venues.base import AccountSnapshot, Deliver, MarketSource
 from mmdaemon.venues.simulated.config import SimulatedConfig
+from mmdaemon.venues.simulated.faults import FaultKind
 from mmdaemon.venues.simulated.market import SyntheticMarket
 from mmdaemon.venues.simulated.stretches import Schedule, Stretch
 from mmdaemon.venues.simulated.venue import SimulatedVenue
@@ -92,6 +93,8 @@ class WatchedVenue(SimulatedVenue):
         self.clock = clock
         self.sent: list[Sent] = []
         self.delivered_fills: list[Fill] = []
+        self.fates: list[tuple[FaultKind, float]] = []
+        """What becomes of the next orders (not of cancels or amends): a fault and its seconds, one an order."""
         self.on_send: Callable[[Command], None] | None = None
         self.on_deliver: Callable[[Event], None] | None = None
         self.cancel_alls: list[int] = []
@@ -126,6 +129,8 @@ class WatchedVenue(SimulatedVenue):
 
     async def send(self, command: Command) -> None:
         self.sent.append(Sent(self.clock.mono_ns(), command))
+        if self.fates and isinstance(command, Place):
+            self.inject(*self.fates.pop(0))
         await super().send(command)
         if self.on_send is not None:
             self.on_send(command)
@@ -193,6 +198,10 @@ class WatchedConnection(InlineConnection):
                     self.intents.add((str(values[0]), int(values[1] or 0)))
         if self.on_point is not None:
             self.on_point(point, self._rows)
+
+    def slow(self, delay_ns: int) -> None:
+        """Every commit from now on takes about so long."""
+        self._delay_ns = delay_ns
 
     async def close(self) -> None:
         self.closed = True
@@ -335,6 +344,20 @@ class World:
 
     def journal(self) -> JournalReader:
         return JournalReader(self.state_dir.journal_path)
+
+
+async def next_place(world: World, fate: FaultKind | None = None, seconds: float = 0.0) -> str:
+    """The id of the next order that goes out, with that fate; returns while it is on its way."""
+    seen = len(world.venue.sent)
+    world.venue.fates = [(fate, seconds)] if fate else []
+    places: list[str] = []
+
+    def is_sent() -> bool:
+        places.extend(e.command.client_id for e in world.venue.sent[seen:] if isinstance(e.command, Place))
+        return bool(places)
+
+    await world.until(is_sent, 60, every_s=0.001)
+    return places[0]
 
 
 async def say_nothing(_line: str) -> None:

@@ -1,0 +1,55 @@
+"""A hand-made picture of a running daemon."""
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from mmdaemon.ops.status import VERSION, QuoteView, Status
+
+_PICTURE = Status(
+    version=VERSION,
+    at_ts_ns=1_767_571_200_000_000_000,
+    run_epoch=3,
+    mode="simulated",
+    venue="simulated",
+    symbol="BTCUSDT",
+    config_hash="c0ffee",
+    program_version="0.1.0",
+    metrics_port=9877,
+    guard="running",
+    reasons=[],
+    why_not_quoting=[],
+    kill="armed",
+    gate_closed="",
+    regime="up",
+    fair="60000.5",
+    bid="60000.4",
+    ask="60000.6",
+    mark="60001",
+    book_age_s=0.25,
+    quotes=[
+        QuoteView("buy", 0, "59985", "0.0016", True, -2.58, {"skew": -0.08, "half": -2.5, "carry": 0.0}),
+        QuoteView("buy", 1, "59979", "0.0016", True, -3.58, {"skew": -0.08, "half": -2.5, "level": -1.0}),
+        QuoteView("sell", 0, "60015", "0.0016", False, 2.42, {"skew": -0.08, "half": 2.5}),
+    ],
+    edge_bps={"buy": {"maker_fee": 2.0, "min_edge": 1.0}, "sell": {"maker_fee": 2.0, "min_edge": 1.5}},
+    open_orders=2,
+    unknown_orders=1,
+    position="-0.0048",
+    max_position="0.0833",
+    average_px="59973.9",
+    equity="99999.9",
+    pnl={"realised": "1.5", "unrealised": "-0.5", "fees": "-0.25", "funding": "0", "total": "0.75", "day": "0.7"},
+    counts={"events": 174, "commands": 30, "fills_buy": 3, "fills_sell": 2},
+    market_refused={"crossed": 4},
+    links={"public": True, "private": False},
+    guard_seconds={"running": 9.6, "soft_pause": 1.5},
+    loop_lag_s=0.001,
+    journal_age_s=None,
+    uptime_s=11.5,
+)
+
+
+def picture(**changes: Any) -> Status:
+    """A daemon that runs, quotes both sides with the buys standing, and is short. `changes` by field."""
+    return replace(_PICTURE, **changes)
