@@ -28,7 +28,7 @@ from mmdaemon.journal.rows import Minute, money_text
 _TRIES = 5
 _CARRIED = (
     *("position_lots", "cost_e10", "realised_e10", "fees_e10", "funding_e10", "transfers_e10", "cash_flow_e10"),
-    *("turnover_e10", "buys", "sells", "fifo", "fifo_realised_e10", "fee_bills_e10"),
+    *("turnover_e10", "buys", "sells", "fifo", "fifo_realised_e10"),
 )
 """Fields of the position slice that follow from fills and bills alone."""
 
@@ -57,8 +57,8 @@ class Books(NamedTuple):
 
     @property
     def left_e10(self) -> int | None:
-        """Equity. The ledger's fee lines are left out: a memorandum, because fills carry their fees."""
-        return None if self.left.equity_e10 is None else self.left.equity_e10 - self.left.fee_bills_e10
+        """Equity."""
+        return self.left.equity_e10
 
     @property
     def right_e10(self) -> int | None:

@@ -30,7 +30,7 @@ class Recompute:
 
 def recompute(console: Console, journal: Path, epoch: int | None, total: int | None) -> Verdict:
     """Verify with a progress bar."""
-    with Progress(console=console, transient=True) as bars:
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
         bar = bars.add_task("recomputing decisions", total=total)
         return verify(journal, Recompute(), epoch, lambda done: bars.update(bar, completed=done))
 

@@ -47,7 +47,7 @@ class Position(msgspec.Struct, kw_only=True):
     realised_e10: int = 0
     """Gross of fees."""
     fees_e10: int = 0
-    """Paid on fills; negative where rebates outweigh."""
+    """Paid, on fills and by lines of the ledger that no fill carries; negative where rebates outweigh."""
     funding_e10: int = 0
     """Received; negative is paid."""
     transfers_e10: int = 0
@@ -71,8 +71,6 @@ class Position(msgspec.Struct, kw_only=True):
     last_mark_ticks: int = 0
     """0 = none yet. Until the first mark comes, the price of the first fill stands in."""
 
-    fee_bills_e10: int = 0
-    """Paid according to the ledger's fee lines. A memorandum to compare `fees_e10` with: fills carry their fees."""
     trade_ids: dict[str, None] = {}
     """Seen, oldest first. A dict because it is an ordered set that msgpack can carry."""
     bill_ids: dict[str, None] = {}
@@ -192,7 +190,7 @@ def on_bill(p: Position, bill: Bill) -> bool:
         case BillKind.TRANSFER:
             p.transfers_e10 += bill.amount_e10
         case BillKind.FEE:
-            p.fee_bills_e10 -= bill.amount_e10
+            p.fees_e10 -= bill.amount_e10
     return True
 
 

@@ -105,8 +105,7 @@ class Oracle:
                     self.trade_one(int(event.side), event.px_ticks)
             case Bill() if event.bill_id not in self.seen:
                 self.seen.add(event.bill_id)
-                if event.kind is not BillKind.FEE:
-                    self.cash += Fraction(event.amount_e10, 10**10)
+                self.cash += Fraction(event.amount_e10, 10**10)
             case _:
                 pass
 
@@ -241,7 +240,7 @@ def test_spread_and_inventory_by_hand() -> None:
     assert (parts.fees_e10, parts.funding_e10, parts.transfers_e10) == (-3, -11, 1_000)
 
 
-def test_bills_are_booked_as_given_and_a_fee_line_is_not_booked_twice() -> None:
+def test_bills_are_booked_as_given_and_no_line_twice() -> None:
     p = position.begin(INST, START_E10)
     position.on_fill(p, fill(1, Side.BUY, 2, 100, fee_e10=50), INST)
     assert position.on_bill(p, bill(1, BillKind.FUNDING, -40))
@@ -249,8 +248,8 @@ def test_bills_are_booked_as_given_and_a_fee_line_is_not_booked_twice() -> None:
     assert position.on_bill(p, bill(3, BillKind.TRANSFER, 500))
     assert position.on_bill(p, bill(4, BillKind.FEE, -50))
     assert not position.on_bill(p, bill(3, BillKind.TRANSFER, 500))
-    assert (p.funding_e10, p.transfers_e10, p.fees_e10, p.fee_bills_e10) == (-25, 500, 50, 50)
-    assert position.equity_cash_e10(p, 100) == START_E10 - 50 - 25 + 500
+    assert (p.funding_e10, p.transfers_e10, p.fees_e10) == (-25, 500, 100)
+    assert position.equity_cash_e10(p, 100) == START_E10 - 100 - 25 + 500
 
 
 def traded() -> list[Fill | Bill]:

@@ -14,7 +14,7 @@ import msgspec
 
 from mmdaemon.clock import VirtualClock, run_virtual
 from mmdaemon.core.commands import Amend, Cancel, Command, Place
-from mmdaemon.core.events import Event, Fill, LinkChanged
+from mmdaemon.core.events import AccountSnapshot, Bill, Event, Fill, LinkChanged
 from mmdaemon.core.types import NS, GuardState, KillState, OrderStatus, Regime, Side
 from mmdaemon.daemon import wire
 from mmdaemon.daemon.pace import sleep_ns, sleep_until
@@ -25,7 +25,7 @@ from mmdaemon.journal.replay import pnl_identity
 from mmdaemon.journal.state_dir import StateDir, open_dir
 from mmdaemon.journal.statements import Row, Statement
 from mmdaemon.settings import Settings, load
-from mmdaemon.venues.base import AccountSnapshot, Deliver, MarketSource
+from mmdaemon.venues.base import Absent, Cursor, Deliver, MarketSource, OrderReport, VenueUnavailable
 from mmdaemon.venues.simulated.config import SimulatedConfig
 from mmdaemon.venues.simulated.faults import FaultKind
 from mmdaemon.venues.simulated.market import SyntheticMarket
@@ -93,8 +93,12 @@ class WatchedVenue(SimulatedVenue):
         self.clock = clock
         self.sent: list[Sent] = []
         self.delivered_fills: list[Fill] = []
-        self.fates: list[tuple[FaultKind, float]] = []
-        """What becomes of the next orders (not of cancels or amends): a fault and its seconds, one an order."""
+        self.fates: list[tuple[type[Command], FaultKind, float]] = []
+        """What becomes of the next commands of a kind: a fault and its seconds, one a command."""
+        self.asked: list[tuple[int, str]] = []
+        """Reads: when, and which (`order <id>` for one order)."""
+        self.failing: set[str] = set()
+        """Reads that fail, each by its first word."""
         self.on_send: Callable[[Command], None] | None = None
         self.on_deliver: Callable[[Event], None] | None = None
         self.cancel_alls: list[int] = []
@@ -129,8 +133,8 @@ class WatchedVenue(SimulatedVenue):
 
     async def send(self, command: Command) -> None:
         self.sent.append(Sent(self.clock.mono_ns(), command))
-        if self.fates and isinstance(command, Place):
-            self.inject(*self.fates.pop(0))
+        if self.fates and isinstance(command, self.fates[0][0]):
+            self.inject(*self.fates.pop(0)[1:])
         await super().send(command)
         if self.on_send is not None:
             self.on_send(command)
@@ -139,7 +143,29 @@ class WatchedVenue(SimulatedVenue):
         self.cancel_alls.append(self.clock.mono_ns())
         await super().cancel_all()
 
+    def _ask(self, what: str) -> None:
+        self.asked.append((self.clock.mono_ns(), what))
+        if what.split()[0] in self.failing:
+            raise VenueUnavailable(f"{what}: the test says so")
+
+    async def order(self, client_id: str) -> OrderReport | Absent:
+        self._ask(f"order {client_id}")
+        return await super().order(client_id)
+
+    async def open_orders(self) -> list[OrderReport]:
+        self._ask("open_orders")
+        return await super().open_orders()
+
+    async def fills(self, since: Cursor) -> list[Fill]:
+        self._ask("fills")
+        return await super().fills(since)
+
+    async def bills(self, since: Cursor) -> list[Bill]:
+        self._ask("bills")
+        return await super().bills(since)
+
     async def snapshot(self) -> AccountSnapshot:
+        self._ask("snapshot")
         seen = await super().snapshot()
         return msgspec.structs.replace(seen, position_lots=seen.position_lots + self.snapshot_off_lots)
 
@@ -349,7 +375,7 @@ class World:
 async def next_place(world: World, fate: FaultKind | None = None, seconds: float = 0.0) -> str:
     """The id of the next order that goes out, with that fate; returns while it is on its way."""
     seen = len(world.venue.sent)
-    world.venue.fates = [(fate, seconds)] if fate else []
+    world.venue.fates = [(Place, fate, seconds)] if fate else []
     places: list[str] = []
 
     def is_sent() -> bool:

@@ -1,9 +1,15 @@
-"""A hand-made picture of a running daemon."""
+"""A hand-made picture of a running daemon, and a control socket that another thread serves, for commands to ask."""
 
+import asyncio
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
 
+from mmdaemon.ops.control import ControlServer, Handler
 from mmdaemon.ops.status import VERSION, QuoteView, Status
 
 _PICTURE = Status(
@@ -53,3 +59,27 @@ _PICTURE = Status(
 def picture(**changes: Any) -> Status:
     """A daemon that runs, quotes both sides with the buys standing, and is short. `changes` by field."""
     return replace(_PICTURE, **changes)
+
+
+@contextmanager
+def served(state_dir: Path, handle: Handler) -> Generator[ControlServer]:
+    """The door of a daemon in `state_dir`, in a thread of its own: a command runs a loop of its own."""
+    server = ControlServer(state_dir / "control.sock", handle)
+    up, stop = threading.Event(), asyncio.Event()
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def serve() -> None:
+        loops.append(asyncio.get_running_loop())
+        await server.start()
+        up.set()
+        await stop.wait()
+        await server.close(grace_s=0.0)
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
+    thread.start()
+    assert up.wait(10)
+    try:
+        yield server
+    finally:
+        loops[0].call_soon_threadsafe(stop.set)
+        thread.join(10)

@@ -133,7 +133,7 @@ def unescaped(text: str) -> str:
     return re.sub(r"\\(.)", r"\1", text)
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(secrets=st.lists(st.text(min_size=6, max_size=20), min_size=1, max_size=4), around=st.text(max_size=5))
 def test_no_secret_survives(secrets: list[str], around: str) -> None:
     redact = logging.redactor(secrets)

@@ -1,0 +1,192 @@
+"""`mmdaemon status` against a served socket: exit codes, what stands first, and what a hostile text cannot do."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from mmdaemon.cli.main import main
+from mmdaemon.cli.status import NOT_QUOTING, QUOTING, exit_code, render
+from mmdaemon.core.types import GuardState
+from mmdaemon.ops.control import Answer, Handler, Request, Say
+from mmdaemon.ops.status import QuoteView, Status
+from tests.ops.samples import picture, served
+
+
+def telling(status: Status | None, *lines: str) -> Handler:
+    async def handle(_request: Request, _say: Say) -> Answer:
+        return Answer(status is not None, 0, list(lines), status)
+
+    return handle
+
+
+def shown(status: Status, width: int = 200) -> str:
+    console = Console(width=width, highlight=False, color_system=None)
+    with console.capture() as capture:
+        console.print(render(status))
+    return capture.get()
+
+
+def idle_quotes() -> list[QuoteView]:
+    return [QuoteView("buy", 0, "1", "1", False, -1.0, {})]
+
+
+STOPPED: dict[str, Any] = {
+    "guard": "hard_stop",
+    "kill": "killed",
+    "gate_closed": "kill: operator",
+    "reasons": ["book", "kill"],
+    "why_not_quoting": ["book: no healthy book within its age limit (cured by BookUpdate)", "latched: resume"],
+    "quotes": [],
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({}, QUOTING),
+        ({"guard": "reducing"}, QUOTING),
+        ({"quotes": idle_quotes()}, NOT_QUOTING),
+        ({"quotes": []}, NOT_QUOTING),
+        *(({"guard": state.value}, NOT_QUOTING) for state in GuardState if state.value not in {"running", "reducing"}),
+    ],
+)
+def test_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], code: int) -> None:
+    with served(tmp_path, telling(picture(**changes))):
+        assert main(["status", "--state-dir", str(tmp_path)]) == code
+        assert main(["status", "--json", "--state-dir", str(tmp_path)]) == code
+    assert capsys.readouterr().err == ""
+
+
+def test_no_daemon(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for flags in ([], ["--json"]):
+        assert main(["status", "--state-dir", str(tmp_path), *flags]) == 4
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert f"no daemon answers at {tmp_path / 'control.sock'}" in err
+        assert "mmdaemon run" in err
+        assert "--state-dir" in err
+
+
+def test_an_answer_without_a_status_is_no_daemon(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with served(tmp_path, telling(None, "refused: 16 requests are at work already")):
+        assert main(["status", "--state-dir", str(tmp_path)]) == 4
+    assert "16 requests are at work already" in capsys.readouterr().err
+
+
+def test_json_is_the_status_on_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with served(tmp_path, telling(picture())):
+        main(["status", "--json", "--state-dir", str(tmp_path)])
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    assert json.loads(out)["version"] == 1
+    assert msgspec.json.decode(out, type=Status) == picture()
+
+
+def test_the_state_directory_is_found_as_the_daemon_finds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    with served(tmp_path, telling(picture())):
+        assert main(["status"]) == 0
+    capsys.readouterr()
+
+
+def test_guard_and_reasons_stand_first() -> None:
+    lines = shown(picture(**STOPPED)).splitlines()
+    assert lines[0] == "HARD_STOP  not quoting  kill switch killed  gate closed: kill: operator"
+    assert lines[1] == "  WHY NOT QUOTING"
+    assert [line.strip() for line in lines[2:4]] == STOPPED["why_not_quoting"]
+    assert "no target quotes" in lines[5]
+
+
+def test_a_missing_side_is_said() -> None:
+    text = shown(picture(why_not_quoting=["no ask: inventory"]))
+    assert text.startswith("RUNNING  quoting buy  kill switch armed\n  WHY NOT FULLY\n    no ask: inventory\n")
+    assert "WHY" not in shown(picture())
+
+
+def test_silence_of_the_guard_is_said_too() -> None:
+    assert "no reason is active, and no quote stands" in shown(picture(quotes=[]))
+
+
+def test_quotes_have_their_addends_and_small_ones_are_left_out() -> None:
+    text = shown(picture())
+    row = re.search(r"^buy +1 .*$", text, re.M)
+    assert row is not None
+    assert row[0].split() == "buy 1 59979 0.0016 -3.58 skew -0.08 half -2.50 level -1.00 yes".split()
+    assert "carry" not in text
+    assert "not yet" in text
+    assert "required edge sell 3.50 bps: maker_fee +2.00  min_edge +1.50" in text
+
+
+def test_figures() -> None:
+    text = " ".join(shown(picture()).split())
+    for piece in (
+        "position -0.0048 of at most 0.0833 at 59973.9 average",
+        "open orders 2, 1 of unknown fate",
+        "equity 99999.9",
+        "PnL realised 1.5 unrealised -0.5 fees -0.25 funding 0 total 0.75 day 0.7",
+        "fair 60000.5 bid 60000.4 ask 60000.6 mark 60001",
+        "feeds public up private DOWN book 0.250 s old",
+        "guard's time running 9.6 s soft_pause 1.5 s",
+        "data dropped crossed 4",
+        "event loop 0.001 s journal unknown",
+        "seen 2026-01-05 00:00:00 UTC",
+        "http://127.0.0.1:9877/metrics",
+    ):
+        assert piece in text
+
+
+def test_unknown_is_said_and_never_0() -> None:
+    unknown: dict[str, Any] = dict.fromkeys(("fair", "bid", "ask", "mark", "average_px", "book_age_s"))
+    text = " ".join(shown(picture(**unknown, pnl={}, metrics_port=0)).split())
+    assert "fair unknown bid unknown ask unknown mark unknown" in text
+    assert "book unknown old" in text
+    assert "unknown: no mark yet" in text
+    assert "metrics not served" in text
+
+
+def test_text_from_outside_steers_no_terminal() -> None:
+    text = shown(picture(gate_closed="\x1b[2J[bold]x[/]", why_not_quoting=["a\nFAKE", "\x9b31m"], symbol="\x07B"))
+    assert re.search(r"[^\n -~\u00a0-\uffff]", text) is None
+    assert "[bold]x[/]" in text
+    assert "a\N{REPLACEMENT CHARACTER}FAKE" in text
+
+
+def test_it_fits_80_columns() -> None:
+    assert max(len(line) for line in shown(picture(**STOPPED), 80).splitlines()) <= 80
+
+
+@pytest.mark.parametrize("flags", [["--json"], []])
+def test_watch_until_ctrl_c(tmp_path: Path, flags: list[str]) -> None:
+    with served(tmp_path, telling(picture(quotes=[]))) as server:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mmdaemon", "status", "--watch", "--state-dir", str(tmp_path), *flags],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).resolve().parents[2],
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        )
+        while server.counts["answered"] < 2 and process.poll() is None:
+            pass
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (3, "")
+    if flags:
+        assert json.loads(out.splitlines()[0])["guard"] == "running"
+    else:
+        assert "not quoting" in out
+
+
+def test_exit_code_needs_an_order_that_stands() -> None:
+    assert exit_code(picture(quotes=idle_quotes())) == 3
