@@ -1,6 +1,10 @@
 """The command line: one module a verb. A verb is a function that returns its exit code, or raises `Refused`."""
 
+import os
 from enum import IntEnum
+from pathlib import Path
+
+from mmdaemon.journal.state_dir import StateDir, locate
 
 
 class ExitCode(IntEnum):
@@ -20,3 +24,8 @@ class Refused(Exception):
     def __init__(self, message: str, code: ExitCode) -> None:
         self.code = code
         super().__init__(message)
+
+
+def locate_dir(state_dir: Path | None) -> StateDir:
+    """The state directory that a verb is about: named, else `$STATE_DIRECTORY`, else the user's. Nothing is made."""
+    return StateDir(locate(state_dir, "default", os.environ), None)

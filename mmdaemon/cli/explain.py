@@ -1,6 +1,5 @@
 """`mmdaemon explain`: why an order was there, why a side was not, what became of it. From the journal alone."""
 
-import os
 import re
 import sqlite3
 import sys
@@ -14,7 +13,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from mmdaemon.cli import ExitCode, Refused
+from mmdaemon.cli import ExitCode, Refused, locate_dir
 from mmdaemon.cli.explanation import DecisionStory, Explanation, Moment, OrderStory, Rung, story_of, utc
 from mmdaemon.cli.order_life import FILL, brief_of, intent_in_force, life_of, resting_at
 from mmdaemon.core.params import Params
@@ -22,7 +21,6 @@ from mmdaemon.core.types import Purpose
 from mmdaemon.journal.reader import JournalReader
 from mmdaemon.journal.records import FillRow, Intent, Run
 from mmdaemon.journal.recovery import JournalUnreadable
-from mmdaemon.journal.state_dir import StateDir, locate
 
 NOT_FOUND = 1
 _LEAST, _WIDTH = 100, 150
@@ -43,7 +41,6 @@ def explain(
     *,
     last_fill: Annotated[bool, Parameter(negative=())] = False,
     state_dir: Path | None = None,
-    instance: str = "default",
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """Show the decision behind an order, a fill or a moment, addend by addend, and the order's life.
@@ -58,15 +55,13 @@ def explain(
     last_fill
         Explain the last fill.
     state_dir
-        State directory; without one $STATE_DIRECTORY, else the user's own for the instance.
-    instance
-        Name of the bot where several run on one machine.
+        State directory; without one $STATE_DIRECTORY, else the user's own.
     json
         One JSON object instead of tables.
     """
     if last_fill == (what is not None):
         raise Refused("say what to explain: an order, a fill or a time, or else --last-fill", ExitCode.USAGE)
-    path = StateDir(locate(state_dir, instance, os.environ), None).journal_path
+    path = locate_dir(state_dir).journal_path
     try:
         with JournalReader(path) as journal:
             journal.db.execute("BEGIN")  # one state of the journal for all that is read here

@@ -15,14 +15,15 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
-from mmdaemon.cli import ExitCode, Refused
-from mmdaemon.cli.status import ask, locate_dir, plain
+from mmdaemon.cli import ExitCode, Refused, locate_dir
+from mmdaemon.cli.status import ask, plain
 from mmdaemon.journal.state_dir import StateDir
 from mmdaemon.ops.control import ControlError
 from mmdaemon.ops.control_client import NoDaemon, call
 from mmdaemon.ops.status import Status
 
 NO_DAEMON: Final = 1
+REASON_MAX_CHARS: Final = 500
 LOOK_S: Final = 1.0
 """Longest that progress is held back for the line "before"."""
 
@@ -37,7 +38,7 @@ def pause(*, reason: str = "", state_dir: Path | None = None) -> int:
     state_dir
         The daemon's state directory.
     """
-    return _operate(locate_dir(state_dir), "pause", {"reason": reason})
+    return _operate(locate_dir(state_dir), "pause", {"reason": _said(reason)})
 
 
 def resume(*, reason: str, state_dir: Path | None = None) -> int:
@@ -54,7 +55,7 @@ def resume(*, reason: str, state_dir: Path | None = None) -> int:
         raise Refused(
             '--reason is empty: say why it is safe to go on, `mmdaemon resume --reason "..."`', ExitCode.USAGE
         )
-    return _operate(locate_dir(state_dir), "resume", {"reason": reason.strip()})
+    return _operate(locate_dir(state_dir), "resume", {"reason": _said(reason)})
 
 
 def flatten(*, reason: str = "", state_dir: Path | None = None) -> int:
@@ -67,7 +68,7 @@ def flatten(*, reason: str = "", state_dir: Path | None = None) -> int:
     state_dir
         The daemon's state directory.
     """
-    return _operate(locate_dir(state_dir), "flatten", {"reason": reason})
+    return _operate(locate_dir(state_dir), "flatten", {"reason": _said(reason)})
 
 
 def kill(
@@ -92,7 +93,12 @@ def kill(
     state_dir
         The daemon's state directory.
     """
-    return _operate(locate_dir(state_dir), "kill", {"flatten": flatten, "wait": wait, "reason": reason})
+    return _operate(locate_dir(state_dir), "kill", {"flatten": flatten, "wait": wait, "reason": _said(reason)})
+
+
+def _said(reason: str) -> str:
+    """As it fits into a request: no reason, however long or odd, may keep a kill from going out."""
+    return plain(reason.strip())[:REASON_MAX_CHARS]
 
 
 def _operate(directory: StateDir, verb: str, args: Mapping[str, str | bool]) -> int:

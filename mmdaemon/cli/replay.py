@@ -5,7 +5,6 @@ Decisions: the chain of rows, and each one recomputed and compared byte for byte
 written, and a daemon may run on meanwhile.
 """
 
-import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ import msgspec
 from cyclopts import Parameter
 from rich.console import Console
 
-from mmdaemon.cli import ExitCode, Refused
+from mmdaemon.cli import ExitCode, Refused, locate_dir
 from mmdaemon.cli.books import Books, Finding, books_of
 from mmdaemon.cli.explanation import utc
 from mmdaemon.cli.verdicts import Recompute, recompute
@@ -25,7 +24,6 @@ from mmdaemon.journal.reader import JournalReader
 from mmdaemon.journal.recovery import JournalUnreadable
 from mmdaemon.journal.replay import SHOWN, Verdict
 from mmdaemon.journal.rows import money_text
-from mmdaemon.journal.state_dir import StateDir, locate
 
 NO_JOURNAL = 1
 DIFFERS = 2
@@ -38,7 +36,6 @@ def replay(
     *,
     verify: Annotated[bool, Parameter(negative=())] = False,
     state_dir: Path | None = None,
-    instance: str = "default",
 ) -> int:
     """Recompute every journaled decision and the PnL identity, and compare.
 
@@ -52,13 +49,11 @@ def replay(
     verify
         Check the journal against itself. (Nothing else can be replayed from a journal alone.)
     state_dir
-        State directory; without one $STATE_DIRECTORY, else the user's own for the instance.
-    instance
-        Name of the bot where several run on one machine.
+        State directory; without one $STATE_DIRECTORY, else the user's own.
     """
     if not verify:
         raise Refused("say what to do with the run: `mmdaemon replay --verify` recomputes it", ExitCode.USAGE)
-    path = StateDir(locate(state_dir, instance, os.environ), None).journal_path
+    path = locate_dir(state_dir).journal_path
     out = Console(highlight=False, soft_wrap=True, markup=False)
     if not path.is_file():
         out.print(f"no journal at {path}; has the daemon run with this state directory? --state-dir names another")

@@ -1,7 +1,6 @@
 """`mmdaemon status`: what a running daemon is doing, and first of all why it is not quoting."""
 
 import asyncio
-import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,8 +15,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from mmdaemon.cli import locate_dir
 from mmdaemon.core.types import NS, GuardState, KillState
-from mmdaemon.journal.state_dir import StateDir, locate
 from mmdaemon.ops.control import ControlError
 from mmdaemon.ops.control_client import NoDaemon, call
 from mmdaemon.ops.status import Status
@@ -56,11 +55,6 @@ def status(
     if json:
         return asyncio.run(_watch_json(path))
     return asyncio.run(_watch_screen(path, Console(highlight=False)))
-
-
-def locate_dir(state_dir: Path | None) -> StateDir:
-    """The state directory that a verb is about; nothing is made."""
-    return StateDir(locate(state_dir, "default", os.environ), None)
 
 
 async def ask(path: Path) -> Status | ControlError:

@@ -148,8 +148,8 @@ class BillKind(StrEnum):
 class Bill(_Fact, frozen=True, tag=True, gc=False):
     """A line of the venue's ledger, unique by `bill_id`. Positive is received.
 
-    A FEE is one that no fill carries (the rest of a liquidation, say): the codec never hands over the fee of a fill as a
-    bill, or it would be booked twice.
+    A FEE is one that no fill carries (the rest of a liquidation, say): the codec never hands over the fee of a fill as
+    a bill, or it would be booked twice.
     """
 
     bill_id: str

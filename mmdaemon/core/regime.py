@@ -6,7 +6,9 @@
     shock   band >= max(shock floor, its own shock quantile)  or  drift >= max(drift floor, its shock quantile)
     up/down price above/below EMA(50) by the trend distance
     middle  band >= max(middle floor, its own middle quantile)
-    calm    otherwise; also while there are too few bars to know
+    calm    otherwise
+
+While there are too few bars to know the band it is taken for middle: unknown is not calm.
 
 Quantiles are over the instrument's own last 1,440 bars and count from `quantile_min_bars` on; before that the floors
 stand alone. Entering a more protective regime is immediate; a less protective one must have been seen throughout
@@ -41,8 +43,8 @@ _TREND_BANDS = 4.0
 class Detector(msgspec.Struct):
     """The detector's slice."""
 
-    regime: Regime = Regime.NEUTRAL_LOW_VOL
-    seen: Regime = Regime.NEUTRAL_LOW_VOL
+    regime: Regime = Regime.NEUTRAL_HIGH_VOL
+    seen: Regime = Regime.NEUTRAL_HIGH_VOL
     """What the figures say now; `regime` follows at once or after the dwell."""
     seen_ns: int = 0
     """Since when nothing as protective as `regime` has been seen; 0 = it is still seen."""
@@ -77,7 +79,7 @@ def classify(bars: Bars, drift_bps: float | None, params: DetectorParams) -> Reg
     ):
         return Regime.HIGH_VOL_SHOCK
     if band is None:
-        return Regime.NEUTRAL_LOW_VOL
+        return Regime.NEUTRAL_HIGH_VOL
     count = bar_rules.band_count(bars)
     shock = _threshold(params.shock_band_bps, bar_rules.band_quantile_bps(bars, params.shock_quantile), count, params)
     if band >= shock:

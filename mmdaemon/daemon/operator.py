@@ -20,6 +20,7 @@ from mmdaemon.daemon.gate import Gate
 from mmdaemon.daemon.inbox import Inbox
 from mmdaemon.daemon.kill_switch import KillSwitch
 from mmdaemon.daemon.reconcile import Reconciler
+from mmdaemon.daemon.status import decimal_text
 from mmdaemon.journal import rows
 from mmdaemon.journal.connection import JournalFailed
 from mmdaemon.journal.state_dir import StateDirRefused
@@ -93,12 +94,12 @@ class Operator:
             done = (KillState.KILLED,)
         seen = await self._kill_switch.wait_for(*done)
         resting = "nothing rests" if seen.orders_left == 0 else f"{seen.orders_left} orders still rest"
-        position = self._state.position.position_lots
+        position = decimal_text(self._state.position.position_lots * self._params.instrument.lot_e10)
         return Outcome(
             seen.orders_left == 0,
             0 if seen.orders_left == 0 else 2,
             f"{self._kill_switch.kill_state.value}: {resting} (read from the venue {seen.reads} times), "
-            f"position {position} lots; latched until `mmdaemon resume --reason ...`",
+            f"position {position}; latched until `mmdaemon resume --reason ...`",
         )
 
     async def flatten(self, reason: str, who: str, say: Say) -> Outcome:

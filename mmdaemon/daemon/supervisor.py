@@ -13,6 +13,7 @@ import msgspec
 from mmdaemon import __version__
 from mmdaemon.clock import Clock
 from mmdaemon.core import apply as core_apply
+from mmdaemon.core.commands import Cancel
 from mmdaemon.core.engine import Step
 from mmdaemon.core.events import Event, LinkChanged, Started, StopRequested, TaskDied
 from mmdaemon.core.guard import Transition
@@ -30,6 +31,7 @@ from mmdaemon.journal.recovery import Recovered, recover
 from mmdaemon.journal.rows import RunStart
 from mmdaemon.journal.state_dir import StateDir
 from mmdaemon.journal.writer import JournalWriter
+from mmdaemon.ops.control import CONTAINED
 from mmdaemon.settings import Settings
 from mmdaemon.venues.base import Venue, VenueUnavailable
 
@@ -147,9 +149,13 @@ class Daemon:
             slices = recovered.checkpoint.slices
             state.position = msgspec.msgpack.decode(slices["position"], type=Position)
             state.risk = msgspec.msgpack.decode(slices["risk"], type=Risk)
+            # Of a boot that is over it would lie in the future, and the size stay reduced until then.
+            state.risk.resumed_ns = min(state.risk.resumed_ns, state.mono_ns)
         for fact in recovered.facts:
-            # Booked already, so it goes past the journal; into the same slices by the same rules.
-            core_apply.apply(state, fact.event, self.params)
+            # Booked already, so it goes past the journal; into the same slices by the same rules. It is as old as UTC
+            # says: its monotonic time may be of another boot.
+            aged = msgspec.structs.replace(fact.event, mono_ns=state.mono_ns - state.ts_ns + fact.event.ts_ns)
+            core_apply.apply(state, aged, self.params)
         for order in recovered.orders:
             core_apply.apply(state, order, self.params)
         self.journal.put(
@@ -181,7 +187,7 @@ class Daemon:
             self.journal,
             self.state_dir,
             self.clock,
-            since_ns=recovered.last_fill_venue_ts_ns or self.clock.wall_ns(),
+            since_ns=recovered.read_until_ts_ns,
             latched=latched,
             on_step=self._on_step,
             on_latch_failure=lambda failure: self._log("latch_file_failed", {"failure": failure}),
@@ -226,7 +232,10 @@ class Daemon:
 
     def _on_loop_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """A callback raised: the venue's feed, a timer. It belongs to no task, and is no smaller for that."""
-        if not self._ending:
+        if CONTAINED in context:
+            error = repr(context.get("exception"))
+            self._log("request_failed", {"at": context[CONTAINED], "message": context.get("message"), "error": error})
+        elif not self._ending:
             error = context.get("exception")
             self._broke("a callback", error if isinstance(error, BaseException) else None, str(context.get("message")))
 
@@ -274,10 +283,15 @@ class Daemon:
         self.inbox.post(StopRequested(self.clock.mono_ns(), self.clock.wall_ns(), None, self._stop_reason))
         quiet = await self._confirm_nothing_rests()
         self._ending = True
+        was_whole = not self.tasks["quoting"].done()
+        # In a gap of the private stream something may have filled that is not in the books.
+        clean = quiet and was_whole and not self.state.venue.private_down_ns
         await self._cancel_parts(keep="journal")
         try:
-            self._last_rows(quiet)
-            await self.journal.close()
+            try:
+                self._last_rows(clean=clean, checkpoint=was_whole)
+            finally:
+                await self.journal.close()
         except JournalFailed as failure:
             self._log("journal_failed", {"error": str(failure)})
             self._exit_code = EXIT_BUG
@@ -285,35 +299,43 @@ class Daemon:
         await self.venue.close()
 
     async def _confirm_nothing_rests(self) -> bool:
-        """Read open orders until they are empty twice, with cancels going out; bounded by the in-flight window."""
+        """Read open orders until none of ours is there twice, cancelling those that are, and until nothing of ours
+        is on its way any more; bounded by the in-flight window, after which nothing can land. Orders of others stay."""
         until_ns = self.clock.mono_ns() + self.params.in_flight_max_ns
+        own = f"mm{self.params.bot_tag}-"
         empty = 0
         while self.clock.mono_ns() < until_ns:
             try:
-                rested = await self.venue.open_orders()
-            except VenueUnavailable:
-                rested = None
-            if rested:
-                try:
+                reports = await self.venue.open_orders()
+                ours = [report for report in reports if report.client_id.startswith(own)]
+                if ours and len(ours) == len(reports):
                     await self.venue.cancel_all()
-                except VenueUnavailable:
-                    rested = None
-            empty = empty + 1 if rested == [] else 0
-            if empty >= 2:
+                else:
+                    for report in ours:
+                        await self.venue.send(Cancel(report.client_id, risk=True))
+                empty = 0 if ours else empty + 1
+            except VenueUnavailable:
+                empty = 0
+            if empty >= 2 and not self._is_on_its_way():
                 return True
             await sleep_ns(self.clock, _STOP_READ_NS)
-        return False
+        return empty >= 2
 
-    def _last_rows(self, quiet: bool) -> None:
+    def _is_on_its_way(self) -> bool:
+        """Whether an order was sent of which the venue has shown nothing yet: it may land after the last read."""
+        return any(not order.acked_ns and not order.ended_ns for order in self.state.orders.live.values())
+
+    def _last_rows(self, *, clean: bool, checkpoint: bool) -> None:
+        """A state whose controller died may be half of one event: nothing is to begin from it."""
         epoch, digest = self.params.run_epoch, self.parts.controller.digest
         now = (self.clock.mono_ns(), self.clock.wall_ns())
         last_minute = [rows.minute_row(minute_of(self.state, self.params))] if self.state.venue.mark_px_ticks else []
         self.journal.put(
             [
                 *last_minute,
-                *checkpoint_of(self.state, self.params),
+                *(checkpoint_of(self.state, self.params) if checkpoint else ()),
                 rows.digest_row(epoch, bytes.fromhex(digest.hex()), self.state.seq, self.parts.chain),
-                rows.run_ended_row(epoch, *now, quiet, self._stop_reason),
+                rows.run_ended_row(epoch, *now, clean, self._stop_reason),
             ]
         )
 

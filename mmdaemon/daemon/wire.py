@@ -41,6 +41,7 @@ from mmdaemon.venues.simulated.config import SimulatedConfig
 from mmdaemon.venues.simulated.latency import Delay
 from mmdaemon.venues.simulated.market import SyntheticMarket
 from mmdaemon.venues.simulated.matching import FillModel, PostOnly
+from mmdaemon.venues.simulated.order_flow import MarketConfig
 from mmdaemon.venues.simulated.queueing import QueueModel, QueueRule
 from mmdaemon.venues.simulated.stretches import Schedule
 from mmdaemon.venues.simulated.venue import SimulatedVenue
@@ -56,7 +57,8 @@ def market_of(settings: Settings, start_ts_ns: int, schedule: Schedule = ()) -> 
     """
     if settings.run.tape:
         return open_tape(Path(settings.run.tape))
-    return SyntheticMarket(seed=settings.run.seed, start_ts_ns=start_ts_ns, schedule=schedule)
+    config = MarketConfig(feed_latency_ms=settings.simulated.feed_latency_s * 1e3)
+    return SyntheticMarket(seed=settings.run.seed, start_ts_ns=start_ts_ns, schedule=schedule, config=config)
 
 
 def venue_of(settings: Settings, source: MarketSource, clock: Clock, tag: str) -> SimulatedVenue:

@@ -90,7 +90,9 @@ class Recovered(msgspec.Struct, frozen=True, kw_only=True):
     recent_trade_ids: tuple[str, ...]
     """The newest that are already in the checkpoint, oldest first: a re-delivery of one of them is no news."""
     recent_bill_ids: tuple[str, ...]
-    last_fill_venue_ts_ns: int | None
+    read_until_ts_ns: int
+    """When venue and journal last agreed, else when the account was first met: fills and bills are booked up to there.
+    (Not the last fill: one before it may have been lost with the process, and the first one of all has none before.)"""
     open_breaks: tuple[str, ...]
     clean_start: bool
     """There was no run before, or it stopped cleanly."""
@@ -224,7 +226,11 @@ def _begin(
     (start_e10,) = db.execute("SELECT start_e10 FROM runs WHERE epoch = ?", (account,)).fetchone()
     checkpoint = _checkpoint(db, account)
     since = (checkpoint.epoch, checkpoint.seq) if checkpoint else (account, -1)
-    (last_fill,) = db.execute("SELECT max(venue_ts_ns) FROM fills WHERE account_epoch = ?", (account,)).fetchone()
+    (read_until_ts_ns,) = db.execute(
+        "SELECT coalesce((SELECT max(ts_ns) FROM reconciliations WHERE epoch >= ? AND breaks = '[]'), "
+        "(SELECT started_ts_ns FROM runs WHERE epoch = ?))",
+        (account, account),
+    ).fetchone()
     return Recovered(
         epoch=epoch,
         account_epoch=account,
@@ -237,7 +243,7 @@ def _begin(
         facts=_facts_after(db, since),
         recent_trade_ids=_ids_until(db, "fills", "trade_id", account, since),
         recent_bill_ids=_ids_until(db, "bills", "bill_id", account, since),
-        last_fill_venue_ts_ns=last_fill,
+        read_until_ts_ns=read_until_ts_ns,
         open_breaks=tuple(
             n for (n,) in db.execute("SELECT name FROM breaks WHERE closed_ts_ns IS NULL ORDER BY rowid")
         ),

@@ -27,6 +27,8 @@ import msgspec
 from mmdaemon.ops.status import Status
 
 VERSION: Final = 1
+CONTAINED: Final = "contained"
+"""Key in what the loop's exception handler is told: the failure was answered for, and nothing else is broken by it."""
 LINE_MAX_BYTES: Final = 4096
 READ_S: Final = 5.0
 """Longest a client may take to bring its request."""
@@ -203,7 +205,12 @@ class ControlServer:
         # The supervisor boundary of the door: a verb that fails takes neither the door nor the daemon with it.
         self.counts["failed"] += 1
         asyncio.get_running_loop().call_exception_handler(
-            {"message": f"control request {request.verb!r:.80} failed", "exception": error, "future": future}
+            {
+                "message": f"control request {request.verb!r:.80} failed",
+                "exception": error,
+                "future": future,
+                CONTAINED: "control socket",
+            }
         )
         return Answer(
             ok=False, exit_code=70, lines=[f"the daemon failed at this ({type(error).__name__}); its log says more"]
@@ -255,7 +262,7 @@ async def _read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
         raise _Refused("closed_early", "the request did not end in a newline") from None
     try:
         asked = _decode_asked(line)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeError) as error:
         raise _Refused("malformed", f"not a request: {error}"[:200]) from None
     if asked.version != VERSION:
         message = f"version {str(asked.version)[:20]}, this daemon speaks {VERSION}; use its own `mmdaemon`"

@@ -43,7 +43,6 @@ CONFIG_FILES: Final[Mapping[str, ConfigFile]] = {
             "run.duration_s": 30_600.0,
             "run.seed": 7,
             "run.state_dir": "./.mmdaemon/demo",
-            "regimes.neutral_high_vol.spread_min_bps": 6.0,
             "regimes.high_vol_shock.spread_min_bps": 8.0,
             "quotes.band_gain": 0.1,
         },

@@ -1,9 +1,11 @@
 """Presets: named sets of values that lie under the TOML, the environment and the command line.
 
-`tight` is the default. It is set by hand, near enough to a perpetual's touch to be filled at the simulated venue, and
-stays so until there is a calibration; `desk` holds the figures of the desk that this project replaces (its spreads are
-full widths, its order sizes the mean of its least and largest). A preset always has a whole ladder table; what else it
-sets differs from the defaults in `trading.py`. Every number can be set over it: `[regimes.up] spread_min_bps = 9`.
+`tight` is the default. It is set by hand, near enough to a perpetual's touch to be filled at the simulated venue and
+on the recording that was at hand, and stays so until there is a calibration; its least widths grow less with volatility
+than the desk's, because half of the band is added to them anyway. `desk` holds the figures of the desk that this
+project replaces (its spreads are full widths, its order sizes the mean of its least and largest). A preset always has a
+whole ladder table; what else it sets differs from the defaults in `trading.py`. Every number can be set over it:
+`[regimes.up] spread_min_bps = 9`.
 """
 
 from collections.abc import Mapping
@@ -28,10 +30,10 @@ Row = tuple[float, float, int, int, float, float, float]
 TIGHT: Final[Mapping[str, Row]] = {
     #                    spread, bps  levels  refresh   size    skew
     "neutral_low_vol": (5.0, 30.0, 1, 3, 60.0, 0.0010, 0.5),
-    "neutral_high_vol": (8.0, 40.0, 1, 3, 45.0, 0.0008, 0.5),
+    "neutral_high_vol": (6.0, 40.0, 1, 3, 45.0, 0.0008, 0.5),
     "up": (7.0, 35.0, 1, 3, 45.0, 0.0008, 0.8),
     "down": (7.0, 35.0, 1, 3, 45.0, 0.0008, 0.8),
-    "high_vol_shock": (20.0, 100.0, 1, 2, 30.0, 0.0005, 0.5),
+    "high_vol_shock": (12.0, 100.0, 1, 2, 30.0, 0.0005, 0.5),
 }
 DESK: Final[Mapping[str, Row]] = {
     "neutral_low_vol": (25.0, 45.0, 2, 4, 90.0, 0.0010, 0.5),

@@ -109,8 +109,6 @@ class ControlSection(Section):
 
     enabled: bool = True
     """Open the control socket; without it only signals and the kill file reach the daemon."""
-    socket: str = Field(default="", json_schema_extra=NOT_HASHED)
-    """Path of the unix socket; empty is `control.sock` in the state directory."""
 
 
 class MetricsSection(Section):

@@ -1,4 +1,4 @@
-"""The daemon as a process, in real time, with live orders and a position: kill, restart, resume, stop. Read from outside."""
+"""The daemon as a process in real time, with live orders and a position: kill, restart, resume, stop."""
 
 import asyncio
 import os
@@ -179,7 +179,7 @@ def test_a_kill_that_flattens_leaves_no_position_and_a_kill_file_is_a_kill(tmp_p
 def test_metrics_are_served_a_second_daemon_is_refused_and_a_stop_is_clean(tmp_path: Path) -> None:
     with bot(tmp_path) as running:
         status = running.trading()
-        with urlopen(f"http://127.0.0.1:{status.metrics_port}/metrics", timeout=10) as page:  # noqa: S310 - loopback
+        with urlopen(f"http://127.0.0.1:{status.metrics_port}/metrics", timeout=10) as page:
             text = page.read().decode()
         assert 'mmdaemon_guard_state{state="running"} 1.0' in text
         assert "mmdaemon_fills_total" in text

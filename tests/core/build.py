@@ -70,6 +70,28 @@ DAY_NS = 86_400 * NS
 QUOTING = (GuardState.RUNNING, GuardState.REDUCING)
 
 
+_COLUMNS = (
+    "spread_min_bps",
+    "spread_max_bps",
+    "levels_min",
+    "levels_max",
+    "refresh_s",
+    "order_size_fraction",
+    "skew_gain",
+)
+LADDER: dict[str, dict[str, float]] = {
+    # Calm and middle alike: a desk begins in the middle, because nothing is known, and tests count on one row.
+    regime: dict(zip(_COLUMNS, row, strict=True))
+    for regime, row in {
+        "neutral_low_vol": (5.0, 30.0, 1, 3, 60.0, 0.0010, 0.5),
+        "neutral_high_vol": (5.0, 30.0, 1, 3, 60.0, 0.0010, 0.5),
+        "up": (7.0, 35.0, 1, 3, 45.0, 0.0008, 0.8),
+        "down": (7.0, 35.0, 1, 3, 45.0, 0.0008, 0.8),
+        "high_vol_shock": (20.0, 100.0, 1, 2, 30.0, 0.0005, 0.5),
+    }.items()
+}
+
+
 def modest(examples: int = 50) -> settings:
     """Examples that keep a file within seconds, with no wall clock in the verdict."""
     return settings(max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -83,7 +105,13 @@ def params(
     shadow: bool = True,
     **sections: Any,
 ) -> Params:
-    """Parameters as the daemon makes them: defaults, a preset, and sections over it (`quotes={"resume_s": 5.0}`)."""
+    """Parameters as the daemon makes them: defaults, a preset, and sections over it (`quotes={"resume_s": 5.0}`).
+
+    The ladder table of `tight` is pinned to `LADDER`: a calibration must not be a change of these tests.
+    """
+    if preset == "tight":
+        over = sections.get("regimes", {})
+        sections["regimes"] = {regime: {**row, **over.get(regime, {})} for regime, row in LADDER.items()}
     sections["run"] = {"shadow": shadow, **sections.get("run", {})}
     return Settings(preset=preset, **sections).to_params(instrument, "abcd", 1, can_amend=can_amend)
 

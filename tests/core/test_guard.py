@@ -351,6 +351,14 @@ def test_going_down_again_does_not_begin_the_gap_anew() -> None:
     assert desk.guard is S.RECONCILING
 
 
+def test_what_was_seen_before_a_public_reconnect_is_not_a_book() -> None:
+    desk = running(PARAMS)
+    desk.all_of(desk.link("public", False), desk.link("public", True), desk.timer())
+    assert desk.state.guard.raw == guard.BIT[guard.Reason.BOOK]
+    desk.wait(0.5).all_of(desk.book(), desk.health())
+    assert desk.state.guard.raw == 0
+
+
 # --- what goes out ----------------------------------------------------------------------------------------------------
 
 PAUSING: dict[str, Callable[[Desk], Event]] = {

@@ -349,13 +349,13 @@ def test_no_admitted_command_raises_the_worst_case_beyond_the_cap_or_what_it_was
                     status,
                 ),
             )
-    for n, (of_place, off, qty, which, reduce_only) in enumerate(wanted):
-        side = of_place
+    for n, (of_place, off, qty, which, only) in enumerate(wanted):
+        side, reduce_only = of_place, only
         live = list(door.orders.live.values())
         command: Command
         if 0 <= which < len(live) and not live[which].pending_ns:
             command = Amend(live[which].client_id, live[which].revision + 1, MID + off, qty)
-            side = live[which].side
+            side, reduce_only = live[which].side, live[which].reduce_only
         else:
             command = place(side, MID + off, qty, f"n{n}", reduce_only)
         before = {s: orders.worst_case_lots(door.orders, position_lots, s) for s in Side}

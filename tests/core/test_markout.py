@@ -124,6 +124,13 @@ def test_one_bad_fill_is_averaged_with_fifty_of_nothing() -> None:
     assert market.adverse(5) == pytest.approx(10.2 / 51)
 
 
+def test_the_first_fills_count_alike_however_close_together() -> None:
+    market = Market()
+    market.toxic(0, -10.0)
+    market.toxic(0.1, 0.0)
+    assert market.adverse(5.1) == pytest.approx(5.0 * 2 / 52, rel=0.001)
+
+
 def test_it_is_kept_by_side_and_regime() -> None:
     market = Market()
     market.toxic(0, -10.0, Side.SELL)

@@ -385,6 +385,13 @@ def test_floor_shrinks_with_inventory_on_the_reducing_side_down_to_the_fee(
     assert quotes.floor_distance_bps(EDGE, -u, reducing=reducing) == pytest.approx(floor_bps)
 
 
+def test_each_rung_has_a_floor_of_its_own() -> None:
+    decision = decide(inputs(band_bps=0.0), TIGHT)  # half-spread 2.5 bps, floor 3.45: it binds on every rung
+    for side in Side:
+        distances = [side * (MID - quote.px_ticks) / MID / BPS for quote in side_of(decision, side)]
+        assert distances == pytest.approx([3.45, 4.45, 5.45], abs=0.016)
+
+
 def test_flat_both_sides_have_the_whole_floor() -> None:
     decision = decide(inputs(carry_bps=0.0), TIGHT)
     for side in Side:
@@ -492,8 +499,11 @@ def test_size_after_a_resume(min_qty_lots: int, min_notional: int, share: float,
 
 
 def test_every_rung_of_a_cut_ladder_is_valid_too() -> None:
-    p = params(instrument=msgspec.structs.replace(TIGHT.instrument, min_notional_e10=30 * E10))
-    assert len(decide(inputs(size_share=0.1), p).quotes) == 6
+    """Bids stand below fair value: the least order at fair value would be too small there."""
+    fine = Instrument.of(
+        venue="simulated", symbol="BTCUSDT", tick_e10=E10 // 10, lot_e10=E10 // 10_000_000, min_notional_e10=30 * E10
+    )
+    assert len(decide(inputs(size_share=0.1), params(instrument=fine)).quotes) == 6
 
 
 def test_the_largest_order_is_a_value_at_the_quoted_price() -> None:

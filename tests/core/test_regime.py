@@ -58,8 +58,8 @@ CASES: dict[str, tuple[Callable[[], Bars], float | None, Regime]] = {
     "trend beats middle": (lambda: slope(3.5, 1), 0.0, R.UP),
     "a trend is no trend within four bands": (lambda: slope(0.5, 3.4), 0.0, R.NEUTRAL_LOW_VOL),
     "no trend within its floor": (lambda: slope(0.3, 0.2), 0.0, R.NEUTRAL_LOW_VOL),
-    "nothing known": (Bars, None, R.NEUTRAL_LOW_VOL),
-    "too few bars for a band": (lambda: flat(10, 50), None, R.NEUTRAL_LOW_VOL),
+    "nothing known is not calm": (Bars, None, R.NEUTRAL_HIGH_VOL),
+    "too few bars for a band": (lambda: flat(10, 1), None, R.NEUTRAL_HIGH_VOL),
 }
 
 
@@ -100,6 +100,10 @@ def test_quantiles_never_lower_the_floors() -> None:
     assert regime.classify(msgspec.structs.replace(bars, atr14_bps=3.0), 0.0, D) is R.NEUTRAL_LOW_VOL
 
 
+def test_begins_as_not_calm() -> None:
+    assert Detector().regime is Detector().seen is R.NEUTRAL_HIGH_VOL
+
+
 # --- following --------------------------------------------------------------------------------------------------------
 
 
@@ -108,7 +112,7 @@ class Follower:
 
     def __init__(self, bars: Bars) -> None:
         self.bars = bars
-        self.detector = Detector()
+        self.detector = Detector(regime=R.NEUTRAL_LOW_VOL, seen=R.NEUTRAL_LOW_VOL)
         self.now_ns = 100 * NS
 
     def at(self, second: float, bars: Bars | None = None, *, drift_bps: float = 0.0) -> Regime:

@@ -6,22 +6,21 @@ there are orders, fills and a position. Shadow evaluation is on in every run.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
 from mmdaemon.clock import VirtualClock, run_virtual
-from mmdaemon.core.commands import Amend, Cancel, Command, Place
+from mmdaemon.core.commands import Amend, Command, Place
 from mmdaemon.core.events import AccountSnapshot, Bill, Event, Fill, LinkChanged
-from mmdaemon.core.types import NS, GuardState, KillState, OrderStatus, Regime, Side
+from mmdaemon.core.types import NS, GuardState, KillState, Regime
 from mmdaemon.daemon import wire
-from mmdaemon.daemon.pace import sleep_ns, sleep_until
+from mmdaemon.daemon.pace import sleep_ns
 from mmdaemon.daemon.supervisor import Daemon
 from mmdaemon.journal.connection import Connection, CrashPoint, Durability, InlineConnection, JournalFailed
 from mmdaemon.journal.reader import JournalReader
-from mmdaemon.journal.replay import pnl_identity
 from mmdaemon.journal.state_dir import StateDir, open_dir
 from mmdaemon.journal.statements import Row, Statement
 from mmdaemon.settings import Settings, load
@@ -145,7 +144,7 @@ class WatchedVenue(SimulatedVenue):
 
     def _ask(self, what: str) -> None:
         self.asked.append((self.clock.mono_ns(), what))
-        if what.split()[0] in self.failing:
+        if what.split(maxsplit=1)[0] in self.failing:
             raise VenueUnavailable(f"{what}: the test says so")
 
     async def order(self, client_id: str) -> OrderReport | Absent:
@@ -297,16 +296,21 @@ class World:
 
     async def crash(self) -> None:
         """End it as the end of its process would: nothing more is written, sent or heard."""
-        self.connection.crash()
-        self.daemon._ending = True  # a process that is gone notices nothing
+        self.die()
         await self.venue.close()
-        self.venue.on_send = self.venue.on_deliver = None
         ending = [*self.daemon.tasks.values(), *([self.running] if self.running else [])]
         for task in ending:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
         self.running = None
         self.state_dir.release()
+
+    def die(self) -> None:
+        """The very moment of a crash: from here on nothing is written, and nobody notices anything."""
+        self.connection.crash()
+        self.daemon._ending = True
+        self.venue._deliver = None
+        self.venue.on_send = self.venue.on_deliver = None
 
     async def restart(self, after_s: float = 0.1) -> None:
         """Another daemon, on the same directory and the same account."""
@@ -341,11 +345,11 @@ class World:
     # --- what it is -----------------------------------------------------------------------------------------------
 
     @property
-    def state(self):  # noqa: ANN201 - the daemon's own
+    def state(self):
         return self.daemon.state
 
     @property
-    def parts(self):  # noqa: ANN201 - the daemon's own
+    def parts(self):
         return self.daemon.parts
 
     @property

@@ -14,7 +14,6 @@ from mmdaemon.journal.recovery import read_latch
 from tests.daemon.build import LATENCY_NS, World, run_world
 
 
-
 def coroutines_of_a_daemon() -> tuple[str, ...]:
     """The names in the table itself, so that a part added to it is ended here too."""
 

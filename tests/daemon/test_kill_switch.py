@@ -13,8 +13,8 @@ from mmdaemon.core.events import KillChanged
 from mmdaemon.core.types import NS, GuardState, KillState, Purpose, Side
 from mmdaemon.daemon.kill_switch import TRANSITIONS
 from mmdaemon.journal.reader import JournalReader
-from mmdaemon.journal.recovery import read_latch
 from mmdaemon.journal.records import KillRow
+from mmdaemon.journal.recovery import read_latch
 from mmdaemon.journal.state_dir import open_dir
 from mmdaemon.venues.simulated.faults import FaultKind
 from mmdaemon.venues.simulated.stretches import Schedule, Stretch

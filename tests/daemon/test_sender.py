@@ -16,7 +16,6 @@ from mmdaemon.venues.simulated.market import SyntheticMarket
 from mmdaemon.venues.simulated.venue import SimulatedVenue
 from tests.daemon.build import START_NS, World, run_world, say_nothing
 
-
 ROW: Row = (Statement.DIGEST, (0, b"", 0, 0, b""))
 """Which row it is does not matter to the sender; that it waits for the disk does."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mmdaemon.core.commands import Amend
-from mmdaemon.core.events import BillKind, Fill
+from mmdaemon.core.events import BillKind, Fill, Reconciled
 from mmdaemon.core.types import NS, GuardState, KillState, OrderStatus, Side
 from mmdaemon.journal import recovery, rows
 from mmdaemon.journal.recovery import (
@@ -50,7 +50,7 @@ def test_the_first_start_knows_nothing(state: StateDir) -> None:
     assert found.latch == Latch(KillState.ARMED, ())
     assert not found.latch.closed
     assert (found.orders, found.facts, found.checkpoint, found.recent_trade_ids) == ((), (), None, ())
-    assert (found.start_e10, found.last_fill_venue_ts_ns) == (None, None)
+    assert (found.start_e10, found.read_until_ts_ns) == (None, WALL_NS)
     assert (found.clean_start, found.unclean_starts) == (True, 0)
     assert query(state.journal_path, "PRAGMA user_version") == [(1,)]
     assert query(state.journal_path, "PRAGMA journal_mode") == [("wal",)]
@@ -287,8 +287,18 @@ def test_facts_come_back_as_they_were_and_in_order(state: StateDir) -> None:
         (None, None),
         (1, 1003),
     ]
-    assert found.last_fill_venue_ts_ns == 50
     assert found.recent_trade_ids == ()
+
+
+def test_history_is_read_from_the_last_agreement_with_the_venue_on(state: StateDir) -> None:
+    """Not from the last fill: what happened before that may never have been journaled."""
+    begin(state)
+    assert begin(state, StillClock(WALL_NS + 9)).read_until_ts_ns == WALL_NS
+    write(state.journal_path, [rows.reconciliation_row(1, 1, Reconciled(1, WALL_NS + 5, None, "start", (), 0))])
+    write(state.journal_path, [rows.reconciliation_row(1, 3, Reconciled(1, WALL_NS + 7, None, "gap", ("off",), 0))])
+    write(state.journal_path, [rows.fill_row(1, 4, fill("t1", venue_ts_ns=WALL_NS + 8), INSTRUMENT, None)])
+    assert begin(state).read_until_ts_ns == WALL_NS + 5
+    assert begin(state, StillClock(WALL_NS + 99), fresh_account=True).read_until_ts_ns == WALL_NS + 99
 
 
 def test_only_what_is_after_the_checkpoint_is_folded_again(state: StateDir) -> None:
@@ -325,7 +335,7 @@ def test_nothing_of_an_older_account_comes_back(state: StateDir) -> None:
     write(state.journal_path, [rows.kill_row(1, 1, 1, KillState.KILLED, "", {})])
     found = begin(state, fresh_account=True)
     assert (found.orders, found.facts, found.checkpoint, found.start_e10) == ((), (), None, None)
-    assert (found.account_epoch, found.last_fill_venue_ts_ns) == (2, None)
+    assert (found.account_epoch, found.read_until_ts_ns) == (2, WALL_NS)
     assert found.latch.closed, "a kill outlives the account"
 
 

@@ -273,14 +273,16 @@ async def test_a_kill_waits_for_no_other_verb(start: Start) -> None:
 async def test_kills_are_bounded_too(start: Start) -> None:
     release = asyncio.Event()
 
-    async def handle(_request: Request, _say: Say) -> Answer:
-        await release.wait()
+    async def handle(request: Request, _say: Say) -> Answer:
+        if request.verb == "kill":
+            await release.wait()
         return Answer(True, 0)
 
     server = await start(handle)
     kills = [asyncio.create_task(call(server.path, "kill")) for _ in range(control.KILLS_MAX)]
     await until(lambda: len(server._handling) == control.KILLS_MAX)
     assert "kills are at work already" in (await call(server.path, "kill")).lines[0]
+    assert (await call(server.path, "status")).ok
     release.set()
     assert all(answer.ok for answer in await asyncio.gather(*kills))
 
@@ -334,13 +336,15 @@ async def test_a_client_that_does_not_read_holds_up_no_handler(start: Start, mon
 
     server = await start(handle)
     async with idle(server.path, 1):
-        _reader, writer = await asyncio.open_unix_connection(server.path, limit=1)
+        reader, writer = await asyncio.open_unix_connection(server.path)
         writer.transport.pause_reading()  # pyright: ignore[reportAttributeAccessIssue]
         writer.write(b'{"version":1,"verb":"kill"}\n')
         async with asyncio.timeout(5):
             await ended.wait()
         assert server.counts["lines_dropped"] > 0
         await until(lambda: len(server._serving) == 1)  # the idle one: the other was given up
+        writer.transport.resume_reading()  # pyright: ignore[reportAttributeAccessIssue]
+        assert b'"answer"' not in await reader.read()
         writer.close()
 
 

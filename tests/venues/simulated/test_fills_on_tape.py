@@ -78,7 +78,7 @@ def test_through_queue_and_touch_are_ordered_for_each_order_of_a_fixed_list(shar
     touch = filled(events, listed, Matching(FillModel.TOUCH))
     for client_id in through:
         assert through[client_id] <= queue[client_id] <= touch[client_id], client_id
-        # Between two queue models only the sum is ordered: an earlier order that fills more of a print leaves less of it.
+        # Between two queue models only the sum is ordered: an earlier order that fills more leaves less of a print.
         assert type(kinder[client_id]) is int
         assert type(queue[client_id]) is int
     sums = [sum(each.values()) for each in (through, queue, kinder, touch)]
