@@ -383,7 +383,7 @@ def test_on_paper(played: Played, journal: JournalReader, capsys: pytest.Capture
     assert run(played, "--last-fill") == 0
     said = capsys.readouterr().out
     assert said.startswith(f"fill {fill.trade_id} of order {fill.client_id}, run 2, BTCUSDT\n")
-    assert "guard running, regime neutral_low_vol" in said
+    assert "guard running, regime neutral_high_vol" in said
     for word in (
         "best bid",
         "maker fee",

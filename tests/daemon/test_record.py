@@ -32,7 +32,7 @@ async def a_while(world: World) -> None:
 
 
 def test_minutes_foot_to_equity(path: Path) -> None:
-    """At each minute: start, spread, inventory, impact, fees, funding and transfers are the equity, to the last digit,
+    """At each minute: start, spread, inventory, impact, funding and transfers less fees are the equity, to the last digit,
     and equity is what the fills up to then come to."""
 
     async def script(world: World) -> int:
@@ -51,7 +51,7 @@ def test_minutes_foot_to_equity(path: Path) -> None:
             minute.spread_e10
             + minute.inventory_e10
             + minute.impact_e10
-            + minute.fees_e10
+            - minute.fees_e10
             + minute.funding_e10
             + minute.transfers_e10
         )
@@ -68,7 +68,7 @@ def test_minutes_foot_to_equity(path: Path) -> None:
     last = minutes[-1]
     assert last.spread_e10 != 0
     assert last.impact_e10 != 0
-    assert last.fees_e10 > 0  # rebates
+    assert last.fees_e10 < 0  # paid to us
     assert last.transfers_e10 == 250 * 10**10
 
 
@@ -138,14 +138,14 @@ def test_a_market_in_which_nothing_happens_leaves_no_rows(path: Path) -> None:
     async def script(world: World) -> tuple[int, int]:
         await world.sleep(60)
         await world.parts.operator.pause("quiet", "test")
-        await world.sleep(5)
+        await world.sleep(95)  # until the last fill is older than what reconciliations read again
         before, seq = world.daemon.journal.handed, world.state.seq
         await world.sleep(60)
         return world.daemon.journal.handed - before, world.state.seq - seq
 
     handed, events = run_world(script, path)
     assert events > 500
-    assert handed <= 2 + 60 // 30  # the minute, and the reconciliations
+    assert handed <= 5  # the minute, the reconciliations, and a change of regime
 
 
 def test_every_fact_of_an_order_is_in_its_history(path: Path) -> None:
@@ -169,7 +169,7 @@ def test_every_fact_of_an_order_is_in_its_history(path: Path) -> None:
             assert history.order.settled
             assert (history.order.px_ticks, history.order.qty_lots) == (px_ticks, qty_lots)
             assert sum(fill.qty_lots for fill in history.fills) == filled_lots == history.order.filled_lots
-            assert history.events[-1].status is not None
+            assert status in [event.status.value for event in history.events if event.status]
 
 
 def test_funding_is_booked_once(path: Path) -> None:
