@@ -40,6 +40,8 @@ from mmdaemon.core.state import Dirty, State
 from mmdaemon.core.types import NS, GuardState, KillState, Purpose, Side
 
 _DAY_S = 86_400
+_FUNDING_STALE_NS = 600 * NS
+"""A predicted rate is of one settlement. So long after it nobody has told of the next: it is no rate any more."""
 _SLOW_MID_WEIGHT = 1.0 / 30.0
 """Weight of one second in the slow mid: a time constant of half a minute."""
 
@@ -159,6 +161,9 @@ def _on_timer(state: State, event: TimerFired, params: Params) -> None:
         state.dirty |= Dirty.REGIME
     _roll_day(state, params)
     _sample_equity(state)
+    funding = state.venue.funding
+    if funding is not None and event.ts_ns > funding.next_ts_ns + _FUNDING_STALE_NS:
+        state.venue.funding = None
     _sample_costs(state, params)
     share = _size_share(state, params)
     multiplier = _drift_multiplier(state, params)

@@ -232,7 +232,7 @@ class TaskDied(_Fact, frozen=True, tag=True, gc=False):
 
 
 class OperatorAction(_Fact, frozen=True, tag=True, gc=False):
-    """Pause, resume, kill or flatten, by a person. `resume` comes here only after a clean reconcile."""
+    """Pause, resume or kill, by a person. `resume` comes here only after a clean reconcile."""
 
     action: str
     reason: str

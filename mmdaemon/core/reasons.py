@@ -1,7 +1,9 @@
 """Why the guard is not RUNNING: one table, a row a reason, with its owner, what it blocks, its condition and its cure.
 
 A condition returns whether it holds now, and the next moment at which that may change with no event at all. "No
-data" holds: what was never measured or never read is taken for bad. `guard.py` turns what holds into a state.
+data" holds: what was never measured or never read is taken for bad. (Drift is the exception: without a mid 30 s ago
+there is none, after every gap of the feed, and what a gap is worth is the book's reason to say.) `guard.py` turns what
+holds into a state.
 """
 
 from collections.abc import Callable
@@ -237,7 +239,7 @@ RULES: tuple[Rule, ...] = (
         Reason.MESSAGE_BUDGET, Blocks.INCREASE, "limits", _message_budget, "deadline", "too many messages in a minute"
     ),
     Rule(Reason.MARGIN_SOFT, Blocks.INCREASE, "guard", _margin_soft, "AccountSnapshot", "available margin is low"),
-    Rule(Reason.FUNDING_UNKNOWN, Blocks.INCREASE, "cost", _funding_unknown, "FundingRate", "no funding rate was read"),
+    Rule(Reason.FUNDING_UNKNOWN, Blocks.INCREASE, "cost", _funding_unknown, "FundingRate", "no funding rate is known"),
     Rule(Reason.BOOK, Blocks.ALL, "book", _book, "BookUpdate", "no healthy book within its age limit"),
     Rule(Reason.FEES, Blocks.ALL, "cost", _fees, "FeeSchedule", "the account's fee rates are unknown"),
     Rule(

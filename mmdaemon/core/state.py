@@ -69,7 +69,7 @@ class Sampled(msgspec.Struct):
 
 
 class Risk(msgspec.Struct):
-    """Equity as the loss limits see it. Owner: `engine`, at timers, fills and bills."""
+    """Equity as the loss limits see it. Owner: `apply`, at timers, fills and bills."""
 
     equity_e10: int = 0
     day: int = -1

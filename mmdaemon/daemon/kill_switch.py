@@ -9,7 +9,8 @@
     KILLED    and, where asked, the position is flat, read twice
 
 It acts on the venue itself, through its own lane: it needs neither the core nor the sender, and the latch is written
-beside the cancels, so that disk trouble never holds them up. A read that fails proves nothing and is repeated without end; partial success is never success.
+beside the cancels, so that disk trouble never holds them up. A read that fails proves nothing and is repeated without
+end; partial success is never success.
 """
 
 import asyncio

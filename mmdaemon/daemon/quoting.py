@@ -11,6 +11,7 @@ from mmdaemon.core import engine
 from mmdaemon.core.digest import Digest
 from mmdaemon.core.engine import NOTHING, Step
 from mmdaemon.core.events import Event
+from mmdaemon.core.limits import Refusal
 from mmdaemon.core.params import Params
 from mmdaemon.core.state import State
 from mmdaemon.daemon.inbox import Inbox
@@ -44,6 +45,7 @@ class QuotingController:
         self.digest = Digest(params)
         self.commands = 0
         self.refusals: dict[str, int] = {}
+        self.last_refusal: Refusal | None = None
 
     async def run(self) -> None:
         """Until cancelled. What `step` raises is a defect and ends the task: the supervisor kills."""
@@ -69,6 +71,7 @@ class QuotingController:
         if step is not NOTHING:
             self.digest.update(event.mono_ns, event.ts_ns, step)
             for refusal in step.refusals:
+                self.last_refusal = refusal
                 self.refusals[refusal.check] = self.refusals.get(refusal.check, 0) + 1
             if step.commands:
                 self.commands += len(step.commands)

@@ -10,7 +10,7 @@ from mmdaemon.core.decision import EdgeBreakdown, Quote
 from mmdaemon.core.fair_value import fair_value_ticks
 from mmdaemon.core.params import Params
 from mmdaemon.core.state import State
-from mmdaemon.core.types import BPS, E10, NEVER_NS, NS, OrderStatus, Purpose
+from mmdaemon.core.types import BPS, E10, NEVER_NS, NS, OrderStatus, Purpose, Side
 from mmdaemon.daemon.gate import Gate
 from mmdaemon.daemon.inbox import Inbox
 from mmdaemon.daemon.kill_switch import KillSwitch
@@ -78,7 +78,7 @@ class StatusView:
             metrics_port=self._metrics_port(),
             guard=state.guard.state.value,
             reasons=[r.value for r in reasons.reasons_of(state.guard.active)],
-            why_not_quoting=guard.describe(state),
+            why_not_quoting=[*guard.describe(state), *self._why_not_resting()],
             kill=self._kill_switch.kill_state.value,
             gate_closed=self._gate.closed_because,
             regime=state.detector.regime.value,
@@ -104,6 +104,28 @@ class StatusView:
             journal_age_s=health.journal_age_s if health else None,
             uptime_s=(now - self._started_ns) / NS,
         )
+
+    def _why_not_resting(self) -> list[str]:
+        """What stands between a side's target quotes and the venue, a line a side of which nothing rests."""
+        decision = self._state.decision
+        if decision is None:
+            return ["starting: nothing was decided yet"]
+        wanted = {quote.side for quote in decision.quotes}
+        quotes = [o for o in self._state.orders.live.values() if o.purpose is Purpose.QUOTE and not o.ended_ns]
+        lines: list[str] = []
+        for side, name in ((Side.BUY, "bid"), (Side.SELL, "ask")):
+            own = [order for order in quotes if order.side is side]
+            if side not in wanted or any(order.acked_ns for order in own):
+                continue
+            refused = self._controller.last_refusal
+            if own:
+                why = "an order is on its way"
+            elif refused is not None:
+                why = f"the last command refused was so by {refused.check}: {refused.detail}"
+            else:
+                why = "it is about to be sent"
+            lines.append(f"no {name} rests: {why}")
+        return lines
 
     def _pnl(self, mark_px_ticks: int) -> dict[str, str]:
         held, risk = self._state.position, self._state.risk

@@ -257,9 +257,9 @@ class GuardSection(Section):
     cancel_breach_pause_s: float = Field(default=120.0, ge=1, le=3_600)
     """How long a breach of the cancel budget blocks increases."""
     cancel_breaches_hard: int = Field(default=3, ge=1, le=100, json_schema_extra={"unit": "breaches"})
-    """Breaches of the cancel budget in a trading day at which to stop hard."""
+    """Breaches of the cancel budget since the start or the last resume at which to stop hard."""
     fills_per_side_per_minute: int = Field(default=60, ge=1, le=600)
-    """Fills on one side within a minute at which to stop hard: repeated execution."""
+    """Most fills on one side within a minute; one more is repeated execution and stops hard."""
     rejects_in_a_row: int = Field(default=10, ge=1, le=100, json_schema_extra={"unit": "rejections"})
     """Rejections without a success between them at which to stop hard."""
     soft_clear_s: float = Field(default=1.0, ge=0, le=600)

@@ -35,7 +35,7 @@ taker_probability = 0.0
 [quotes]
 band_gain = 0.0
 resume_s = 0.0
-[regimes.neutral_low_vol]
+[regimes.neutral_high_vol]
 spread_min_bps = 0.1
 [metrics]
 port = 0

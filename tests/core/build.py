@@ -204,7 +204,7 @@ class Desk:
     def fees(self, maker_rate: float = 0.0002, taker_rate: float = 0.0006) -> FeeSchedule:
         return FeeSchedule(*self.now, maker_rate, taker_rate, "test")
 
-    def funding(self, rate: float = 0.0, due_s: float = 3_600.0, interval_s: int = 28_800) -> FundingRate:
+    def funding(self, rate: float = 0.0, due_s: float = 259_200.0, interval_s: int = 28_800) -> FundingRate:
         return FundingRate(*self.now, rate, self.now[1] + round(due_s * NS), interval_s)
 
     def account(self, equity_e10: int = EQUITY_E10, available_e10: int | None = None) -> AccountSnapshot:

@@ -440,3 +440,15 @@ def test_reasons_of_is_in_the_order_of_the_table() -> None:
     state = new_state(PARAMS, EQUITY_E10)
     bits, _ = full(state, NS, PARAMS)
     assert sum(BIT[reason] for reason in reasons_of(bits)) == bits
+
+
+def test_a_funding_rate_is_forgotten_ten_minutes_after_its_settlement() -> None:
+    desk = running()
+    desk.feed(desk.funding(0.0001, due_s=60.0))
+    desk.wait(60.0 + 599.0).all_of(desk.health(), desk.book(), desk.timer())
+    assert R.FUNDING_UNKNOWN not in raw(desk)
+    desk.wait(2.0).all_of(desk.health(), desk.book(), desk.timer())
+    assert R.FUNDING_UNKNOWN in raw(desk)
+    assert desk.state.sampled.carry_bps == 0.0
+    desk.feed(desk.funding())
+    assert R.FUNDING_UNKNOWN not in raw(desk)

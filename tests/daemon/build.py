@@ -8,17 +8,20 @@ there are orders, fills and a position. Shadow evaluation is on in every run.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from mmdaemon.clock import VirtualClock, run_virtual
 from mmdaemon.core.commands import Amend, Command, Place
 from mmdaemon.core.events import AccountSnapshot, Bill, Event, Fill, LinkChanged
+from mmdaemon.core.orders import WorkingOrder
+from mmdaemon.core.state import State
 from mmdaemon.core.types import NS, GuardState, KillState, Regime
 from mmdaemon.daemon import wire
 from mmdaemon.daemon.pace import sleep_ns
 from mmdaemon.daemon.supervisor import Daemon
+from mmdaemon.daemon.wire import Parts
 from mmdaemon.journal.connection import Connection, CrashPoint, Durability, InlineConnection, JournalFailed
 from mmdaemon.journal.reader import JournalReader
 from mmdaemon.journal.state_dir import StateDir, open_dir
@@ -206,7 +209,6 @@ class WatchedConnection(InlineConnection):
         self.fails = False
         self.closed = False
         self._rows: Sequence[Row] = ()
-        self._wall = clock
 
     async def commit(self, rows: Sequence[Row]) -> None:
         if self.hangs:
@@ -233,14 +235,6 @@ class WatchedConnection(InlineConnection):
         await super().close()
 
 
-def has_intent(rows: Sequence[Row]) -> bool:
-    return any(statement is Statement.INTENT for statement, _ in rows)
-
-
-def has_fill(rows: Sequence[Row]) -> bool:
-    return any(statement is Statement.FILL for statement, _ in rows)
-
-
 # --- the world --------------------------------------------------------------------------------------------------------
 
 
@@ -253,7 +247,6 @@ class World:
         self.venue = venue
         self.path = path
         self.said: list[tuple[str, dict[str, object]]] = []
-        self.ids: set[str] = set()
         self.state_dir: StateDir
         self.connection: WatchedConnection
         self.daemon: Daemon
@@ -298,7 +291,7 @@ class World:
         """End it as the end of its process would: nothing more is written, sent or heard."""
         self.die()
         await self.venue.close()
-        ending = [*self.daemon.tasks.values(), *([self.running] if self.running else [])]
+        ending: list[asyncio.Task[Any]] = [*self.daemon.tasks.values(), *([self.running] if self.running else [])]
         for task in ending:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
@@ -339,17 +332,18 @@ class World:
         held = self.state.position
         return self.guard is GuardState.RUNNING and len(sides) == 2 and held.position_lots != 0 and held.buys > 0
 
-    def working(self) -> list[object]:
+    def working(self) -> list[WorkingOrder]:
+        """Orders that the venue acknowledged and that have not ended."""
         return [o for o in self.state.orders.live.values() if o.acked_ns and not o.ended_ns]
 
     # --- what it is -----------------------------------------------------------------------------------------------
 
     @property
-    def state(self):
+    def state(self) -> State:
         return self.daemon.state
 
     @property
-    def parts(self):
+    def parts(self) -> Parts:
         return self.daemon.parts
 
     @property
@@ -366,10 +360,11 @@ class World:
 
     def picture(self) -> str:
         state = self.state
+        live = [(o.client_id, o.status.value) for o in state.orders.live.values()]
         return (
-            f"{self.guard.value} {self.kill.value} at {self.now_ns / NS:.3f} s, position {state.position.position_lots}, "
-            f"live {[(o.client_id, o.status.value) for o in state.orders.live.values()]}, resting "
-            f"{self.venue.resting()}, breaks {state.facts.breaks}, said {self.said[-5:]}"
+            f"{self.guard.value} {self.kill.value} at {self.now_ns / NS:.3f} s, "
+            f"position {state.position.position_lots}, live {live}, "
+            f"resting {self.venue.resting()}, breaks {state.facts.breaks}, said {self.said[-5:]}"
         )
 
     def journal(self) -> JournalReader:

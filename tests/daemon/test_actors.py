@@ -11,6 +11,7 @@ from mmdaemon.core.types import NS, GuardState, KillState
 from mmdaemon.daemon.supervisor import EXIT_BUG
 from mmdaemon.journal.reader import JournalReader
 from mmdaemon.journal.recovery import read_latch
+from mmdaemon.journal.state_dir import open_dir
 from tests.daemon.build import LATENCY_NS, World, run_world
 
 
@@ -53,7 +54,17 @@ ENDS: tuple[Callable[[World, str], None], ...] = (end_by_cancel, end_by_raise)
 
 
 def test_the_table_names_the_coroutines_of_the_design() -> None:
-    assert set(NAMES) >= {"journal", "quoting", "sender", "kill_switch", "guard", "reconcile", "cost", "regime", "timers"}
+    assert set(NAMES) >= {
+        "journal",
+        "quoting",
+        "sender",
+        "kill_switch",
+        "guard",
+        "reconcile",
+        "cost",
+        "regime",
+        "timers",
+    }
 
 
 @pytest.mark.parametrize("end", ENDS)
@@ -80,15 +91,13 @@ def test_ended_part_stops_hard_with_nothing_resting(name: str, end: Callable[[Wo
         assert world.guard is GuardState.HARD_STOP
         return await world.stop()
 
-    code = run_world(script, path)
-    assert code == EXIT_BUG
+    assert run_world(script, path) == EXIT_BUG
+    assert read_latch_of(path), "a part that died must leave the latch behind"
     with JournalReader(path / "journal.sqlite") as journal:
         run = journal.run()
     assert run is not None
     if name == "journal":
         assert run.clean_stop is None  # nothing could be written any more, not even that
-    latch = read_latch_of(path)
-    assert latch, "a part that died must leave the latch behind"
 
 
 @pytest.mark.parametrize("end", ENDS)
@@ -191,6 +200,4 @@ def test_an_error_in_a_callback_stops_hard_too(path: Path) -> None:
 
 
 def read_latch_of(path: Path) -> tuple[str, ...]:
-    from mmdaemon.journal.state_dir import open_dir
-
     return read_latch(open_dir(path, {})).sources

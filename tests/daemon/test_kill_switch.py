@@ -470,6 +470,7 @@ def test_resume_is_refused_while_a_hard_reason_stands(path: Path) -> None:
 def test_resume_begins_at_reduced_size(path: Path) -> None:
     async def script(world: World) -> tuple[int, list[int]]:
         await world.trade()
+        assert world.state.decision is not None
         full = max(q.qty_lots for q in world.state.decision.quotes)
         world.parts.kill_switch.trip("enough")
         await killed(world)

@@ -4,6 +4,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from mmdaemon.core.decision import Decision, DecisionInputs
 from mmdaemon.core.params import Params
@@ -31,16 +32,20 @@ async def a_while(world: World) -> None:
     await world.sleep(120)
 
 
-def test_minutes_foot_to_equity(path: Path) -> None:
-    """At each minute: start, spread, inventory, impact, funding and transfers less fees are the equity, to the last digit,
-    and equity is what the fills up to then come to."""
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory that `a_while` left behind, played once."""
+    path = tmp_path_factory.mktemp("recorded") / "state"
+    run_world(a_while, path)
+    return path
 
-    async def script(world: World) -> int:
-        await a_while(world)
-        return world.state.position.start_e10
 
-    start_e10 = run_world(script, path)
-    with journal_of(path) as journal:
+def test_minutes_foot_to_equity(recorded: Path) -> None:
+    """At each minute: start, spread, inventory, impact, funding and transfers less fees are the equity, to the last
+    digit, and equity is what the fills up to then come to."""
+
+    with journal_of(recorded) as journal:
+        (start_e10,) = journal.db.execute("SELECT start_e10 FROM runs").fetchone()
         minutes = list(journal.minutes(1))
         fills = list(journal.fills(1))
         bills = list(journal.bills(1))
@@ -72,9 +77,8 @@ def test_minutes_foot_to_equity(path: Path) -> None:
     assert last.transfers_e10 == 250 * 10**10
 
 
-def test_one_minute_a_minute(path: Path) -> None:
-    run_world(a_while, path)
-    with journal_of(path) as journal:
+def test_one_minute_a_minute(recorded: Path) -> None:
+    with journal_of(recorded) as journal:
         at = [minute.ts_ns for minute in journal.minutes(1)]
     numbers = [ts_ns // (60 * NS) for ts_ns in at]
     assert numbers[0] == START_NS // (60 * NS)
@@ -82,9 +86,8 @@ def test_one_minute_a_minute(path: Path) -> None:
     assert numbers[-1] in (numbers[-2], numbers[-2] + 1)
 
 
-def test_own_quotes_of_a_minute_are_those_that_rest(path: Path) -> None:
-    run_world(a_while, path)
-    with journal_of(path) as journal:
+def test_own_quotes_of_a_minute_are_those_that_rest(recorded: Path) -> None:
+    with journal_of(recorded) as journal:
         minutes = list(journal.minutes(1))
     quoting = [m for m in minutes if m.guard is GuardState.RUNNING and m.bid_px_ticks and m.ask_px_ticks]
     assert len(quoting) >= 3
@@ -93,15 +96,17 @@ def test_own_quotes_of_a_minute_are_those_that_rest(path: Path) -> None:
     assert (ended.guard, ended.bid_px_ticks, ended.ask_px_ticks) == (GuardState.STOPPING, None, None)
 
 
-def test_a_decision_is_kept_only_where_it_changed(path: Path) -> None:
+def test_a_decision_is_kept_only_where_it_changed(recorded: Path) -> None:
     """No two rows in a row say the same, every order's row is among them, and each follows from its inputs."""
-    run_world(a_while, path)
-    with journal_of(path) as journal:
+    with journal_of(recorded) as journal:
         kept = list(journal.decisions(1))
         encoded = journal.params(1)
         intents = journal.db.execute("SELECT seq FROM intents WHERE purpose = 'quote'").fetchall()
         seen = [
-            (msgspec.msgpack.decode(row.inputs, type=DecisionInputs), msgspec.msgpack.decode(row.decision, type=Decision))
+            (
+                msgspec.msgpack.decode(row.inputs, type=DecisionInputs),
+                msgspec.msgpack.decode(row.decision, type=Decision),
+            )
             for row in kept
         ]
         first = kept[0].seq
@@ -119,14 +124,13 @@ def test_a_decision_is_kept_only_where_it_changed(path: Path) -> None:
         assert decide(inputs, params) == decision
 
 
-def test_decisions_verify_from_the_journal_alone(path: Path) -> None:
-    run_world(a_while, path)
+def test_decisions_verify_from_the_journal_alone(recorded: Path) -> None:
 
     def redo(inputs: bytes, params: bytes) -> bytes:
         seen = msgspec.msgpack.decode(inputs, type=DecisionInputs)
         return msgspec.msgpack.encode(decide(seen, msgspec.msgpack.decode(params, type=Params)))
 
-    verdict = verify(path / "journal.sqlite", redo)
+    verdict = verify(recorded / "journal.sqlite", redo)
     assert verdict.ok
     assert verdict.checked > 50
     assert verdict.open_ended == ()
@@ -192,9 +196,8 @@ def test_funding_is_booked_once(path: Path) -> None:
     assert rows[0].redeliveries > 0
 
 
-def test_fills_carry_the_mark_they_were_booked_at(path: Path) -> None:
-    run_world(a_while, path)
-    with journal_of(path) as journal:
+def test_fills_carry_the_mark_they_were_booked_at(recorded: Path) -> None:
+    with journal_of(recorded) as journal:
         fills = list(journal.fills(1))
     assert fills
     assert {fill.side for fill in fills} == {Side.BUY, Side.SELL}

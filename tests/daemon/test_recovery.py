@@ -20,6 +20,7 @@ from mmdaemon.journal.recovery import JournalUnreadable, NewerSchema, OtherInstr
 from mmdaemon.journal.replay import pnl_identity
 from mmdaemon.journal.state_dir import InUse, open_dir
 from mmdaemon.journal.statements import Row, Statement
+from mmdaemon.venues.simulated.faults import FaultKind
 from tests.daemon.build import World, busy, run_world
 
 Hook = Callable[[World, Callable[[], None]], None]
@@ -226,7 +227,6 @@ def test_crash_upon_crash(path: Path) -> None:
 
 def test_crash_with_answers_lost_and_requests_late(path: Path) -> None:
     """What was in flight when the process ended lands after the next one began."""
-    from mmdaemon.venues.simulated.faults import FaultKind
 
     async def script(world: World) -> None:
         await world.trade()
@@ -323,7 +323,7 @@ def test_a_controller_that_died_leaves_no_checkpoint_and_no_clean_stop(path: Pat
         def record_until_a_fill(state, event, step) -> int:
             return broken() if isinstance(event, Fill) else record(state, event, step)
 
-        recorder.record = record_until_a_fill  # type: ignore[method-assign]
+        recorder.record = record_until_a_fill
         assert world.running is not None
         assert await world.running == 70
         world.running = None
@@ -394,7 +394,7 @@ def test_a_damaged_journal_is_refused(path: Path) -> None:
 def test_a_directory_in_use_is_refused(path: Path) -> None:
     async def script(world: World) -> None:
         await world.trade()
-        with pytest.raises(InUse, match="in use by process.*--state-dir"):
+        with pytest.raises(InUse, match=r"in use by process.*--state-dir"):
             open_dir(path, {}).lock()
         assert world.guard is GuardState.RUNNING
 

@@ -252,4 +252,3 @@ def test_a_refused_order_frees_its_reservation_when_the_journal_is_gone(path: Pa
         assert world.state.orders.reserved_buy_lots == world.state.orders.reserved_sell_lots == 0
 
     run_world(script, path)
-

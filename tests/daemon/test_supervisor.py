@@ -1,0 +1,169 @@
+"""Start and end: what a clean stop means, what is not called one, and that nothing is left open."""
+
+from pathlib import Path
+
+import pytest
+
+from mmdaemon.core.commands import Place
+from mmdaemon.core.types import NS, GuardState
+from mmdaemon.daemon.supervisor import EXIT_BUG, EXIT_OK
+from mmdaemon.journal.reader import JournalReader
+from mmdaemon.journal.records import Run
+from mmdaemon.venues.simulated.faults import FaultKind
+from tests.daemon.build import World, next_place, run_world
+
+
+def last_run(path: Path) -> Run:
+    with JournalReader(path / "journal.sqlite") as journal:
+        run = journal.run()
+    assert run is not None
+    return run
+
+
+def test_a_clean_stop_leaves_nothing_resting(path: Path) -> None:
+    async def script(world: World) -> None:
+        await world.trade()
+        assert world.venue.resting()
+        asked_ns = world.now_ns
+        assert await world.stop("evening") == EXIT_OK
+        assert world.venue.resting() == []
+        assert world.now_ns - asked_ns < 2 * NS
+        assert world.venue.increasing_since(asked_ns) == []
+        assert world.connection.closed
+        assert all(task.done() for task in world.daemon.tasks.values())
+
+    run_world(script, path)
+    run = last_run(path)
+    assert run.clean_stop is True
+    assert run.end_reason == "evening"
+    with JournalReader(path / "journal.sqlite") as journal:
+        assert journal.unsettled() == []
+        assert journal.transitions(1)[-1].to_state is GuardState.STOPPING
+        assert journal.db.execute("SELECT count(*) FROM digests").fetchone() == (1,)
+    assert not (path / "KILLED").exists()
+
+
+def test_an_order_on_its_way_is_waited_for(path: Path) -> None:
+    """Asked to end while an order is late: it lands after the reads were empty, and must not be left there."""
+
+    async def script(world: World) -> None:
+        await world.trade()
+        late = await next_place(world, FaultKind.LATE, 1.2)
+        assert await world.stop() == EXIT_OK
+        assert late in world.venue.truth().orders
+        assert world.venue.resting() == []
+        await world.sleep(5)
+        assert world.venue.resting() == []
+
+    run_world(script, path)
+    assert last_run(path).clean_stop is True
+
+
+@pytest.mark.parametrize("links", [("rest",), ("private",), ("private", "public", "rest")])
+def test_a_stop_while_disconnected_is_not_called_clean(links: tuple[str, ...], path: Path) -> None:
+    async def script(world: World) -> None:
+        await world.trade()
+        world.venue.disconnect(60.0, links)
+        await world.sleep(0.1)
+        asked_ns = world.now_ns
+        await world.stop()
+        # A read under way may still run into its time-out.
+        assert world.now_ns - asked_ns <= world.daemon.params.in_flight_max_ns + 2 * NS
+
+    run_world(script, path)
+    assert last_run(path).clean_stop is False
+
+
+def test_the_run_after_an_unclean_end_knows(path: Path) -> None:
+    async def script(world: World) -> None:
+        await world.trade()
+        await world.crash()
+        await world.restart()
+        await world.trade(1)
+
+    run_world(script, path)
+    with JournalReader(path / "journal.sqlite") as journal:
+        first, second = journal.runs()
+    assert (first.clean_stop, second.after_clean, second.clean_stop) == (None, False, True)
+
+
+def test_a_failed_journal_is_closed_all_the_same(path: Path) -> None:
+    """A connection left open is a thread left running: the process would never end."""
+
+    async def script(world: World) -> None:
+        await world.trade()
+        world.connection.fails = True
+        await world.until(lambda: world.guard is GuardState.HARD_STOP, 5)
+        assert await world.stop() == EXIT_BUG
+        assert world.connection.closed
+
+    run_world(script, path)
+
+
+def test_stopping_twice_is_stopping_once(path: Path) -> None:
+    async def script(world: World) -> None:
+        await world.trade()
+        world.daemon.stop("first")
+        world.daemon.stop("second")
+        assert await world.stop("third") == EXIT_OK
+
+    run_world(script, path)
+    assert last_run(path).end_reason == "first"
+
+
+def test_a_stop_during_a_kill_leaves_the_latch(path: Path) -> None:
+    async def script(world: World) -> None:
+        await world.trade()
+        world.parts.kill_switch.trip("enough")
+        await world.stop()
+        assert world.venue.resting() == []
+        begun_ns = world.now_ns
+        await world.restart()
+        await world.until(lambda: world.guard is GuardState.HARD_STOP, 3)
+        await world.sleep(10)
+        assert world.venue.increasing_since(begun_ns) == []
+
+    run_world(script, path)
+    assert (path / "KILLED").exists()
+
+
+def test_a_stop_before_the_first_reconcile(path: Path) -> None:
+    async def script(world: World) -> None:
+        assert await world.stop("at once") == EXIT_OK
+        assert not [each for each in world.venue.sent if isinstance(each.command, Place)]
+
+    run_world(script, path)
+    assert last_run(path).clean_stop is True
+
+
+def test_nothing_is_sent_before_the_first_reconcile(path: Path) -> None:
+    async def script(world: World) -> None:
+        world.venue.failing = {"open_orders"}
+        await world.sleep(30)
+        assert world.guard is GuardState.RECONCILING
+        assert world.venue.sent == []
+        world.venue.failing = set()
+        await world.until(lambda: world.guard is GuardState.RUNNING, 10)
+        (transition, *_) = world.daemon.transitions
+        assert transition[1].after is GuardState.RECONCILING
+        with world.journal() as journal:
+            (first,) = journal.db.execute("SELECT min(seq) FROM reconciliations").fetchone()
+            (order,) = journal.db.execute("SELECT coalesce(min(seq), 1 << 60) FROM intents").fetchone()
+        assert order > first
+
+    run_world(script, path)
+
+
+def test_transitions_are_said_aloud_and_journaled_alike(path: Path) -> None:
+    async def script(world: World) -> list[tuple[object, object]]:
+        await world.trade()
+        world.venue.disconnect(8.0)
+        await world.sleep(20)
+        await world.stop()
+        return [(fields["before"], fields["after"]) for name, fields in world.said if name == "guard"]
+
+    said = run_world(script, path)
+    with JournalReader(path / "journal.sqlite") as journal:
+        rows = [(row.from_state.value, row.to_state.value) for row in journal.transitions(1)]
+    assert said == rows
+    assert len(rows) >= 5
