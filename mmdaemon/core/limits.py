@@ -38,6 +38,7 @@ class Budgets(msgspec.Struct):
     cancels_ns: deque[int] = msgspec.field(default_factory=deque)
     messages_ns: deque[int] = msgspec.field(default_factory=deque)
     buys_ns: deque[int] = msgspec.field(default_factory=deque)
+    """Fills, by the venue's time where it gave one."""
     sells_ns: deque[int] = msgspec.field(default_factory=deque)
     cancel_pause_until_ns: int = 0
     message_pause_until_ns: int = 0
@@ -150,10 +151,11 @@ def on_command(budgets: Budgets, command: Command, now_ns: int, limits: Limits, 
 
 
 def on_fill(budgets: Budgets, fill: Fill) -> None:
-    """Count a fill towards repeated execution."""
+    """Count a fill towards repeated execution, at the time it happened: those of a gap are all read in one moment."""
     ring = budgets.buys_ns if fill.side is Side.BUY else budgets.sells_ns
-    ring.append(fill.mono_ns)
-    _trim(ring, fill.mono_ns)
+    at_ns = fill.ts_ns if fill.venue_ts_ns is None else fill.venue_ts_ns
+    ring.append(at_ns)
+    _trim(ring, at_ns)
     budgets.fills_peak = max(budgets.fills_peak, len(ring))
 
 

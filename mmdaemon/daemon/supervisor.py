@@ -5,6 +5,7 @@ catches whatever killed it.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
@@ -38,6 +39,7 @@ from mmdaemon.venues.base import Venue, VenueUnavailable
 _encode = msgspec.msgpack.Encoder().encode
 _RETRY_NS = NS // 5
 _STOP_READ_NS = NS // 5
+_TRANSITIONS_KEPT = 1_000
 EXIT_OK = 0
 EXIT_BUG = 70
 
@@ -76,7 +78,7 @@ class Daemon:
         self.gate = Gate()
         self.metrics_port = 0
         self.tasks: dict[str, asyncio.Task[None]] = {}
-        self.transitions: list[tuple[int, Transition]] = []
+        self.transitions: deque[tuple[int, Transition]] = deque(maxlen=_TRANSITIONS_KEPT)
         self._stop = asyncio.Event()
         self._stop_reason = ""
         self._exit_code = EXIT_OK

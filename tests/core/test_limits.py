@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from mmdaemon.core import limits, orders
 from mmdaemon.core.commands import Amend, Cancel, Command, Place
-from mmdaemon.core.events import OrderAdopted, OrderUpdate
+from mmdaemon.core.events import Fill, OrderAdopted, OrderUpdate
 from mmdaemon.core.limits import Budgets, Reference, Refusal
 from mmdaemon.core.orders import Orders
 from mmdaemon.core.params import Params
-from mmdaemon.core.types import E10, NS, GuardState, Instrument, OrderStatus, Purpose, Side
+from mmdaemon.core.types import E10, NS, ExecKind, GuardState, Instrument, Liquidity, OrderStatus, Purpose, Side
 from tests.core.build import MID, T0_NS, modest, params
 
 BUY, SELL = Side.BUY, Side.SELL
@@ -415,3 +415,13 @@ def test_refusals_can_be_journaled() -> None:
     refusal = limits.admit(place(BUY, 0), Orders(), Budgets(), Reference(GuardState.RUNNING, 0, 1, 1, 1.0, 1), P)
     assert refusal is not None
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(refusal), type=Refusal) == refusal
+
+
+def test_fills_of_a_gap_count_at_the_time_they_happened_not_when_they_were_read() -> None:
+    read, happened = Budgets(), Budgets()
+    for i in range(100):
+        terms = ("c", Side.BUY, 1, 1, 0, Liquidity.MAKER, ExecKind.TRADE)
+        limits.on_fill(read, Fill(10**15, 10**15, i * 2 * NS, f"a{i}", *terms))
+        limits.on_fill(happened, Fill(10**15, 10**15, i * NS // 10, f"b{i}", *terms))
+    assert read.fills_peak == 30  # one in two seconds
+    assert happened.fills_peak == 100
