@@ -11,7 +11,7 @@ from mmdaemon.journal.reader import JournalReader
 from mmdaemon.journal.state_dir import open_dir
 from mmdaemon.research.summary import RunSummary, summarise
 
-HYPERLIQUID_QUEUE_DIGEST = ""
+HYPERLIQUID_QUEUE_DIGEST = "f6bd41335fe89c7a7c83c9240c73b7d5"
 """Golden: the recording under the queue model with the default settings. It changes when a decision does; say why."""
 
 
