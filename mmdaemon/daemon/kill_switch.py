@@ -181,9 +181,12 @@ class KillSwitch:
         empty_reads = 0
         empty_since_ns = 0
         quiet_pace_ns = min(_LOOK_AGAIN_NS, self._params.in_flight_max_ns // 5)
+        rested: list[OrderReport] | None = []
         while True:
             if not empty_reads:
-                await self._cancel_everything()
+                await self._cancel_everything(rested or [])
+                if rested:
+                    await sleep_ns(self._clock, _READ_AGAIN_NS)
             rested = await self._read_open_orders()
             now = self._clock.mono_ns()
             if rested is None:
@@ -198,8 +201,6 @@ class KillSwitch:
                     self.progress.late += len(rested)
                     self._move(KillState.KILLING, "an order landed late")
                 empty_reads = 0
-                await self._cancel_everything(rested)
-                await sleep_ns(self._clock, back_off_ns)
                 continue
             empty_reads += 1
             if empty_reads == 1:
@@ -212,7 +213,7 @@ class KillSwitch:
                 return
             await sleep_ns(self._clock, _READ_AGAIN_NS if empty_reads == 1 else quiet_pace_ns)
 
-    async def _cancel_everything(self, rested: list[OrderReport] | None = None) -> None:
+    async def _cancel_everything(self, rested: list[OrderReport]) -> None:
         """By symbol, and each id that is known or UNKNOWN. A foreign order is cancelled too: the symbol is to be
         empty."""
         try:
@@ -220,7 +221,7 @@ class KillSwitch:
         except VenueUnavailable:
             self.progress.failed_reads += 1
         known = [o.client_id for o in self._state.orders.live.values() if not o.ended_ns]
-        seen = [report.client_id for report in rested or ()]
+        seen = [report.client_id for report in rested]
         for client_id in dict.fromkeys((*known, *seen)):
             self.progress.cancels += 1
             await self._venue.send(Cancel(client_id, risk=True))

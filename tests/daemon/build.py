@@ -106,6 +106,10 @@ class WatchedVenue(SimulatedVenue):
         self.cancel_alls: list[int] = []
         self.snapshot_off_lots = 0
         """Added to the position that `snapshot` answers: a venue that disagrees and has no fill to show for it."""
+        self.snapshot_says: list[int] = []
+        """Positions that the next snapshots claim instead of the true one: a replica that lags."""
+        self.hidden_ts_ns: tuple[int, int] = (0, 0)
+        """Reads of fills and positions come from a replica that has not heard of what happened in this span."""
         self._deliver: Deliver | None = None
         self._is_open = False
 
@@ -150,6 +154,10 @@ class WatchedVenue(SimulatedVenue):
         if what.split(maxsplit=1)[0] in self.failing:
             raise VenueUnavailable(f"{what}: the test says so")
 
+    def _hidden(self) -> list[Fill]:
+        begin, end = self.hidden_ts_ns
+        return [fill for fill in self.truth().fills if begin <= (fill.venue_ts_ns or 0) < end] if end else []
+
     async def order(self, client_id: str) -> OrderReport | Absent:
         self._ask(f"order {client_id}")
         return await super().order(client_id)
@@ -160,7 +168,9 @@ class WatchedVenue(SimulatedVenue):
 
     async def fills(self, since: Cursor) -> list[Fill]:
         self._ask("fills")
-        return await super().fills(since)
+        seen = await super().fills(since)
+        hidden = {fill.trade_id for fill in self._hidden()}
+        return [fill for fill in seen if fill.trade_id not in hidden]
 
     async def bills(self, since: Cursor) -> list[Bill]:
         self._ask("bills")
@@ -169,6 +179,10 @@ class WatchedVenue(SimulatedVenue):
     async def snapshot(self) -> AccountSnapshot:
         self._ask("snapshot")
         seen = await super().snapshot()
+        hidden_lots = sum(fill.side * fill.qty_lots for fill in self._hidden())
+        seen = msgspec.structs.replace(seen, position_lots=seen.position_lots - hidden_lots)
+        if self.snapshot_says:
+            return msgspec.structs.replace(seen, position_lots=self.snapshot_says.pop(0))
         return msgspec.structs.replace(seen, position_lots=seen.position_lots + self.snapshot_off_lots)
 
     # --- what is true ---------------------------------------------------------------------------------------------

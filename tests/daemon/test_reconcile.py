@@ -79,6 +79,23 @@ def test_lost_request_is_absent_only_after_the_window_and_two_reads(path: Path) 
     run_world(script, path, busy(venue__in_flight_max_s=6.0), schedule=THEN_CALM)
 
 
+def test_one_read_that_finds_nothing_is_not_enough(path: Path) -> None:
+    """The window is over before the first answer comes: it takes a second one all the same."""
+
+    async def script(world: World) -> None:
+        await world.trade(12)
+        lost = await next_place(world, FaultKind.REQUEST_LOST)
+        world.venue.failing = {"order"}
+        await world.sleep(10)
+        assert lost in world.state.orders.live
+        world.venue.failing = set()
+        world.venue.asked.clear()
+        await world.until(lambda: lost not in world.state.orders.live, 10)
+        assert [what for _, what in world.venue.asked].count(f"order {lost}") == 2
+
+    run_world(script, path, schedule=THEN_CALM)
+
+
 def test_an_order_delivered_late_is_not_absent(path: Path) -> None:
     """Asked for twice while it is still on its way, it lands just before the window ends."""
 
@@ -162,6 +179,27 @@ def test_fills_in_a_private_gap_are_booked_exactly_once(seconds: float, path: Pa
         await world.sleep(60)  # and read again with the overlap, without booking anything again
         await world.parts.operator.pause("test", "test")
         await world.sleep(2)
+        same_fills(world)
+
+    run_world(script, path)
+
+
+def test_what_a_lagging_replica_hid_is_found_by_the_overlap(path: Path) -> None:
+    """Fills of the gap are not in the answers that end it, and nobody says them again."""
+
+    async def script(world: World) -> None:
+        await world.trade()
+        gone_ns = world.clock.wall_ns()
+        world.venue.hidden_ts_ns = (gone_ns, gone_ns + 2 * NS)
+        world.venue.disconnect(2.0, ("private",))
+        begun_ns = world.now_ns
+        await world.sleep(2)
+        await world.parts.operator.pause("no more fills", "test")
+        await world.until(lambda: world.state.facts.reconciled_ns > begun_ns + 2 * NS and not world.state.facts.breaks)
+        assert world.state.position.position_lots != world.venue.position_lots()
+        world.venue.hidden_ts_ns = (0, 0)
+        await world.sleep(35)
+        assert not world.state.facts.breaks
         same_fills(world)
 
     run_world(script, path)
