@@ -1,18 +1,22 @@
 """`mmdaemon demo`: the daemon's main job on the embedded venue, scripted, ending in proofs read from the journal."""
 
-import shutil
+import sqlite3
+import sys
 import time
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mmdaemon.cli import summary
+from mmdaemon.cli import ExitCode, Refused, summary
+from mmdaemon.cli.console import Console
+from mmdaemon.cli.run import locked
 from mmdaemon.cli.verdicts import verify_decisions
 from mmdaemon.core import position
 from mmdaemon.daemon.wire import market_of
+from mmdaemon.journal.reader import JournalReader
+from mmdaemon.journal.recovery import JournalUnreadable
 from mmdaemon.journal.replay import pnl_identity
-from mmdaemon.journal.state_dir import open_dir
+from mmdaemon.journal.state_dir import StateDir
 from mmdaemon.research.demo import DURATION_NS, SCHEDULE, START_TS_NS, DemoScript, Seen
 from mmdaemon.research.session import Session, play
 from mmdaemon.research.summary import RunSummary, summarise
@@ -21,6 +25,8 @@ from mmdaemon.settings import load, shipped_config
 DECISIONS_AT_LEAST = 1_000
 RUNNING_AT_LEAST = 0.5
 _FOLDER = Path(".mmdaemon") / "demo"
+_TAG = "demo"
+"""Bot tag of a demo's journal: what is not tagged so is somebody's, and stays."""
 
 
 def demo(*, state_dir: Path = _FOLDER) -> int:
@@ -29,15 +35,14 @@ def demo(*, state_dir: Path = _FOLDER) -> int:
     Parameters
     ----------
     state_dir
-        Where the demo's journal goes; an earlier demo's is replaced.
+        Where the demo's journal goes. An earlier demo's is replaced; any other journal is refused and left alone.
     """
     console = Console()
     settings = load(shipped_config("demo"), {"run.state_dir": str(state_dir)}, {}).settings
-    if (state_dir / "journal.sqlite").exists():
-        shutil.rmtree(state_dir)
-    directory = open_dir(state_dir, {}).lock()
+    directory = locked(state_dir, {})
     begun = time.perf_counter()
     try:
+        _clear(directory)
         with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console) as bars:
             bar = bars.add_task("12:00 UTC", total=DURATION_NS)
 
@@ -51,7 +56,7 @@ def demo(*, state_dir: Path = _FOLDER) -> int:
 
             script = DemoScript(tell, progress)
             source = market_of(settings, START_TS_NS, SCHEDULE)
-            session = play(settings, directory, source, script, bot_tag="demo")
+            session = play(settings, directory, source, script, bot_tag=_TAG)
     finally:
         directory.release()
     wall_s = time.perf_counter() - begun
@@ -70,17 +75,54 @@ def demo(*, state_dir: Path = _FOLDER) -> int:
         console.print(f"  {'[green]ok[/]    ' if ok else '[red]FAILED[/]'} {name}", highlight=False)
     failed = sum(not ok for _, ok in checks)
     console.print()
+    _look_next(console, state_dir)
+    return 1 if failed else 0
+
+
+def _clear(directory: StateDir) -> None:
+    """Take an earlier demo's journal out of the locked directory. The lock stays, and whatever else is there.
+
+    Raises Refused: the directory is killed, or its journal is not a demo's.
+    """
+    if latched := directory.latched():
+        raise Refused(
+            f"{directory.path} is killed ({latched[0]} is there), and the demo replaces no journal of a killed daemon; "
+            "name another --state-dir, or remove the whole directory if all in it is an earlier demo's",
+            ExitCode.CONFIG,
+        )
+    path = directory.journal_path
+    if path.exists() and (tag := _tag_of(path)) != _TAG:
+        raise Refused(
+            f"{path} is not an earlier demo's ({tag}), and the demo replaces no other journal; name another --state-dir",
+            ExitCode.CONFIG,
+        )
+    for suffix in ("-wal", "-shm", ""):  # the journal itself last: it alone says whose the others are
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _tag_of(path: Path) -> str:
+    try:
+        with JournalReader(path) as journal:
+            found = journal.db.execute("SELECT bot_tag FROM meta").fetchone()
+    except (JournalUnreadable, sqlite3.Error) as error:
+        return str(error)
+    return _TAG if found == (_TAG,) else "a daemon wrote it" if found else "nobody has begun a run in it"
+
+
+def _look_next(console: Console, state_dir: Path) -> None:
+    """Commands as they were typed, each under what it is for; a command is one line however narrow the terminal."""
+    typed = sys.argv[0]
+    program = typed if typed.endswith(".venv/bin/mmdaemon") else "mmdaemon"
     where = f"--state-dir {state_dir}"
     console.print("Where to look next:", style="bold")
-    console.print(
-        f"  mmdaemon explain --last-fill {where}     why that order was there, addend by addend", highlight=False
-    )
-    console.print(f"  mmdaemon replay --verify {where}         recompute every quote from the journal", highlight=False)
-    console.print(
-        "  mmdaemon run                                              the daemon in real time; then, elsewhere,"
-    )
-    console.print("  mmdaemon status --watch                                   what it does, and why when it does not")
-    return 1 if failed else 0
+    for what, command in (
+        ("why that order was there, addend by addend", f"explain --last-fill {where}"),
+        ("every quote recomputed from the journal", f"replay --verify {where}"),
+        ("the daemon in real time", "run"),
+        ("in another terminal: what it does, and why when it does not", "status --watch"),
+    ):
+        console.print(f"  # {what}", style="dim", highlight=False, markup=False)
+        console.print(f"  {program} {command}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _identity(console: Console, session: Session, journal: Path) -> list[tuple[str, bool]]:

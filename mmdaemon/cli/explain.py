@@ -10,10 +10,10 @@ from typing import Annotated
 
 import msgspec
 from cyclopts import Parameter
-from rich.console import Console
 from rich.table import Table
 
 from mmdaemon.cli import ExitCode, Refused, locate_dir
+from mmdaemon.cli.console import Console
 from mmdaemon.cli.explanation import DecisionStory, Explanation, Moment, OrderStory, Rung, story_of, utc
 from mmdaemon.cli.order_life import FILL, brief_of, intent_in_force, life_of, resting_at
 from mmdaemon.core.params import Params

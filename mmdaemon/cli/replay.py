@@ -12,10 +12,10 @@ from typing import Annotated, cast
 
 import msgspec
 from cyclopts import Parameter
-from rich.console import Console
 
 from mmdaemon.cli import ExitCode, Refused, locate_dir
 from mmdaemon.cli.books import Books, Finding, books_of
+from mmdaemon.cli.console import Console
 from mmdaemon.cli.explanation import utc
 from mmdaemon.cli.verdicts import Recompute, recompute
 from mmdaemon.core import position
@@ -25,7 +25,7 @@ from mmdaemon.journal.recovery import JournalUnreadable
 from mmdaemon.journal.replay import SHOWN, Verdict
 from mmdaemon.journal.rows import money_text
 
-NO_JOURNAL = 1
+NO_JOURNAL = NO_RUN = 1
 DIFFERS = 2
 _FIELDS = 5
 _decision_of = msgspec.msgpack.Decoder(Decision).decode
@@ -40,7 +40,7 @@ def replay(
     """Recompute every journaled decision and the PnL identity, and compare.
 
     Exits with 0 where decisions were checked and everything agrees, 2 where anything differs or nothing could be
-    checked, 1 where there is no journal. Only reads, also beside a running daemon.
+    checked, 1 where there is no such journal or run. Only reads, also beside a running daemon.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def replay(
     try:
         return _verify(path, run, out)
     except (JournalUnreadable, sqlite3.Error, msgspec.MsgspecError) as error:
-        out.print(f"DIFFERS: could not be checked to the end: {error}")
+        out.print(f"NOT CHECKED: could not be read to the end: {error}")
         return DIFFERS
 
 
@@ -69,7 +69,12 @@ def _verify(path: Path, epoch: int | None, out: Console) -> int:
     with JournalReader(path) as journal:
         run = journal.run(epoch)
         if run is None:
-            raise JournalUnreadable(f"journal {path} has no run {'at all' if epoch is None else epoch}")
+            runs = [each.epoch for each in journal.runs()]
+            if not runs:
+                raise JournalUnreadable(f"journal {path} has no run at all")
+            there = f"runs are {runs[0]}-{runs[-1]}" if len(runs) > 1 else f"the only one is {runs[0]}"
+            out.print(f"there is no run {epoch}; {there}")
+            return NO_RUN
         (total,) = journal.db.execute("SELECT count(*) FROM decisions WHERE epoch = ?", (run.epoch,)).fetchone()
     verdict = recompute(Console(stderr=True), path, run.epoch, total)
     ended = "still running, or cut off" if run.ended_ts_ns is None else f"to {utc(run.ended_ts_ns)}"
@@ -79,8 +84,6 @@ def _verify(path: Path, epoch: int | None, out: Console) -> int:
         f"decisions      {verdict.checked:,} recomputed, {verdict.mismatched:,} differences"
         + ("; the run has no end, so rows missing there cannot show" if verdict.open_ended else "")
     )
-    if not verdict.checked:
-        findings.append(Finding(None, None, "there is no decision to check: no data proves nothing"))
     books = books_of(path, run)
     _print_books(books, out)
     findings.extend(books.findings)
@@ -90,8 +93,14 @@ def _verify(path: Path, epoch: int | None, out: Console) -> int:
     more = verdict.mismatched - len(verdict.mismatches) + max(0, len(findings) - 2 * SHOWN)
     if more:
         out.print(f"DIFFERS: and {more:,} more")
-    out.print("DIFFERS: do not rely on this journal" if findings else "verified: everything agrees")
-    return DIFFERS if findings else ExitCode.OK
+    if findings:
+        out.print("DIFFERS: do not rely on this journal")
+    elif not verdict.checked:
+        out.print("NOT CHECKED: there is no decision to check, and no data proves nothing")
+    else:
+        out.print("verified: everything agrees")
+        return ExitCode.OK
+    return DIFFERS
 
 
 # --- decisions --------------------------------------------------------------------------------------------------------

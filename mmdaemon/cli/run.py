@@ -2,18 +2,19 @@
 
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mmdaemon.cli import ExitCode, Refused, summary
+from mmdaemon.cli.console import Console
 from mmdaemon.core.types import NS
 from mmdaemon.daemon.supervisor import Daemon
 from mmdaemon.daemon.wire import market_of
-from mmdaemon.journal.recovery import RecoveryRefused
+from mmdaemon.journal.recovery import JournalUnreadable, RecoveryRefused
 from mmdaemon.journal.state_dir import InUse, StateDir, StateDirRefused, locate, open_dir
 from mmdaemon.research.session import play, until_the_end
 from mmdaemon.research.summary import summarise
@@ -67,13 +68,16 @@ def run(
             "Remove the key to trade against the simulated venue",
             ExitCode.CONFIG,
         )
-    directory = _directory(settings)
+    given = Path(settings.run.state_dir) if settings.run.state_dir else None
+    directory = locked(locate(given, settings.run.instance, os.environ), os.environ)
     try:
         if settings.run.speed == "max":
             return _to_the_end(settings, directory)
         from mmdaemon.cli.service import serve
 
         return serve(settings, directory)
+    except JournalUnreadable as unreadable:
+        raise Refused(_latched(directory, unreadable), ExitCode.CONFIG) from unreadable
     except RecoveryRefused as refused:
         raise Refused(str(refused), ExitCode.CONFIG) from refused
     except TapeError as error:
@@ -82,15 +86,25 @@ def run(
         directory.release()
 
 
-def _directory(settings: Settings) -> StateDir:
-    """The state directory, made and locked."""
-    given = Path(settings.run.state_dir) if settings.run.state_dir else None
+def locked(path: Path, environ: Mapping[str, str]) -> StateDir:
+    """The state directory, made and locked.
+
+    Raises Refused: another process holds it (75, try again), or it cannot be used (78).
+    """
     try:
-        return open_dir(locate(given, settings.run.instance, os.environ), os.environ).lock()
+        return open_dir(path, environ).lock()
     except InUse as held:
         raise Refused(str(held), ExitCode.RETRY) from held
     except StateDirRefused as refused:
         raise Refused(str(refused), ExitCode.CONFIG) from refused
+
+
+def _latched(directory: StateDir, unreadable: JournalUnreadable) -> str:
+    """Close the kill latch, which otherwise would be gone with the unreadable file; what to say."""
+    failures = directory.write_latch(f"journal unreadable: {unreadable}")
+    if failures:
+        return f"{unreadable}. The kill latch could not be written: {'; '.join(failures)}"
+    return f"{unreadable} (the kill latch is closed: {directory.kill_files[0]})"
 
 
 def _to_the_end(settings: Settings, directory: StateDir) -> int:

@@ -87,5 +87,5 @@ async def _until_the_end(daemon: Daemon, duration_s: float) -> None:
 
 def _log(name: str, fields: Mapping[str, object]) -> None:
     """Guard moves, deaths, failures: seldom, so a line each is cheap."""
-    level = "ERROR" if name in {"task_died", "journal_failed", "latch_file_failed", "request_failed"} else "INFO"
+    level = "ERROR" if name in {"task_died", "journal_failed", "latch_file_failed", "request_failed", "orders_may_rest"} else "INFO"
     logger.bind(**fields).log(level, name)

@@ -10,12 +10,13 @@ from typing import Annotated, Final
 
 import msgspec
 from cyclopts import Parameter
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from mmdaemon.cli import locate_dir
+from mmdaemon.cli.console import Console
 from mmdaemon.core.types import NS, GuardState, KillState
 from mmdaemon.ops.control import ControlError
 from mmdaemon.ops.control_client import NoDaemon, call
@@ -26,6 +27,9 @@ NOT_QUOTING: Final = 3
 NO_DAEMON: Final = 4
 WATCH_S: Final = 1.0
 _MAY_QUOTE = (GuardState.RUNNING, GuardState.REDUCING)
+_ADDENDS_FROM = 110
+"""Columns from which on a rung's addends stand beside it, where they fit on its line."""
+_MEASURED = 1_000
 _SHOWN_BPS = 0.005
 """An addend below half of the last digit shown is left out."""
 
@@ -69,10 +73,15 @@ async def ask(path: Path) -> Status | ControlError:
 
 
 def exit_code(seen: Status | ControlError) -> int:
-    """0 while at least one side is quoted, 3 while none is, 4 without an answer."""
+    """0 while at least one side is quoted, 3 while none is, 4 without an answer.
+
+    An order of ours that is being moved still stands, so what is asked is not whether it is at its target price. Of an
+    order of unknown fate nobody can say that it stands.
+    """
     if isinstance(seen, ControlError):
         return NO_DAEMON
-    return QUOTING if seen.guard in _MAY_QUOTE and any(q.working for q in seen.quotes) else NOT_QUOTING
+    stands = seen.open_orders > seen.unknown_orders
+    return QUOTING if seen.guard in _MAY_QUOTE and seen.quotes and stands else NOT_QUOTING
 
 
 def explain(error: ControlError) -> str:
@@ -93,7 +102,8 @@ def _show_once(seen: Status | ControlError, *, as_json: bool) -> int:
     elif as_json:
         print(msgspec.json.encode(seen).decode())
     else:
-        Console(highlight=False).print(render(seen))
+        console = Console(highlight=False)
+        console.print(render(seen, console.width))
     return exit_code(seen)
 
 
@@ -112,25 +122,34 @@ async def _watch_screen(path: Path, console: Console) -> int:
     with suppress(asyncio.CancelledError), Live(console=console, auto_refresh=False) as live:
         while True:
             seen = await ask(path)
-            shown = Text(plain(explain(seen)), style="red") if isinstance(seen, ControlError) else render(seen)
+            failed = isinstance(seen, ControlError)
+            shown = Text(plain(explain(seen)), style="red") if failed else render(seen, console.width)
             live.update(shown, refresh=True)
             await asyncio.sleep(WATCH_S)
     return exit_code(seen)
 
 
-def render(s: Status) -> RenderableType:
-    """The whole picture, the guard and its reasons first."""
-    return Group(_headline(s), *_why_not(s), Text(), _quotes(s), *_edges(s), Text(), _figures(s))
+def render(s: Status, width: int) -> RenderableType:
+    """The whole picture for so many columns: guard and reasons, what is held and made, the ladder, then the rest."""
+    ladder = _quotes(s, addends=width >= _ADDENDS_FROM)
+    if Console(width=_MEASURED).measure(ladder).maximum > width:
+        ladder = _quotes(s, addends=False)
+    return Group(_headline(s), *_why_not(s), Text(), _figures(s), Text(), ladder, *_edges(s), Text(), _workings(s))
 
 
 def _headline(s: Status) -> Text:
-    sides = [side for side in ("buy", "sell") if any(q.working and q.side == side for q in s.quotes)]
+    missing = {"buy": ("no bid", "starting"), "sell": ("no ask", "starting")}
+    sides = [
+        side
+        for side, said in missing.items()
+        if any(q.side == side for q in s.quotes) and not any(why.startswith(said) for why in s.why_not_quoting)
+    ]
     quoting = exit_code(s) == QUOTING
     style = "green" if quoting and s.guard == GuardState.RUNNING else "yellow"
     if s.guard == GuardState.HARD_STOP or s.kill != KillState.ARMED:
         style = "red"
     line = Text(f"{s.guard.upper()}", style=f"bold {style}")
-    line.append(f"  {'quoting ' + ' and '.join(sides) if quoting else 'not quoting'}", style="default")
+    line.append(f"  {'quoting ' + (' and '.join(sides) or 'soon') if quoting else 'not quoting'}", style="default")
     line.append(f"  kill switch {s.kill}", style="bold red" if s.kill != KillState.ARMED else "default not bold")
     if s.gate_closed:
         line.append(f"  gate closed: {plain(s.gate_closed)}", style="bold red")
@@ -145,18 +164,19 @@ def _why_not(s: Status) -> list[Text]:
     return lines if s.why_not_quoting else []
 
 
-def _quotes(s: Status) -> RenderableType:
+def _quotes(s: Status, *, addends: bool) -> RenderableType:
     if not s.quotes:
         return Text("no target quotes")
     table = Table(box=None, padding=(0, 2, 0, 0))
     for name in ("quote", "level", "price", "size", "bps from fair"):
         table.add_column(name, justify="left" if name == "quote" else "right", no_wrap=True)
-    table.add_column("of which")
     table.add_column("at the venue", no_wrap=True)
+    if addends:
+        table.add_column("of which", no_wrap=True)
     for q in s.quotes:
-        at_venue = Text("yes", style="green") if q.working else Text("not yet", style="yellow")
-        distance, addends = Text(f"{q.distance_bps:+.2f}"), Text(_addends(q.addends_bps))
-        table.add_row(Text(q.side), Text(str(q.level)), Text(q.px), Text(q.qty), distance, addends, at_venue)
+        at_venue = Text("yes", style="green") if q.working else Text("moving", style="yellow")
+        cells = [Text(each) for each in (q.side, str(q.level), q.px, q.qty, f"{q.distance_bps:+.2f}")]
+        table.add_row(*cells, at_venue, *([Text(_addends(q.addends_bps))] if addends else []))
     return table
 
 
@@ -172,30 +192,40 @@ def _addends(addends: Mapping[str, float]) -> str:
 
 
 def _figures(s: Status) -> Table:
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-
-    def line(name: str, text: str) -> None:
-        table.add_row(Text(name), Text(plain(text)))
-
+    """What is held, made and seen: what an operator looks for first."""
     average = f" at {s.average_px} average" if s.average_px else ""
-    line("position", f"{s.position} of at most {s.max_position}{average}")
     unknown = f", {s.unknown_orders} of unknown fate" if s.unknown_orders else ""
-    line("open orders", f"{s.open_orders}{unknown}")
-    line("equity", s.equity)
-    line("PnL", "  ".join(f"{part} {amount}" for part, amount in s.pnl.items()) or "unknown: no mark yet")
-    line("prices", f"fair {_or(s.fair)}  bid {_or(s.bid)}  ask {_or(s.ask)}  mark {_or(s.mark)}")
     links = "  ".join(f"{name} {'up' if up else 'DOWN'}" for name, up in s.links.items())
-    line("feeds", f"{links}  book {_age(s.book_age_s)} old")
-    line("regime", s.regime)
-    line("guard's time", "  ".join(f"{state} {_span(spent)}" for state, spent in s.guard_seconds.items()))
-    line("counts", "  ".join(f"{name} {count:,}" for name, count in s.counts.items()))
-    if s.market_refused:
-        line("data dropped", "  ".join(f"{reason} {count:,}" for reason, count in s.market_refused.items()))
-    line("delays", f"event loop {_age(s.loop_lag_s)}  journal {_age(s.journal_age_s)}")
+    return _table(
+        ("position", f"{s.position} of at most {s.max_position}{average}"),
+        ("equity", s.equity),
+        ("PnL", "  ".join(f"{part} {amount}" for part, amount in s.pnl.items()) or "unknown: no mark yet"),
+        ("open orders", f"{s.open_orders}{unknown}"),
+        ("feeds", f"{links}  book {_age(s.book_age_s)} old"),
+        ("prices", f"fair {_or(s.fair)}  bid {_or(s.bid)}  ask {_or(s.ask)}  mark {_or(s.mark)}"),
+        ("regime", s.regime),
+    )
+
+
+def _workings(s: Status) -> Table:
+    """How the daemon itself fares."""
+    dropped = "  ".join(f"{reason} {count:,}" for reason, count in s.market_refused.items())
     at = datetime.fromtimestamp(s.at_ts_ns // NS, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    line("run", f"{s.run_epoch}: {s.mode} {s.venue} {s.symbol}, up {_span(s.uptime_s)}, seen {at} UTC")
     metrics = f"http://127.0.0.1:{s.metrics_port}/metrics" if s.metrics_port else "not served"
-    line("program", f"{s.program_version}, config {s.config_hash}, metrics {metrics}")
+    return _table(
+        ("run", f"{s.run_epoch}: {s.mode} {s.venue} {s.symbol}, up {_span(s.uptime_s)}, seen {at} UTC"),
+        ("program", f"{s.program_version}, config {s.config_hash}, metrics {metrics}"),
+        ("delays", f"event loop {_age(s.loop_lag_s)}  journal {_age(s.journal_age_s)}"),
+        *([("data dropped", dropped)] if dropped else []),
+        ("counts", "  ".join(f"{name} {count:,}" for name, count in s.counts.items())),
+        ("guard's time", "  ".join(f"{state} {_span(spent)}" for state, spent in s.guard_seconds.items())),
+    )
+
+
+def _table(*lines: tuple[str, str]) -> Table:
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, text in lines:
+        table.add_row(Text(name), Text(plain(text)))
     return table
 
 

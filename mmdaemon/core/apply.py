@@ -54,8 +54,7 @@ def apply(state: State, event: Event, params: Params) -> None:
         case TradePrint():
             book.on_trade(state.book, event)
         case MarkPrice():
-            if position.on_mark(state.position, event.px_ticks, params.instrument):
-                state.venue.mark_px_ticks = event.px_ticks
+            _on_mark(state, event.px_ticks, event.mono_ns, params)
         case TimerFired():
             _on_timer(state, event, params)
         case OrderUpdate():
@@ -88,6 +87,8 @@ def apply(state: State, event: Event, params: Params) -> None:
         case AccountSnapshot():
             state.venue.account = event
             state.guard.dirty = True
+            if event.mono_ns > state.venue.mark_ns:
+                _on_mark(state, event.mark_px_ticks, event.mono_ns, params)
         case HealthFacts():
             state.facts.health = event
             state.guard.dirty = True
@@ -130,6 +131,15 @@ def _on_book(state: State, event: BookUpdate, params: Params) -> None:
     closed = bars.on_mid(state.bars, state.book.bid_px + state.book.ask_px, event.ts_ns)
     if closed is not None:
         _on_closed_bar(state, params)
+
+
+def _on_mark(state: State, px_ticks: int, mono_ns: int, params: Params) -> None:
+    """The venue's mark, streamed or read with the account. The loss limits see it at the next timer, fill or bill."""
+    if not position.on_mark(state.position, px_ticks, params.instrument):
+        return
+    state.venue.mark_px_ticks, state.venue.mark_ns = px_ticks, mono_ns
+    if state.guard.active & reasons.BIT[reasons.Reason.MARK]:
+        state.guard.dirty = True  # as in `_on_book`: this cures it, and nothing else has the guard look again
 
 
 def _on_fill(state: State, fill: Fill, params: Params) -> None:

@@ -113,6 +113,7 @@ class GuardParams(msgspec.Struct, frozen=True):
     """Thresholds of the guard's reasons, `guard.py`."""
 
     book_age_max_ns: int
+    mark_age_max_ns: int
     loop_lag_max_ns: int
     clock_offset_max_ns: int
     journal_age_max_ns: int

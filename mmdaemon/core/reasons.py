@@ -38,6 +38,7 @@ class Reason(StrEnum):
     MARGIN_SOFT = "margin_soft"
     FUNDING_UNKNOWN = "funding_unknown"
     BOOK = "book"
+    MARK = "mark"
     FEES = "fees"
     POSITION = "position"
     CLOCK = "clock"
@@ -117,6 +118,14 @@ def _book(s: "State", now: int, p: Params) -> tuple[bool, int]:
     if not s.venue.public_up:
         return True, NEVER_NS
     stale_at = book_rules.stale_at_ns(s.book, p.guard.book_age_max_ns)
+    return now >= stale_at, stale_at if now < stale_at else NEVER_NS
+
+
+def _mark(s: "State", now: int, p: Params) -> tuple[bool, int]:
+    # Equity is valued at the mark: while that stands still, no loss limit can see a loss.
+    if not s.venue.mark_ns:
+        return True, NEVER_NS
+    stale_at = s.venue.mark_ns + p.guard.mark_age_max_ns + 1
     return now >= stale_at, stale_at if now < stale_at else NEVER_NS
 
 
@@ -241,6 +250,7 @@ RULES: tuple[Rule, ...] = (
     Rule(Reason.MARGIN_SOFT, Blocks.INCREASE, "guard", _margin_soft, "AccountSnapshot", "available margin is low"),
     Rule(Reason.FUNDING_UNKNOWN, Blocks.INCREASE, "cost", _funding_unknown, "FundingRate", "no funding rate is known"),
     Rule(Reason.BOOK, Blocks.ALL, "book", _book, "BookUpdate", "no healthy book within its age limit"),
+    Rule(Reason.MARK, Blocks.ALL, "market", _mark, "MarkPrice", "no mark price within its age limit"),
     Rule(Reason.FEES, Blocks.ALL, "cost", _fees, "FeeSchedule", "the account's fee rates are unknown"),
     Rule(
         Reason.POSITION, Blocks.ALL, "reconcile", _position, "Reconciled", "the position is unknown or does not agree"

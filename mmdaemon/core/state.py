@@ -41,6 +41,8 @@ class Venue(msgspec.Struct):
     """What the venue last said of itself and of the account. None is "never said"."""
 
     mark_px_ticks: int = 0
+    mark_ns: int = 0
+    """When the mark above came, streamed or with an account snapshot, by our monotonic clock; 0 = never."""
     funding: FundingRate | None = None
     fees: FeeSchedule | None = None
     account: AccountSnapshot | None = None

@@ -19,12 +19,12 @@ _RETRY_NS = 5 * NS
 _OVERLAP_NS = 60 * NS
 
 
-async def run(venue: Venue, clock: Clock, post: Callable[[Event], None], ledger_every_ns: int) -> None:
-    """Three cadences in one task, until cancelled."""
+async def run(venue: Venue, clock: Clock, post: Callable[[Event], None], ledger_every_ns: int, opened_ns: int) -> None:
+    """Three cadences in one task, until cancelled. `opened_ns`: what is older is in the account's opening equity."""
     async with asyncio.TaskGroup() as group:
         group.create_task(_fees(venue, clock, post), name="cost.fees")
         group.create_task(_funding(venue, clock, post), name="cost.funding")
-        group.create_task(_ledger(venue, clock, post, ledger_every_ns), name="cost.ledger")
+        group.create_task(_ledger(venue, clock, post, ledger_every_ns, opened_ns), name="cost.ledger")
 
 
 async def _fees(venue: Venue, clock: Clock, post: Callable[[Event], None]) -> None:
@@ -47,10 +47,10 @@ async def _funding(venue: Venue, clock: Clock, post: Callable[[Event], None]) ->
         await sleep_ns(clock, _FUNDING_EVERY_NS)
 
 
-async def _ledger(venue: Venue, clock: Clock, post: Callable[[Event], None], every_ns: int) -> None:
+async def _ledger(venue: Venue, clock: Clock, post: Callable[[Event], None], every_ns: int, opened_ns: int) -> None:
     """Funding and transfers as the venue booked them; the core knows each line by its id, so an overlap costs
     nothing."""
-    since_ns = clock.wall_ns() - _OVERLAP_NS
+    since_ns = max(opened_ns, clock.wall_ns() - _OVERLAP_NS)
     while True:
         begun_ns = clock.wall_ns()
         try:
@@ -59,5 +59,5 @@ async def _ledger(venue: Venue, clock: Clock, post: Callable[[Event], None], eve
         except VenueUnavailable:
             await sleep_ns(clock, _RETRY_NS)
             continue
-        since_ns = begun_ns - _OVERLAP_NS
+        since_ns = max(opened_ns, begun_ns - _OVERLAP_NS)
         await sleep_ns(clock, every_ns)

@@ -17,12 +17,14 @@ from mmdaemon.journal.writer import JournalWriter
 from mmdaemon.venues.base import AccountFacts, Venue, VenueUnavailable
 
 _LONGEST_NS = NS
-_FACTS_EVERY_NS = 3600 * NS
+_FACTS_EVERY_NS = 60 * NS
+_FACTS_AGE_MAX_NS = 300 * NS
+"""Facts that were not read again for this long are not known any more: the clock drifts, and people change accounts."""
 _FACTS_RETRY_NS = 5 * NS
 
 
 class GuardActor:
-    """Two coroutines in one task: `HealthFacts` at each deadline, and the account's facts hourly."""
+    """Two coroutines in one task: `HealthFacts` at each deadline, and the account's facts each minute."""
 
     def __init__(  # everything it measures
         self,
@@ -40,6 +42,7 @@ class GuardActor:
         self._post = post
         self._leverage_max = leverage_max
         self.facts: AccountFacts | None = None
+        self._facts_ns = 0
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as both:
@@ -76,8 +79,10 @@ class GuardActor:
         while True:
             try:
                 self.facts = await self._venue.facts()
+                self._facts_ns = self._clock.mono_ns()
             except VenueUnavailable:
-                # The facts we have stay in force: not knowing them again is no change of them.
+                if self._clock.mono_ns() - self._facts_ns > _FACTS_AGE_MAX_NS:
+                    self.facts = None
                 await sleep_ns(self._clock, _FACTS_RETRY_NS)
                 continue
             await sleep_ns(self._clock, _FACTS_EVERY_NS)

@@ -99,6 +99,8 @@ class KillSwitch:
         self._tripped = asyncio.Event()
         self._moved = asyncio.Event()
         self._slice = 0
+        self.trips = 0
+        """How often it was thrown, at work already or not."""
         self.kill_state = initial
         self.reason = ""
         self.progress = Progress()
@@ -110,6 +112,7 @@ class KillSwitch:
     def trip(self, reason: str, *, flatten: bool = False) -> None:
         """Close the gate now, be KILLING from now on, and have the coroutine do the rest. At work already, it only
         learns that it must flatten too; KILLED, it looks at the venue again: what it read then says nothing of now."""
+        self.trips += 1
         self._gate.close(f"kill: {reason}")
         self._flatten = self._flatten or flatten
         self.reason = self.reason or reason
@@ -241,6 +244,13 @@ class KillSwitch:
         flat_reads = 0
         while flat_reads < 2:
             await sleep_ns(self._clock, _SLICE_WAIT_NS)
+            rested = await self._read_open_orders()
+            if rested is None or rested:
+                # A position is not flat while something rests that could open it again.
+                flat_reads = 0
+                for report in rested or ():
+                    await self._venue.send(Cancel(report.client_id, risk=True))
+                continue
             try:
                 snapshot = await self._venue.snapshot()
                 mark = await self._venue.mark()

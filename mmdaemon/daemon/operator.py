@@ -15,7 +15,7 @@ from mmdaemon.core.events import OperatorAction
 from mmdaemon.core.params import Params
 from mmdaemon.core.reasons import Reason
 from mmdaemon.core.state import State
-from mmdaemon.core.types import KillState
+from mmdaemon.core.types import GuardState, KillState
 from mmdaemon.daemon.gate import Gate
 from mmdaemon.daemon.inbox import Inbox
 from mmdaemon.daemon.kill_switch import KillSwitch
@@ -74,9 +74,12 @@ class Operator:
         self._journal = journal
         self._clock = clock
         self._clear_latch = clear_latch
+        self._narrowed = 0
+        """How often somebody asked for less. A resume that was asked before that is not what they want."""
 
     async def pause(self, reason: str, who: str) -> Outcome:
-        """Quotes go, reads and derisking stay. Ends by `resume`."""
+        """Quotes go, reads and derisking stay. Ends by `resume`, and outlives a restart."""
+        self._narrowed += 1
         self._inbox.post(self._action("pause", reason or "operator", who))
         await self._inbox.settled()
         return Outcome(True, 0, "paused: quotes are being cancelled; `mmdaemon resume --reason ...` goes on")
@@ -84,6 +87,7 @@ class Operator:
     async def kill(self, reason: str, who: str, say: Say, *, flatten: bool = False, wait: bool = False) -> Outcome:
         """Throw the kill switch. Returns at QUIET, or at VERIFIED with `wait` (and flat, where flattening was asked
         for)."""
+        self._narrowed += 1
         self._kill_switch.trip(reason or "operator", flatten=flatten)
         self._inbox.post(self._action("kill", reason or "operator", who))
         await say("gate closed; cancelling everything, then reading the venue")
@@ -112,7 +116,10 @@ class Operator:
     async def resume(self, reason: str, who: str) -> Outcome:
         """End a pause, or a kill that has finished: after a clean reconcile, at reduced size for a while."""
         action = self._action("resume", reason.strip(), who)
+        asked = (self._narrowed, self._kill_switch.trips)
         why_not = await self._why_no_resume(action.reason)
+        if not why_not and asked != (self._narrowed, self._kill_switch.trips):
+            why_not = "it was paused or killed again meanwhile"
         if not why_not and self._kill_switch.kill_state is not KillState.ARMED:
             why_not = self._rearm()
         if why_not:
@@ -121,6 +128,8 @@ class Operator:
         # Posted after the gate is open: the first quote of the resumed guard must not meet a closed one.
         self._inbox.post(self._action("resume", action.reason, who))
         await self._inbox.settled()
+        if self._state.guard.state is GuardState.HARD_STOP:
+            return Outcome(False, 2, "not resumed: something new holds it stopped; see `mmdaemon status`")
         return Outcome(True, 0, "resumed; venue truth is read once more before it quotes")
 
     async def _why_no_resume(self, reason: str) -> str:
@@ -130,8 +139,12 @@ class Operator:
             return "the daemon is stopping"
         kill = self._kill_switch.kill_state
         if kill not in (KillState.ARMED, KillState.KILLED):
-            return f"the kill switch is still at work ({kill.value}); wait until it is killed"
-        if kill is KillState.ARMED:
+            left_s = self._params.in_flight_max_ns / 1e9
+            return (
+                f"the kill switch is still at work ({kill.value}): what was sent may land for up to {left_s:g} s after "
+                "the kill; try again then"
+            )
+        if kill is KillState.ARMED and self._state.guard.state is not GuardState.HARD_STOP:
             return ""
         try:
             breaks = await self._reconciler.reconcile("resume")

@@ -19,6 +19,7 @@ from mmdaemon.core.state import State
 from mmdaemon.core.types import NS, GuardState, OrderStatus, Purpose
 from mmdaemon.daemon.inbox import Inbox
 from mmdaemon.daemon.pace import sleep_ns
+from mmdaemon.daemon.sender import LATEST_NS
 from mmdaemon.venues.base import Absent, Cursor, OrderReport, Venue, VenueUnavailable
 
 _CHECK_NS = 2 * NS
@@ -41,7 +42,15 @@ class Reconciler:
     """One coroutine. `wake` asks for a round now; `reconcile` runs one for a caller that waits (resume)."""
 
     def __init__(  # what it reads and where it says so
-        self, state: State, params: Params, venue: Venue, inbox: Inbox, clock: Clock, cadences: Cadences, since_ns: int
+        self,
+        state: State,
+        params: Params,
+        venue: Venue,
+        inbox: Inbox,
+        clock: Clock,
+        cadences: Cadences,
+        since_ns: int,
+        opened_ns: int,
     ) -> None:
         self._state = state
         self._params = params
@@ -51,6 +60,8 @@ class Reconciler:
         self._cadences = cadences
         self._since_ns = since_ns
         """Fills and bills before this venue time are known to be booked."""
+        self._opened_ns = opened_ns
+        """When the account was first met: what is older is in its opening equity, and must not be booked on top."""
         self._absent: dict[str, int] = {}
         """Ids the venue did not know when asked -> when it first said so."""
         self._wake = asyncio.Event()
@@ -78,8 +89,8 @@ class Reconciler:
                     async with self._one_at_a_time:
                         await self._check_orders()
                     next_orders = self._clock.mono_ns()
-                else:
-                    await self._check_overdue()
+                # On every pass, whatever else was due: nothing else asks about an order that was never acknowledged.
+                await self._check_overdue()
             except VenueUnavailable:
                 await sleep_ns(self._clock, _BACK_OFF_NS)
                 continue
@@ -125,7 +136,7 @@ class Reconciler:
             return tuple(breaks)
 
     async def _book_history(self) -> None:
-        since = Cursor(self._since_ns - _OVERLAP_NS)
+        since = Cursor(max(self._opened_ns, self._since_ns - _OVERLAP_NS))
         for fill in await self._venue.fills(since):
             self._post(fill)
         for bill in await self._venue.bills(since):
@@ -140,6 +151,7 @@ class Reconciler:
         own = f"mm{self._params.bot_tag}-"
         foreign = 0
         for report in reports:
+            self._absent.pop(report.client_id, None)
             known = self._state.orders.live.get(report.client_id)
             if known is not None:
                 self._report(report, known)
@@ -165,13 +177,17 @@ class Reconciler:
         if not epoch.isdigit() or int(epoch) > self._params.run_epoch:
             breaks.append(f"second_instance: order {report.client_id} has our tag and an epoch that is not ours")
             return
-        if report.client_id in self._state.orders.closed:
-            # It ended while the answer was on its way.
-            again = await self._venue.order(report.client_id)
-            if isinstance(again, Absent) or again.status.is_terminal:
-                return
-        # What it filled must be booked before it is adopted: from then on each fill counts against its quantity.
-        await self._book_history()
+        # What it filled must be booked before it is adopted: from then on each fill counts against its quantity. So its
+        # state is read again around the history, until nothing happened in between.
+        while True:
+            before = await self._venue.order(report.client_id)
+            await self._book_history()
+            after = await self._venue.order(report.client_id)
+            if isinstance(after, Absent) or after.status.is_terminal:
+                return  # it ended meanwhile, and what it filled is booked
+            if isinstance(before, OrderReport) and before.cum_filled_lots == after.cum_filled_lots:
+                report = after
+                break
         self.orphans += 1
         self._post(
             OrderAdopted(
@@ -220,7 +236,11 @@ class Reconciler:
             await self._inbox.settled()
 
     async def _ask(self, order: WorkingOrder) -> None:
-        """Query by client id. Absent counts only after the in-flight window, and twice."""
+        """Query by client id. Absent counts only twice, and after everything we asked for must have arrived.
+
+        An order that the venue once took does not vanish without a word, so there the two absent answers must also lie
+        a whole in-flight window apart: one of them may come from a replica that is behind.
+        """
         answer = await self._venue.order(order.client_id)
         now = self._clock.mono_ns()
         if isinstance(answer, OrderReport):
@@ -229,8 +249,10 @@ class Reconciler:
             self._report(answer, order)
             return
         first_ns = self._absent.setdefault(order.client_id, now)
-        last_request_ns = max(order.created_ns, order.pending_ns)
-        if now - last_request_ns < self._params.in_flight_max_ns or first_ns == now:
+        window_ns = self._params.in_flight_max_ns
+        last_arrival_ns = max(order.created_ns, order.pending_ns) + LATEST_NS + window_ns
+        apart_ns = window_ns if order.acked_ns else 1
+        if now < last_arrival_ns or now - first_ns < apart_ns:
             return
         del self._absent[order.client_id]
         # It never arrived and cannot any more. What filled of it, if anything, is in the fills that were read.

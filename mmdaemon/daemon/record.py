@@ -46,6 +46,7 @@ class Recorder:
         self._params = params
         self._chain = chain
         self._minute = -1
+        self._day = -1
         self._checkpoint_ns = 0
         self.decisions = 0
 
@@ -78,10 +79,10 @@ class Recorder:
                 return bool(event.breaks)
             case OperatorAction():
                 kept.append(rows.operator_row(epoch, seq, event, "taken"))
+                kept.extend(risk_of(state, self._params))
                 return True
             case TimerFired():
-                self._of_time(kept, state)
-                return False
+                return self._of_time(kept, state)
             case _:
                 return False
 
@@ -105,15 +106,22 @@ class Recorder:
             urgent = urgent or not isinstance(command, Cancel)
         return urgent
 
-    def _of_time(self, kept: list[Row], state: State) -> None:
+    def _of_time(self, kept: list[Row], state: State) -> bool:
+        """Once a minute a sample and the limits' slice; hourly the position. A day that turned is urgent: its opening
+        equity is what the day's loss is measured from, whatever happens to the process."""
         minute = state.ts_ns // _MINUTE_NS
         if minute == self._minute or not state.venue.mark_px_ticks:
-            return
+            return False
         self._minute = minute
         kept.append(rows.minute_row(minute_of(state, self._params)))
         if state.mono_ns - self._checkpoint_ns >= _CHECKPOINT_NS:
             self._checkpoint_ns = state.mono_ns
             kept.extend(checkpoint_of(state, self._params))
+        else:
+            kept.extend(risk_of(state, self._params))
+        turned = state.risk.day != self._day
+        self._day = state.risk.day
+        return turned
 
 
 def minute_of(state: State, params: Params) -> rows.Minute:
@@ -150,3 +158,8 @@ def checkpoint_of(state: State, params: Params) -> list[Row]:
     """The slices from which a restart goes on, with the fills that come after."""
     slices = {"position": _encode(state.position), "risk": _encode(state.risk)}
     return rows.checkpoint_rows(params.run_epoch, state.seq, state.ts_ns, slices)
+
+
+def risk_of(state: State, params: Params) -> list[Row]:
+    """The slice that the loss limits rest on: small, and kept often, so that a crash gives no loss back."""
+    return rows.checkpoint_rows(params.run_epoch, state.seq, state.ts_ns, {"risk": _encode(state.risk)})

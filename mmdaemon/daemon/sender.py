@@ -12,13 +12,16 @@ from collections.abc import Callable
 from mmdaemon.clock import Clock
 from mmdaemon.core.commands import Amend, Cancel, Command, Place
 from mmdaemon.core.events import Event, OrderUpdate, RequestFailed
-from mmdaemon.core.types import OrderStatus
+from mmdaemon.core.types import NS, OrderStatus
 from mmdaemon.daemon.gate import Gate
 from mmdaemon.journal.connection import JournalFailed
 from mmdaemon.journal.writer import JournalWriter
 from mmdaemon.venues.base import Venue
 
 Orders = tuple[Place | Amend, ...]
+LATEST_NS = NS
+"""An order that had to wait longer than this for its intent is not sent: its price is of another moment, and whoever
+counts how long it can be in flight counts from its decision."""
 
 
 class Sender:
@@ -33,7 +36,7 @@ class Sender:
         self._post = post
         self._clock = clock
         self._cancels: deque[Cancel] = deque()
-        self._orders: deque[tuple[int | None, Orders]] = deque()
+        self._orders: deque[tuple[int | None, int, Orders]] = deque()
         self._unsent: set[str] = set()
         self._withdrawn: set[str] = set()
         self._has_cancels = asyncio.Event()
@@ -56,7 +59,7 @@ class Sender:
                 if isinstance(command, Place):
                     self._unsent.add(command.client_id)
         if orders:
-            self._orders.append((row_number, tuple(orders)))
+            self._orders.append((row_number, self._clock.mono_ns(), tuple(orders)))
             self._has_orders.set()
         if self._cancels:
             self._has_cancels.set()
@@ -77,10 +80,11 @@ class Sender:
     async def _order_lane(self) -> None:
         while True:
             while self._orders:
-                number, orders = self._orders.popleft()
+                number, decided_ns, orders = self._orders.popleft()
                 because = await self._why_not_durable(number)
                 for command in orders:
-                    await self._send_order(command, because)
+                    late = self._clock.mono_ns() - decided_ns > LATEST_NS
+                    await self._send_order(command, because or ("late" if late else ""))
             self._has_orders.clear()
             await self._has_orders.wait()
 

@@ -16,9 +16,18 @@ from mmdaemon.clock import Clock
 from mmdaemon.core import apply as core_apply
 from mmdaemon.core.commands import Cancel
 from mmdaemon.core.engine import Step
-from mmdaemon.core.events import Event, LinkChanged, Started, StopRequested, TaskDied
+from mmdaemon.core.events import (
+    AccountSnapshot,
+    Event,
+    LinkChanged,
+    OperatorAction,
+    Started,
+    StopRequested,
+    TaskDied,
+)
 from mmdaemon.core.guard import Transition
 from mmdaemon.core.position import Position
+from mmdaemon.core.reasons import reasons_of
 from mmdaemon.core.state import Risk, State, new_state
 from mmdaemon.core.types import NS, GuardState, KillState
 from mmdaemon.daemon.gate import Gate
@@ -42,6 +51,9 @@ _STOP_READ_NS = NS // 5
 _TRANSITIONS_KEPT = 1_000
 EXIT_OK = 0
 EXIT_BUG = 70
+EXIT_RETRY = 75
+_CLOSE_S = 10.0
+"""Longest a stop waits for the disk."""
 
 Log = Callable[[str, Mapping[str, object]], None]
 """(event name, fields): where transitions and deaths are said aloud. Never on the hot path."""
@@ -83,6 +95,7 @@ class Daemon:
         self._stop_reason = ""
         self._exit_code = EXIT_OK
         self._ending = False
+        self._opened_ns = 0
         self.failure: BaseException | None = None
         """What ended a part first, where it was an error."""
 
@@ -142,15 +155,17 @@ class Daemon:
     async def _first_state(self, recovered: Recovered) -> State:
         """The state as the journal has it: equity at the start, the last checkpoint, and what was booked after it."""
         start_e10 = recovered.start_e10
+        self._opened_ns = recovered.opened_ts_ns
         if start_e10 is None:
-            start_e10 = await self._read_equity()
+            opening = await self._read_account()
+            start_e10, self._opened_ns = opening.equity_e10, opening.venue_ts_ns or opening.ts_ns
         instrument = self.params.instrument
         state = new_state(self.params, start_e10)
         state.mono_ns, state.ts_ns = self.clock.mono_ns(), self.clock.wall_ns()
         if recovered.checkpoint is not None:
-            slices = recovered.checkpoint.slices
-            state.position = msgspec.msgpack.decode(slices["position"], type=Position)
-            state.risk = msgspec.msgpack.decode(slices["risk"], type=Risk)
+            state.position = msgspec.msgpack.decode(recovered.checkpoint.slices["position"], type=Position)
+        if recovered.risk is not None:
+            state.risk = msgspec.msgpack.decode(recovered.risk, type=Risk)
             # Of a boot that is over it would lie in the future, and the size stay reduced until then.
             state.risk.resumed_ns = min(state.risk.resumed_ns, state.mono_ns)
         for fact in recovered.facts:
@@ -169,10 +184,10 @@ class Daemon:
         )
         return state
 
-    async def _read_equity(self) -> int:
+    async def _read_account(self) -> AccountSnapshot:
         while True:
             try:
-                return (await self.venue.snapshot()).equity_e10
+                return await self.venue.snapshot()
             except VenueUnavailable:
                 await sleep_ns(self.clock, _RETRY_NS)
 
@@ -190,6 +205,7 @@ class Daemon:
             self.state_dir,
             self.clock,
             since_ns=recovered.read_until_ts_ns,
+            opened_ns=self._opened_ns,
             latched=latched,
             on_step=self._on_step,
             on_latch_failure=lambda failure: self._log("latch_file_failed", {"failure": failure}),
@@ -197,6 +213,8 @@ class Daemon:
         )
         now = (self.clock.mono_ns(), self.clock.wall_ns(), None)
         self.inbox.post(Started(*now, self.params.run_epoch, bool(latched)))
+        if recovered.paused:
+            self.inbox.post(OperatorAction(*now, "pause", recovered.paused, "journal"))
 
     # --- run ----------------------------------------------------------------------------------------------------------
 
@@ -248,14 +266,20 @@ class Daemon:
         self._log("task_died", {"task": name, "error": text})
         self.gate.close(f"{name} died")
         self.inbox.post(TaskDied(self.clock.mono_ns(), self.clock.wall_ns(), None, name, text))
-        if name == "kill_switch":
-            # It must act whatever happened to it, so it is begun once more and thrown.
-            self._begin("kill_switch_again", self.parts.kill_switch.run())
+        if name.startswith("kill_switch"):
+            # It must act whatever happened to it and however often, so it is begun again and thrown.
+            again_after_ns = _RETRY_NS if name != "kill_switch" else 0
+            self._begin("kill_switch_again", self._kill_switch_again(again_after_ns))
         self.parts.kill_switch.trip(f"{name} died: {text}")
         self._exit_code = EXIT_BUG
         if name == "quoting":
             # Without it nobody can resume. Cancel everything, then end: the latch makes the next start a killed one.
             self._begin("last_will", self._stop_when_quiet())
+
+    async def _kill_switch_again(self, after_ns: int) -> None:
+        if after_ns:
+            await sleep_ns(self.clock, after_ns)
+        await self.parts.kill_switch.run()
 
     async def _stop_when_quiet(self) -> None:
         await self.parts.kill_switch.wait_for(KillState.VERIFIED, KillState.KILLED)
@@ -277,6 +301,9 @@ class Daemon:
                 self.parts.reconciler.wake()
         if type(event) is LinkChanged:
             self.parts.reconciler.wake()
+        elif type(event) is OperatorAction and self.state.guard.state is GuardState.HARD_STOP:
+            # A resume into a reason that came meanwhile moves nothing, so no transition says that it must stop again.
+            self.parts.kill_switch.trip("still stopped: " + " ".join(reasons_of(self.state.guard.active)))
 
     # --- end ----------------------------------------------------------------------------------------------------------
 
@@ -284,6 +311,12 @@ class Daemon:
         self.gate.close(f"stopping: {self._stop_reason}")
         self.inbox.post(StopRequested(self.clock.mono_ns(), self.clock.wall_ns(), None, self._stop_reason))
         quiet = await self._confirm_nothing_rests()
+        if not quiet:
+            # Said aloud and by the exit code: whoever stopped it must not believe that nothing is out there.
+            self._log(
+                "orders_may_rest", {"in": self.params.instrument.symbol, "what": "look at the venue's open orders"}
+            )
+            self._exit_code = self._exit_code or EXIT_RETRY
         self._ending = True
         was_whole = not self.tasks["quoting"].done()
         # In a gap of the private stream something may have filled that is not in the books.
@@ -293,9 +326,10 @@ class Daemon:
             try:
                 self._last_rows(clean=clean, checkpoint=was_whole)
             finally:
-                await self.journal.close()
-        except JournalFailed as failure:
-            self._log("journal_failed", {"error": str(failure)})
+                async with asyncio.timeout(_CLOSE_S):
+                    await self.journal.close()
+        except (JournalFailed, TimeoutError) as failure:
+            self._log("journal_failed", {"error": str(failure) or f"not closed within {_CLOSE_S:g} s"})
             self._exit_code = EXIT_BUG
         await self._cancel_parts(keep="")
         await self.venue.close()
@@ -317,7 +351,10 @@ class Daemon:
                         await self.venue.send(Cancel(report.client_id, risk=True))
                 empty = 0 if ours else empty + 1
             except VenueUnavailable:
+                # What cannot be read may still hear a cancel.
                 empty = 0
+                for client_id in [o.client_id for o in self.state.orders.live.values() if not o.ended_ns]:
+                    await self.venue.send(Cancel(client_id, risk=True))
             if empty >= 2 and not self._is_on_its_way():
                 return True
             await sleep_ns(self.clock, _STOP_READ_NS)

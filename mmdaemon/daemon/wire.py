@@ -118,6 +118,7 @@ class Parts:
         clock: Clock,
         *,
         since_ns: int,
+        opened_ns: int,
         latched: str,
         on_step: Callable[[Event, Step], None],
         on_latch_failure: Callable[[str], None],
@@ -152,7 +153,7 @@ class Parts:
             orders_ns=round(settings.venue.reconcile_orders_s * NS),
             position_ns=round(settings.venue.reconcile_position_s * NS),
         )
-        self.reconciler = Reconciler(state, params, venue, inbox, clock, cadences, since_ns)
+        self.reconciler = Reconciler(state, params, venue, inbox, clock, cadences, since_ns, opened_ns)
         self.guard = GuardActor(state, venue, journal, clock, post, settings.venue.leverage)
         self.operator = Operator(
             state, params, gate, self.kill_switch, self.reconciler, inbox, journal, clock, state_dir.clear_latch
@@ -179,7 +180,7 @@ class Parts:
             "kill_file": lambda: self.kill_switch.watch_file(lambda: bool(state_dir.latched())),
             "guard": self.guard.run,
             "reconcile": self.reconciler.run,
-            "cost": lambda: cost.run(venue, clock, post, ledger_ns),
+            "cost": lambda: cost.run(venue, clock, post, ledger_ns, opened_ns),
             "regime": lambda: regime.run(venue, clock, post),
             "timers": lambda: timers.run(clock, post),
         }

@@ -28,7 +28,7 @@ from mmdaemon.journal.records import (
     SideTotal,
     Transition,
 )
-from mmdaemon.journal.recovery import JournalUnreadable
+from mmdaemon.journal.recovery import NEWEST, JournalUnreadable, newer_schema
 from mmdaemon.journal.rows import Minute
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -64,7 +64,7 @@ class JournalReader:
     """A journal open for reading. One query sees one state of it; two may not."""
 
     def __init__(self, path: Path) -> None:
-        """Raises JournalUnreadable: no such journal, or not one."""
+        """Raises JournalUnreadable: no such journal, not one, or one of a later mmdaemon, which may mean other things."""
         if not path.is_file():
             raise JournalUnreadable(f"there is no journal at {path}; has the daemon run with this state directory?")
         try:
@@ -75,6 +75,9 @@ class JournalReader:
         if version < 1:
             self._db.close()
             raise JournalUnreadable(f"{path} is not a journal of mmdaemon")
+        if version > NEWEST:
+            self._db.close()
+            raise JournalUnreadable(newer_schema(path, version))
 
     def __enter__(self) -> Self:
         return self

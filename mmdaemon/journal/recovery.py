@@ -23,6 +23,10 @@ from mmdaemon.journal.state_dir import StateDir
 from mmdaemon.journal.statements import STATEMENTS
 
 RECENT_IDS = 50_000
+KILLED_BY_JOURNAL = (
+    "The daemon counts as killed. Keep the file aside, put a backup copy back in its place, and look at the venue's "
+    "open orders before resuming"
+)
 BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
 
 
@@ -86,10 +90,16 @@ class Recovered(msgspec.Struct, frozen=True, kw_only=True):
     instruments: tuple[Instrument, ...]
     orders: tuple[OrderAdopted, ...]
     checkpoint: Checkpoint | None
+    risk: bytes | None
+    """The newest slice of the loss limits, kept more often than the rest."""
     facts: tuple[BookedFact, ...]
     recent_trade_ids: tuple[str, ...]
     """The newest that are already in the checkpoint, oldest first: a re-delivery of one of them is no news."""
     recent_bill_ids: tuple[str, ...]
+    opened_ts_ns: int
+    """When the run began in which this account was first met."""
+    paused: str
+    """Why an operator has it paused; empty where no pause is in force."""
     read_until_ts_ns: int
     """When venue and journal last agreed, else when the account was first met: fills and bills are booked up to there.
     (Not the last fill: one before it may have been lost with the process, and the first one of all has none before.)"""
@@ -106,9 +116,10 @@ def read_latch(state: StateDir) -> Latch:
     kill = KillState.ARMED
     try:
         if state.journal_path.exists():
+            _refuse_empty(state.journal_path)
             with closing(sqlite3.connect(f"{state.journal_path.absolute().as_uri()}?mode=ro", uri=True)) as db:
                 kill = _journaled_kill_state(db)
-    except (sqlite3.Error, OSError, ValueError) as error:
+    except (sqlite3.Error, OSError, ValueError, JournalUnreadable) as error:
         return Latch(KillState.KILLED, (*sources, f"journal unreadable: {error}"))
     if kill is not KillState.ARMED:
         sources.append(f"journal: {kill}")
@@ -136,8 +147,7 @@ def recover(
                 return _begin(db, path, latch, start, clock, crash_loop_window_s, bot_tag)
     except (sqlite3.Error, OSError, msgspec.ValidationError, ValueError) as error:
         raise JournalUnreadable(
-            f"journal {path} cannot be read or written: {error}. The daemon counts as killed. Keep the "
-            "file, restore a backup (mmdaemon restore), and look at the venue's open orders before resuming"
+            f"journal {path} cannot be read or written: {error}. {KILLED_BY_JOURNAL}"
         ) from error
 
 
@@ -147,10 +157,22 @@ def schema() -> str:
 
 MIGRATIONS: Mapping[int, str] = {0: schema()}
 """From version n to n+1. Each script ends by setting `user_version`. Version 0 is an empty file."""
+NEWEST = max(MIGRATIONS) + 1
+"""Schema version that this program reads and writes."""
+
+
+def newer_schema(path: Path, version: int) -> str:
+    """What is said of a journal whose schema version is above `NEWEST`."""
+    return (
+        f"journal {path} has schema version {version}, and this mmdaemon knows {NEWEST}; run the newer one, or name "
+        "another state directory"
+    )
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    if not path.exists():
+    if path.exists():
+        _refuse_empty(path)
+    else:
         path.touch(mode=0o600)
     db = sqlite3.connect(writable_uri(path), uri=True, timeout=BUSY_S)
     try:
@@ -162,14 +184,17 @@ def _open(path: Path) -> sqlite3.Connection:
     return db
 
 
+def _refuse_empty(path: Path) -> None:
+    """An empty file was a journal once, or is in the way of one: it is no first start."""
+    if not path.stat().st_size:
+        raise JournalUnreadable(f"journal {path} is there and empty. {KILLED_BY_JOURNAL}")
+
+
 def _migrate(db: sqlite3.Connection, path: Path, migrations: Mapping[int, str]) -> None:
     newest = max(migrations) + 1
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if version > newest:
-        raise NewerSchema(
-            f"journal {path} has schema version {version}, and this mmdaemon knows {newest}; run the newer one, or "
-            "name another state directory"
-        )
+        raise NewerSchema(newer_schema(path, version))
     if version == 0 and db.execute("SELECT count(*) FROM sqlite_schema").fetchone() != (0,):
         raise JournalUnreadable(f"{path} is a database, but not a journal of mmdaemon; name another state directory")
     if 0 < version < newest:
@@ -189,8 +214,7 @@ def _check(db: sqlite3.Connection, path: Path) -> None:
     found = [" ".join(problem.split()) for (problem,) in db.execute("PRAGMA quick_check(3)")]
     if found != ["ok"]:
         raise JournalUnreadable(
-            f"journal {path} is damaged: {'; '.join(found)}. The daemon counts as killed. Restore a backup "
-            "(mmdaemon restore), and look at the venue's open orders before resuming"
+            f"journal {path} is damaged: {'; '.join(found)}. {KILLED_BY_JOURNAL}"
         )
 
 
@@ -226,6 +250,7 @@ def _begin(
     (start_e10,) = db.execute("SELECT start_e10 FROM runs WHERE epoch = ?", (account,)).fetchone()
     checkpoint = _checkpoint(db, account)
     since = (checkpoint.epoch, checkpoint.seq) if checkpoint else (account, -1)
+    (opened_ts_ns,) = db.execute("SELECT started_ts_ns FROM runs WHERE epoch = ?", (account,)).fetchone()
     (read_until_ts_ns,) = db.execute(
         "SELECT coalesce((SELECT max(ts_ns) FROM reconciliations WHERE epoch >= ? AND breaks = '[]'), "
         "(SELECT started_ts_ns FROM runs WHERE epoch = ?))",
@@ -240,9 +265,12 @@ def _begin(
         instruments=_instruments(db),
         orders=_unsettled_orders(db, account, mono_ns, ts_ns),
         checkpoint=checkpoint,
+        risk=_risk(db, account),
         facts=_facts_after(db, since),
         recent_trade_ids=_ids_until(db, "fills", "trade_id", account, since),
         recent_bill_ids=_ids_until(db, "bills", "bill_id", account, since),
+        opened_ts_ns=opened_ts_ns,
+        paused=_pause(db),
         read_until_ts_ns=read_until_ts_ns,
         open_breaks=tuple(
             n for (n,) in db.execute("SELECT name FROM breaks WHERE closed_ts_ns IS NULL ORDER BY rowid")
@@ -250,6 +278,15 @@ def _begin(
         clean_start=clean,
         unclean_starts=unclean_starts,
     )
+
+
+def _pause(db: sqlite3.Connection) -> str:
+    """The reason of the operator's last pause, where no resume that was taken came after it."""
+    last = db.execute(
+        "SELECT action, reason FROM operator_actions WHERE outcome = 'taken' AND action IN ('pause', 'resume') "
+        "ORDER BY rowid DESC LIMIT 1"
+    ).fetchone()
+    return last[1] or "operator" if last is not None and last[0] == "pause" else ""
 
 
 def _identity(db: sqlite3.Connection, path: Path, start: RunStart, ts_ns: int, bot_tag: str | None) -> str:
@@ -305,13 +342,24 @@ def _unsettled_orders(db: sqlite3.Connection, account: int, mono_ns: int, ts_ns:
 
 
 def _checkpoint(db: sqlite3.Connection, account: int) -> Checkpoint | None:
+    """The newest position, and what was kept with it."""
     newest = db.execute(
-        "SELECT epoch, seq FROM checkpoints WHERE epoch >= ? ORDER BY epoch DESC, seq DESC LIMIT 1", (account,)
+        "SELECT epoch, seq FROM checkpoints WHERE slice = 'position' AND epoch >= ? "
+        "ORDER BY epoch DESC, seq DESC LIMIT 1",
+        (account,),
     ).fetchone()
     if newest is None:
         return None
     slices = db.execute("SELECT slice, blob FROM checkpoints WHERE epoch = ? AND seq = ? ORDER BY slice", newest)
     return Checkpoint(newest[0], newest[1], dict(slices.fetchall()))
+
+
+def _risk(db: sqlite3.Connection, account: int) -> bytes | None:
+    newest = db.execute(
+        "SELECT blob FROM checkpoints WHERE slice = 'risk' AND epoch >= ? ORDER BY epoch DESC, seq DESC LIMIT 1",
+        (account,),
+    ).fetchone()
+    return None if newest is None else newest[0]
 
 
 def _facts_after(db: sqlite3.Connection, since: tuple[int, int]) -> tuple[BookedFact, ...]:

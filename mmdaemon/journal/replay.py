@@ -200,17 +200,18 @@ def _identity(db: sqlite3.Connection, path: Path, mark_px_ticks: int | None, acc
 
 
 def _last_mark(db: sqlite3.Connection, account_epoch: int) -> int | None:
-    """The newer of the last minute's mark and the last fill's."""
+    """The newer of the last minute's mark and the last fill's, of the account's own runs."""
+    (last,) = db.execute("SELECT max(epoch) FROM runs WHERE account_epoch = ?", (account_epoch,)).fetchone()
     with closing(
         db.execute(
             "SELECT mark_px_ticks FROM ("
             "SELECT * FROM (SELECT epoch, ts_ns, mark_px_ticks FROM minutes "
-            "WHERE epoch >= ? AND mark_px_ticks NOT NULL "
+            "WHERE epoch BETWEEN ? AND ? AND mark_px_ticks NOT NULL "
             "ORDER BY epoch DESC, ts_ns DESC LIMIT 1) UNION ALL "
             "SELECT * FROM (SELECT epoch, ts_ns, mark_px_ticks FROM fills "
-            "WHERE epoch >= ? AND mark_px_ticks NOT NULL "
+            "WHERE epoch BETWEEN ? AND ? AND mark_px_ticks NOT NULL "
             "ORDER BY epoch DESC, seq DESC LIMIT 1)) ORDER BY epoch DESC, ts_ns DESC LIMIT 1",
-            (account_epoch, account_epoch),
+            (account_epoch, last) * 2,
         )
     ) as marks:
         newest = marks.fetchone()

@@ -108,10 +108,10 @@ class DemoScript:
         while state.guard.state is not GuardState.RUNNING and clock.mono_ns() < begun_ns + 120 * NS:
             await sleep_ns(clock, NS // 10)
         left = sum(o.status is OrderStatus.UNKNOWN for o in state.orders.live.values())
+        breaks = f"breaks: {', '.join(state.facts.breaks)}" if state.facts.breaks else "no breaks"
         self._tell(
             "reconcile",
-            f"venue read, {left} orders UNKNOWN, breaks {list(state.facts.breaks)}, running again "
-            f"{(clock.mono_ns() - begun_ns) / NS:.1f} s later",
+            f"venue read, {left} orders UNKNOWN, {breaks}, running again {(clock.mono_ns() - begun_ns) / NS:.1f} s later",
             ok=not left and not state.facts.breaks and state.guard.state is GuardState.RUNNING,
         )
 

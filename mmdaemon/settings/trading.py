@@ -234,6 +234,8 @@ class GuardSection(Section):
 
     book_age_max_s: float = Field(default=2.0, ge=0.1, le=30)
     """An older book is unhealthy: pause."""
+    mark_age_max_s: float = Field(default=10.0, ge=1, le=120)
+    """With an older mark price, losses cannot be measured: pause."""
     loop_lag_max_s: float = Field(default=0.5, ge=0.01, le=5)
     """Event-loop lag from which to pause."""
     clock_offset_max_s: float = Field(default=1.0, ge=0.01, le=5)
@@ -272,6 +274,7 @@ class GuardSection(Section):
     def to_params(self) -> GuardParams:
         return GuardParams(
             book_age_max_ns=to_ns(self.book_age_max_s),
+            mark_age_max_ns=to_ns(self.mark_age_max_s),
             loop_lag_max_ns=to_ns(self.loop_lag_max_s),
             clock_offset_max_ns=to_ns(self.clock_offset_max_s),
             journal_age_max_ns=to_ns(self.journal_age_max_s),

@@ -1,7 +1,10 @@
 """`explain` on a real journal: what it shows adds up, is what was journaled, and says why."""
 
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -442,6 +445,26 @@ def test_no_journal_is_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert main(["explain", "--last-fill", "--state-dir", str(tmp_path / "nowhere")]) == 1
     assert "there is no journal at" in capsys.readouterr().err
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_journal_of_a_later_program_is_refused(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with sqlite3.connect(copied / "journal.sqlite") as db:
+        db.execute("PRAGMA user_version = 999")
+    db.close()
+    assert main(["explain", "--last-fill", "--state-dir", str(copied)]) == 1
+    assert "has schema version 999" in capsys.readouterr().err
+
+
+def test_a_reader_that_goes_away_is_141(played: Played) -> None:
+    """As with `| head -1`, but before the first line is written."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "mmdaemon", "explain", "--last-fill", "--state-dir", str(played.path)]
+    with os.fdopen(write, "w") as closed:
+        ended = subprocess.run(
+            command, stdout=closed, stderr=subprocess.PIPE, check=False, cwd=Path(__file__).resolve().parents[2]
+        )
+    assert (ended.returncode, ended.stderr) == (141, b"")
 
 
 def test_no_fill_is_1(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -390,13 +390,22 @@ def test_nothing_that_could_be_checked_is_2(
     spoil(copied)
     assert verify(copied) == 2
     said = capsys.readouterr().out
-    assert "DIFFERS" in said
+    assert "NOT CHECKED" in said
+    assert "DIFFERS" not in said
     assert "verified" not in said
 
 
-def test_no_such_run_is_2(played: Played, capsys: pytest.CaptureFixture[str]) -> None:
-    assert verify(played.path, "9") == 2
-    assert "has no run 9" in capsys.readouterr().out
+def test_no_such_run_is_1(played: Played, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verify(played.path, "99") == 1
+    assert capsys.readouterr().out == "there is no run 99; runs are 1-2\n"
+
+
+def test_a_journal_of_a_later_program_is_not_checked(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with edited(copied) as db:
+        db.execute("PRAGMA user_version = 999")
+    assert verify(copied) == 2
+    assert "NOT CHECKED" in (said := capsys.readouterr().out)
+    assert "has schema version 999" in said
 
 
 def test_it_says_what_to_do_with_a_run(played: Played, capsys: pytest.CaptureFixture[str]) -> None:

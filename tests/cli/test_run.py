@@ -8,6 +8,7 @@ import pytest
 from mmdaemon.cli import ExitCode
 from mmdaemon.cli.main import main
 from mmdaemon.journal.reader import JournalReader
+from mmdaemon.journal.recovery import read_latch
 from mmdaemon.journal.state_dir import open_dir
 from mmdaemon.research.summary import RunSummary, summarise
 
@@ -96,6 +97,22 @@ def test_a_journal_of_a_newer_schema_is_refused_and_left_alone(
     assert code == ExitCode.CONFIG
     assert "newer" in capsys.readouterr().err
     assert (tmp_path / "journal.sqlite").read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"", b"no database at all, but longer than a header" * 100])
+@pytest.mark.parametrize("speed", [["--speed", "max"], []])
+def test_a_journal_that_cannot_be_read_closes_the_latch_for_good(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, speed: list[str]
+) -> None:
+    (tmp_path / "journal.sqlite").write_bytes(content)
+    assert main(["run", *speed, "--duration", "5", "--state-dir", str(tmp_path)]) == ExitCode.CONFIG
+    said = capsys.readouterr().err
+    assert "counts as killed" in said
+    assert "mmdaemon restore" not in said
+    assert (tmp_path / "KILLED").read_text().startswith("journal unreadable: ")
+    assert (tmp_path / "journal.sqlite").read_bytes() == content
+    (tmp_path / "journal.sqlite").unlink()
+    assert read_latch(open_dir(tmp_path, {})).closed, "the file is gone, and the daemon is killed all the same"
 
 
 def test_a_recording_that_breaks_off_is_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

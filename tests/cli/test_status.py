@@ -32,12 +32,12 @@ def telling(status: Status | None, *lines: str) -> Handler:
 def shown(status: Status, width: int = 200) -> str:
     console = Console(width=width, highlight=False, color_system=None)
     with console.capture() as capture:
-        console.print(render(status))
+        console.print(render(status, width))
     return capture.get()
 
 
-def idle_quotes() -> list[QuoteView]:
-    return [QuoteView("buy", 0, "1", "1", False, -1.0, {})]
+def moving_quotes() -> list[QuoteView]:
+    return [QuoteView(side, 0, "1", "1", False, -1.0, {}) for side in ("buy", "sell")]
 
 
 STOPPED: dict[str, Any] = {
@@ -55,7 +55,9 @@ STOPPED: dict[str, Any] = {
     [
         ({}, QUOTING),
         ({"guard": "reducing"}, QUOTING),
-        ({"quotes": idle_quotes()}, NOT_QUOTING),
+        ({"quotes": moving_quotes()}, QUOTING),  # every amend is in flight, and the orders stand meanwhile
+        ({"open_orders": 0, "unknown_orders": 0}, NOT_QUOTING),
+        ({"open_orders": 2, "unknown_orders": 2}, NOT_QUOTING),
         ({"quotes": []}, NOT_QUOTING),
         *(({"guard": state.value}, NOT_QUOTING) for state in GuardState if state.value not in {"running", "reducing"}),
     ],
@@ -106,7 +108,7 @@ def test_guard_and_reasons_stand_first() -> None:
     assert lines[0] == "HARD_STOP  not quoting  kill switch killed  gate closed: kill: operator"
     assert lines[1] == "  WHY NOT QUOTING"
     assert [line.strip() for line in lines[2:4]] == STOPPED["why_not_quoting"]
-    assert "no target quotes" in lines[5]
+    assert any("no target quotes" in line for line in lines)
 
 
 def test_a_missing_side_is_said() -> None:
@@ -123,9 +125,9 @@ def test_quotes_have_their_addends_and_small_ones_are_left_out() -> None:
     text = shown(picture())
     row = re.search(r"^buy +1 .*$", text, re.MULTILINE)
     assert row is not None
-    assert " ".join(row[0].split()) == "buy 1 59979 0.0016 -3.58 skew -0.08 half -2.50 level -1.00 yes"
+    assert " ".join(row[0].split()) == "buy 1 59979 0.0016 -3.58 yes skew -0.08 half -2.50 level -1.00"
     assert "carry" not in text
-    assert "not yet" in text
+    assert "moving" in text
     assert "required edge sell 3.50 bps: maker_fee +2.00  min_edge +1.50" in text
 
 
@@ -163,8 +165,37 @@ def test_text_from_outside_steers_no_terminal() -> None:
     assert "a\N{REPLACEMENT CHARACTER}FAKE" in text
 
 
-def test_it_fits_80_columns() -> None:
-    assert max(len(line) for line in shown(picture(**STOPPED), 80).splitlines()) <= 80
+@pytest.mark.parametrize("changes", [{}, STOPPED])
+def test_it_fits_80_columns(changes: dict[str, Any]) -> None:
+    assert max(len(line) for line in shown(picture(**changes), 80).splitlines()) <= 80
+
+
+@pytest.mark.parametrize("width", [80, 109, 110, 200])
+def test_a_rung_is_one_line(width: int) -> None:
+    addends = dict.fromkeys(("skew", "half", "level"), -1.25)
+    quotes = [QuoteView("buy", level, "59985.1", "0.0016", True, -12.58, addends) for level in range(3)]
+    lines = shown(picture(quotes=quotes), width).splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("quote"))
+    assert [line.split()[:2] for line in lines[at + 1 : at + 4]] == [["buy", str(level)] for level in range(3)]
+    assert ("of which" in lines[at]) == (width >= 110)
+
+
+def test_addends_that_do_not_fit_beside_their_rung_are_left_out() -> None:
+    addends = dict.fromkeys(("skew", "carry", "half", "level", "floor", "clamp", "rounding"), -100.25)
+    quotes = [QuoteView("buy", 0, "59985.1", "0.0016", True, -12.58, addends)]
+    assert "of which" not in shown(picture(quotes=quotes), 120)
+    assert "rounding -100.25" in shown(picture(quotes=quotes), 200)
+
+
+def test_what_is_held_stands_above_the_ladder_and_counts_come_last() -> None:
+    lines = [line.strip() for line in shown(picture(), 80).splitlines()]
+    starts = ("position", "equity", "PnL", "open orders", "feeds", "quote ", "required edge", "counts", "guard's time")
+    at = [next(i for i, line in enumerate(lines) if line.startswith(start)) for start in starts]
+    assert at == sorted(at)
+
+
+def test_the_headline_does_not_flap_with_an_amend_in_flight() -> None:
+    assert shown(picture(quotes=moving_quotes())).startswith("RUNNING  quoting buy and sell  kill switch armed\n")
 
 
 @pytest.mark.parametrize("flags", [["--json"], []])
@@ -190,4 +221,4 @@ def test_watch_until_ctrl_c(tmp_path: Path, flags: list[str]) -> None:
 
 
 def test_exit_code_needs_an_order_that_stands() -> None:
-    assert exit_code(picture(quotes=idle_quotes())) == 3
+    assert exit_code(picture(open_orders=0, unknown_orders=0)) == 3

@@ -130,6 +130,7 @@ class Desk:
         self.wall_ns = WALL_NS
         self.bid = MID - 5
         self.ask = MID + 5
+        self.mark_px = MID
         self.ordinal = 0
         self.transitions: list[Transition] = []
         self.commands: list[Command] = []
@@ -195,8 +196,10 @@ class Desk:
     def timer(self) -> TimerFired:
         return TimerFired(*self.now, "sample")
 
-    def mark(self, px_ticks: int = MID) -> MarkPrice:
-        return MarkPrice(*self.now, px_ticks)
+    def mark(self, px_ticks: int | None = None) -> MarkPrice:
+        if px_ticks:
+            self.mark_px = px_ticks  # the venue has one mark: the account is valued at it too
+        return MarkPrice(*self.now, self.mark_px if px_ticks is None else px_ticks)
 
     def trade(self, px_ticks: int, qty_lots: int = 10, aggressor: Side | None = Side.SELL) -> TradePrint:
         return TradePrint(*self.now, px_ticks, qty_lots, aggressor)
@@ -209,7 +212,7 @@ class Desk:
 
     def account(self, equity_e10: int = EQUITY_E10, available_e10: int | None = None) -> AccountSnapshot:
         available = equity_e10 if available_e10 is None else available_e10
-        return AccountSnapshot(*self.now, self.state.position.position_lots, equity_e10, 0, available, MID)
+        return AccountSnapshot(*self.now, self.state.position.position_lots, equity_e10, 0, available, self.mark_px)
 
     def health(
         self,
@@ -266,6 +269,12 @@ class Desk:
 
     def start(self) -> "Desk":
         """Everything a daemon learns in its first second, and the wait until the guard lets go: RUNNING."""
+        self.learn()
+        assert self.guard is GuardState.RUNNING, self.reasons
+        return self
+
+    def learn(self) -> "Desk":
+        """`start`, wherever it leads."""
         self.all_of(
             Started(*self.now, 1, False),
             self.link("public", True),
@@ -280,7 +289,6 @@ class Desk:
             self.reconciled(),
         )
         self.seconds(self.params.guard.soft_clear_ns / NS + 1)
-        assert self.guard is GuardState.RUNNING, self.reasons
         return self
 
     def seconds(self, n: float) -> list[Command]:

@@ -10,7 +10,7 @@ from mmdaemon.core import engine, orders
 from mmdaemon.core.commands import Amend, Cancel, Place
 from mmdaemon.core.decision import DecisionInputs
 from mmdaemon.core.engine import NOTHING, Step
-from mmdaemon.core.events import BarClosed, Event, MarketDataRefused
+from mmdaemon.core.events import Event, MarketDataRefused
 from mmdaemon.core.quotes import decide
 from mmdaemon.core.types import NS, GuardState, OrderStatus, Side
 from tests.core.build import DEFAULT, MID, Desk, IdealVenue, params, running
@@ -184,10 +184,13 @@ def test_a_refused_command_leaves_no_trace_and_is_tried_again() -> None:
 
 def test_without_a_mark_nothing_is_placed() -> None:
     desk = Desk()
-    desk.mark = lambda px_ticks=0: BarClosed(*desk.now, 0, 1, 1, 1, 1, 1, "venue")  # type: ignore[method-assign,assignment]
-    desk.start()
-    assert desk.live == []
-    assert {refusal.check for _, step in desk.log for refusal in step.refusals} == {"no_reference"}
+    desk.mark_px = 0
+    desk.learn().seconds(20)
+    assert desk.reasons == {"mark"}
+    assert desk.commands == []
+    desk.feed(desk.mark(MID))
+    desk.seconds(2)
+    assert len(desk.live) == 6
 
 
 def test_what_is_refused_once_is_placed_when_the_next_second_allows_it() -> None:
@@ -207,7 +210,7 @@ def test_own_orders_beyond_the_cap_are_never_made_by_acknowledgements_that_tarry
     """Nothing is acknowledged and everything moves: what is in flight holds its place, and nothing is stacked on it."""
     desk = Desk().start()
     for i in range(60):
-        desk.wait(0.5).all_of(desk.book(MID + 15 * i, MID + 15 * i + 10), desk.health(), desk.timer())
+        desk.wait(0.5).all_of(desk.book(MID + 15 * i, MID + 15 * i + 10), desk.mark(), desk.health(), desk.timer())
     assert len(desk.live) == 6
     assert len(desk.commands) == 6
 

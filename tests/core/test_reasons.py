@@ -88,6 +88,7 @@ RAISED: dict[Reason, Do] = {
     R.MARGIN_SOFT: lambda d: d.feed(d.account(EQUITY_E10, EQUITY_E10 // 6)),
     R.FUNDING_UNKNOWN: lambda d: d.feed(d.funding(NAN)),
     R.BOOK: lambda d: d.wait(2.1).all_of(d.health(), d.timer()),
+    R.MARK: lambda d: d.wait(10.1).all_of(d.health(), d.book(), d.timer()),
     R.FEES: lambda d: d.feed(d.fees(NAN)),
     R.POSITION: lambda d: d.feed(d.reconciled("position: the venue says 3 lots")),
     R.CLOCK: lambda d: d.feed(d.health(offset_s=-1.5)),
@@ -136,6 +137,7 @@ CURED: dict[Reason, Do] = {
     R.MARGIN_SOFT: lambda d: d.feed(d.account()),
     R.FUNDING_UNKNOWN: lambda d: d.feed(d.funding()),
     R.BOOK: lambda d: d.feed(d.book()),
+    R.MARK: lambda d: d.feed(d.mark()),
     R.FEES: lambda d: d.feed(d.fees()),
     R.POSITION: lambda d: d.feed(d.reconciled()),
     R.CLOCK: lambda d: d.feed(d.health()),
@@ -189,10 +191,10 @@ def test_no_other_event_clears_it(reason: Reason) -> None:
             *([] if cure == "BookUpdate" else [desk.book()]),
             *([] if cure == "FeeSchedule" else [desk.fees()]),
             *([] if cure == "FundingRate" else [desk.funding()]),
-            *([] if cure == "AccountSnapshot" else [desk.account()]),
+            *([] if cure == "MarkPrice" else [desk.mark()]),
+            *([] if cure in ("AccountSnapshot", "MarkPrice") else [desk.account()]),  # which brings a mark too
             *([] if cure == "Reconciled" else [desk.reconciled()]),
             *([] if cure == "OperatorAction" else [desk.operator("resume")]),
-            desk.mark(),
             desk.timer(),
             desk.trade(desk.bid),
         ]
@@ -255,6 +257,7 @@ def test_what_was_never_said_counts_as_bad() -> None:
     assert raw(desk) == {
         R.FUNDING_UNKNOWN,
         R.BOOK,
+        R.MARK,
         R.FEES,
         R.POSITION,
         R.CLOCK,
@@ -394,6 +397,42 @@ def test_a_frozen_book_is_as_old_as_the_print_that_went_through_it() -> None:
     assert raw(desk) == {R.BOOK}
 
 
+# --- the mark ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_mark_that_is_no_price_is_no_mark() -> None:
+    desk = raised(R.MARK)
+    desk.mark_px = 0
+    desk.all_of(desk.mark(), desk.account())
+    assert R.MARK in raw(desk)
+
+
+def test_the_mark_of_an_account_snapshot_is_as_good_as_a_streamed_one() -> None:
+    desk = raised(R.MARK)
+    desk.feed(desk.account())
+    assert R.MARK not in raw(desk)
+    desk.seconds(20)  # with an account in each, and no mark streamed
+    assert desk.guard is GuardState.RUNNING
+
+
+def test_loss_limits_see_the_mark_of_an_account_snapshot() -> None:
+    desk = running(PARAMS).hold(10_000)
+    for fell_ticks, holds in ((30_000, False), (30_001, True)):  # 3,000 quote of 100,000, and a tick more
+        desk.mark_px = MID - fell_ticks
+        desk.wait(1.0).all_of(desk.account(), desk.timer())
+        assert (R.DAILY_LOSS in raw(desk)) is holds
+    assert desk.guard is GuardState.HARD_STOP
+
+
+def test_a_snapshot_no_newer_than_the_mark_leaves_it() -> None:
+    desk = running(PARAMS)
+    desk.wait(0.5)
+    late = desk.account()
+    desk.feed(desk.mark(MID + 30))
+    desk.feed(late)
+    assert desk.state.venue.mark_px_ticks == desk.state.position.last_mark_ticks == MID + 30
+
+
 # --- deadlines --------------------------------------------------------------------------------------------------------
 
 
@@ -401,6 +440,7 @@ def test_a_frozen_book_is_as_old_as_the_print_that_went_through_it() -> None:
     ("reason", "after_ns"),
     [
         (R.BOOK, PARAMS.guard.book_age_max_ns + 1),
+        (R.MARK, PARAMS.guard.mark_age_max_ns + 1),
         (R.NO_FACTS, PARAMS.guard.facts_age_max_ns),
         (R.POSITION, PARAMS.guard.unknown_position_ns),
     ],

@@ -37,14 +37,15 @@ def test_never_differs_when_a_running_day_goes_wrong(history: list[What]) -> Non
         play(desk, what)
 
 
-def test_a_missed_cure_of_a_stale_book_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("reason", [reasons.Reason.BOOK, reasons.Reason.MARK])
+def test_a_missed_cure_of_stale_data_is_seen(reason: reasons.Reason, monkeypatch: pytest.MonkeyPatch) -> None:
     """The defect that once hid two thirds of a prototype's orders: the guard sleeps through the event that cures."""
     desk = running(PARAMS)
-    desk.wait(3).all_of(desk.health(), desk.timer())
+    desk.wait(11).all_of(desk.health(), desk.timer())
     assert desk.guard is GuardState.SOFT_PAUSE
-    monkeypatch.setitem(reasons.BIT, reasons.Reason.BOOK, 0)  # what `apply` looks at to know that a book cures
+    monkeypatch.setitem(reasons.BIT, reason, 0)  # what `apply` looks at to know that a book or a mark cures
     with pytest.raises(ShadowMismatch, match="guard at event"):
-        desk.wait(0.5).feed(desk.book())
+        desk.wait(0.5).feed(desk.book() if reason is reasons.Reason.BOOK else desk.mark())
 
 
 def test_a_deadline_slept_through_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,6 +174,7 @@ def test_without_a_journal_no_order_goes_out_and_cancels_do(path: Path) -> None:
         await world.until(lambda: world.guard is GuardState.HARD_STOP, within_s=5)
         await world.until(lambda: world.kill is KillState.KILLED, within_s=5)
         assert world.venue.resting() == []
+        assert "journal_failed" in world.parts.status().reasons
         assert world.venue.increasing_since(failed_ns) == []
         journaled = world.connection.intents
         for each in world.venue.sent:

@@ -7,6 +7,8 @@ import msgspec
 import pytest
 
 from mmdaemon.core.decision import Decision, DecisionInputs
+from mmdaemon.core.engine import Step
+from mmdaemon.core.events import Event
 from mmdaemon.core.params import Params
 from mmdaemon.core.quotes import decide
 from mmdaemon.core.types import NS, GuardState, Side
@@ -122,6 +124,27 @@ def test_a_decision_is_kept_only_where_it_changed(recorded: Path) -> None:
     params = msgspec.msgpack.decode(encoded, type=Params)
     for inputs, decision in seen:
         assert decide(inputs, params) == decision
+
+
+def test_every_changed_decision_is_kept(path: Path) -> None:
+    async def script(world: World) -> list[int]:
+        changed: list[int] = []
+        tell = world.parts.controller._on_step
+
+        def also(event: Event, step: Step) -> None:
+            if step.decision is not None:
+                changed.append(world.state.seq)
+            tell(event, step)
+
+        world.parts.controller._on_step = also
+        await world.trade(60)
+        await world.stop()
+        return changed
+
+    changed = run_world(script, path)
+    with journal_of(path) as journal:
+        assert [row.seq for row in journal.decisions(1)] == changed
+    assert len(changed) > 50
 
 
 def test_decisions_verify_from_the_journal_alone(recorded: Path) -> None:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from mmdaemon.clock import VirtualClock, run_virtual
 from mmdaemon.core.commands import Amend, Cancel, Command, Place
+from mmdaemon.core.engine import Step
 from mmdaemon.core.events import Event, OrderUpdate, RequestFailed
+from mmdaemon.core.state import State
 from mmdaemon.core.types import GuardState, OrderStatus, Purpose, Side
 from mmdaemon.daemon.gate import Gate
 from mmdaemon.daemon.sender import Sender
@@ -238,6 +240,25 @@ def test_a_hung_journal_stops_new_orders_but_no_cancel(path: Path) -> None:
             revision = each.command.revision if isinstance(each.command, Amend) else 0
             assert (each.command.client_id, revision) in world.connection.intents
         await world.crash()
+
+    run_world(script, path)
+
+
+def test_without_intents_the_controller_sends_no_order(path: Path) -> None:
+    """The rows of a step could not be handed over, and nobody has noticed yet: its orders stay here."""
+
+    async def script(world: World) -> None:
+        await world.trade()
+
+        def refuse(state: State, event: Event, step: Step) -> int:
+            raise JournalFailed("closing")
+
+        world.parts.recorder.record = refuse
+        failed_ns = world.now_ns
+        await world.sleep(20)
+        assert world.guard is GuardState.RUNNING
+        assert world.parts.sender.refused > 3
+        assert world.venue.increasing_since(failed_ns + 5_000_000) == []
 
     run_world(script, path)
 

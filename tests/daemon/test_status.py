@@ -84,6 +84,10 @@ def test_every_second_of_a_troubled_life(path: Path) -> None:
                 await world.sleep(1 / 3)
 
         await look(20)
+        world.venue.transfer(-300 * 10**10)
+        await look(2)
+        before = Decimal(world.parts.status().pnl["total"])
+        assert abs(before) < 50  # money that was moved is neither won nor lost
         world.venue.disconnect(8.0)
         await look(20)
         await world.parts.operator.pause("x", "test")

@@ -43,6 +43,21 @@ def test_a_clean_stop_leaves_nothing_resting(path: Path) -> None:
     assert not (path / "KILLED").exists()
 
 
+def test_what_waits_for_the_disk_does_not_go_out_after_a_stop(path: Path) -> None:
+    async def script(world: World) -> None:
+        await world.trade()
+        world.connection.slow(400_000_000)
+        await world.until(lambda: world.parts.sender._orders or world.parts.sender._unsent, 60, every_s=0.001)
+        world.daemon.stop("evening")
+        await world.sleep(0.001)
+        stopped_ns = world.now_ns
+        assert world.daemon.gate.closed_because == "stopping: evening"
+        assert await world.stop() == EXIT_OK
+        assert world.venue.increasing_since(stopped_ns) == []
+
+    run_world(script, path)
+
+
 def test_an_order_on_its_way_is_waited_for(path: Path) -> None:
     """Asked to end while an order is late: it lands after the reads were empty, and must not be left there."""
 

@@ -14,8 +14,9 @@ from mmdaemon.journal import reader as reader_module
 from mmdaemon.journal import rows
 from mmdaemon.journal.reader import JournalReader
 from mmdaemon.journal.records import SideTotal
-from mmdaemon.journal.recovery import JournalUnreadable
+from mmdaemon.journal.recovery import NEWEST, JournalUnreadable, NewerSchema
 from mmdaemon.journal.rows import DecisionChain, Minute
+from mmdaemon.journal.state_dir import StateDir
 from tests.journal.samples import (
     INSTRUMENT,
     WALL_NS,
@@ -250,3 +251,14 @@ def test_what_is_no_journal_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     with pytest.raises(JournalUnreadable, match="not a journal"):
         JournalReader(tmp_path / "empty")
+
+
+def test_a_journal_of_a_later_program_is_refused_in_the_words_of_a_start(path: Path) -> None:
+    query(path, f"PRAGMA user_version = {NEWEST + 1}")
+    with pytest.raises(JournalUnreadable) as refused:
+        JournalReader(path)
+    with pytest.raises(NewerSchema) as at_start:
+        begin(StateDir(path.parent, None))
+    assert str(refused.value) == str(at_start.value)
+    query(path, f"PRAGMA user_version = {NEWEST}")
+    JournalReader(path).close()

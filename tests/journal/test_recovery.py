@@ -138,6 +138,14 @@ def test_a_journal_that_is_no_database_means_killed(state: StateDir) -> None:
         begin(state)
 
 
+def test_an_empty_file_is_no_first_start(state: StateDir) -> None:
+    state.journal_path.touch()
+    assert read_latch(state).state is KillState.KILLED
+    with pytest.raises(JournalUnreadable, match=r"there and empty\. The daemon counts as killed.* backup copy"):
+        begin(state)
+    assert state.journal_path.stat().st_size == 0
+
+
 def test_a_damaged_page_means_killed_wherever_it_is(state: StateDir) -> None:
     begin(state)
     move = rows.transition_row(1, 1, 1, 1, GuardState.RUNNING, GuardState.REDUCING, ["drift"])

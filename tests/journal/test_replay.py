@@ -254,6 +254,18 @@ def test_each_fresh_account_has_its_own_books(tmp_path: Path) -> None:
         pnl_identity(state.journal_path, account_epoch=7)
 
 
+def test_an_account_is_valued_at_a_mark_of_its_own_runs(tmp_path: Path) -> None:
+    state = state_dir(tmp_path)
+    begin(state, fresh_account=True)
+    write(state.journal_path, [rows.instrument_row(INSTRUMENT, 0), rows.fill_row(1, 1, fill(), INSTRUMENT, 1000)])
+    begin(state)  # of the same account
+    write(state.journal_path, [rows.fill_row(2, 1, fill("t2"), INSTRUMENT, 1010)])
+    begin(state, fresh_account=True)
+    write(state.journal_path, [rows.fill_row(3, 1, fill("t3"), INSTRUMENT, 2000)])
+    assert pnl_identity(state.journal_path, account_epoch=1).mark_px_ticks == 1010
+    assert pnl_identity(state.journal_path, account_epoch=3).mark_px_ticks == 2000
+
+
 def test_lots_of_different_instrument_versions_do_not_add(tmp_path: Path) -> None:
     state = state_dir(tmp_path)
     begin(state)
