@@ -83,7 +83,7 @@ class KillSwitch:
         clock: Clock,
         post: Callable[[Event], None],
         write_latch: Callable[[str], Awaitable[None]],
-        initial: KillState,
+        latched: str,
         flatten_by_default: bool = False,
     ) -> None:
         self._state = state
@@ -101,13 +101,10 @@ class KillSwitch:
         self._slice = 0
         self.trips = 0
         """How often it was thrown, at work already or not."""
-        self.kill_state = initial
-        self.reason = ""
+        # Latched at the start: whatever was going on is finished before anything else may happen.
+        self.kill_state = KillState.KILLING if latched else KillState.ARMED
+        self.reason = latched
         self.progress = Progress()
-        if initial is not KillState.ARMED:
-            # A latch found at the start: whatever was going on is finished before anything else may happen.
-            self.reason = "found latched at the start"
-            self.kill_state = KillState.KILLING
 
     def trip(self, reason: str, *, flatten: bool = False) -> None:
         """Close the gate now, be KILLING from now on, and have the coroutine do the rest. At work already, it only

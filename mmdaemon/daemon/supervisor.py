@@ -19,6 +19,7 @@ from mmdaemon.core.engine import Step
 from mmdaemon.core.events import (
     AccountSnapshot,
     Event,
+    KillChanged,
     LinkChanged,
     OperatorAction,
     Started,
@@ -299,6 +300,10 @@ class Daemon:
                 self.parts.kill_switch.trip(" ".join(moved.reasons) or "latched")
             elif moved.after is GuardState.RECONCILING:
                 self.parts.reconciler.wake()
+        if type(event) is KillChanged:
+            self._log("kill_switch", {"state": event.state.value, "reason": event.reason})
+        elif type(event) is OperatorAction:
+            self._log("operator", {"action": event.action, "reason": event.reason, "who": event.who})
         if type(event) is LinkChanged:
             self.parts.reconciler.wake()
         elif type(event) is OperatorAction and self.state.guard.state is GuardState.HARD_STOP:

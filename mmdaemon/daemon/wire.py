@@ -18,7 +18,7 @@ from mmdaemon.core.engine import Step
 from mmdaemon.core.events import Event
 from mmdaemon.core.params import Params
 from mmdaemon.core.state import State
-from mmdaemon.core.types import E10, NS, KillState
+from mmdaemon.core.types import E10, NS
 from mmdaemon.daemon import cost, regime, timers
 from mmdaemon.daemon.gate import Gate
 from mmdaemon.daemon.guard import GuardActor
@@ -143,7 +143,7 @@ class Parts:
             clock,
             post,
             write_latch,
-            KillState.KILLED if latched else KillState.ARMED,
+            latched,
         )
         self.sender = Sender(venue, journal, gate, post, clock)
         self.chain = DecisionChain(params.run_epoch, _encode(params))

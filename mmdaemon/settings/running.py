@@ -71,7 +71,7 @@ class SimulatedSection(Section):
     """The simulated venue: the account, its delays, and what is assumed of fills."""
 
     equity_quote: float = Field(default=100_000.0, ge=10, le=100_000_000)
-    """Balance at the first start of a state directory."""
+    """Balance at the start of each run: the simulated account lives and dies with the process."""
     maker_fee_bps: float = Field(default=2.0, ge=-5, le=50)
     """Fee of a resting fill; negative is a rebate."""
     taker_fee_bps: float = Field(default=6.0, ge=-5, le=100)

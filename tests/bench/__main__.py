@@ -66,9 +66,9 @@ def paced_ns(call: Callable[[], object]) -> float:
     return statistics.median(took)
 
 
-def run(script: Script, **overrides: object) -> tuple[Session, float]:
+def run(script: Script) -> tuple[Session, float]:
     """A session on the synthetic market, and its CPU seconds."""
-    settings = load(None, {"run.speed": "max", **{k.replace("__", "."): v for k, v in overrides.items()}}, {}).settings
+    settings = load(None, {"run.speed": "max"}, {}).settings
     with tempfile.TemporaryDirectory() as folder:
         directory = open_dir(Path(folder), {}).lock()
         begun = time.process_time()

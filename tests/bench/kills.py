@@ -55,6 +55,15 @@ async def until_quoting(path: Path) -> Answer:
     raise TimeoutError("the daemon did not quote both sides within 30 s")
 
 
+async def until_resumed(path: Path, reason: str) -> None:
+    """Resumes are refused until nothing can land any more."""
+    for _ in range(400):
+        if (await ask(path, "resume", reason=reason)).ok:
+            return
+        await asyncio.sleep(0.05)
+    raise TimeoutError("not resumed within 20 s")
+
+
 async def rounds(path: Path, n: int, console: Console) -> int:
     rested = 0
     for i in track(range(n), "kills", console=console):
@@ -63,13 +72,7 @@ async def rounds(path: Path, n: int, console: Console) -> int:
         assert before.open_orders > 0
         killed = await ask(path, "kill", reason=f"round {i}")
         rested += killed.exit_code != 0
-        for _ in range(400):
-            resumed = await ask(path, "resume", reason=f"round {i} was quiet")
-            if resumed.ok:
-                break
-            await asyncio.sleep(0.05)
-        else:
-            raise TimeoutError(f"not resumed: {resumed.lines}")
+        await until_resumed(path, f"round {i} was quiet")
     return rested
 
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import urlopen
@@ -90,7 +90,7 @@ def environment() -> dict[str, str]:
 
 
 @contextmanager
-def bot(folder: Path) -> Iterator[Bot]:
+def bot(folder: Path) -> Generator[Bot, None, None]:
     config, state = folder / "bot.toml", folder / "state"
     config.write_text(CONFIG)
     command = [sys.executable, "-m", "mmdaemon", "run", "--config", str(config), "--state-dir", str(state)]
