@@ -93,7 +93,8 @@ def _clear(directory: StateDir) -> None:
     path = directory.journal_path
     if path.exists() and (tag := _tag_of(path)) != _TAG:
         raise Refused(
-            f"{path} is not an earlier demo's ({tag}), and the demo replaces no other journal; name another --state-dir",
+            f"{path} is not an earlier demo's ({tag}), and the demo replaces no other journal; name another "
+            "--state-dir",
             ExitCode.CONFIG,
         )
     for suffix in ("-wal", "-shm", ""):  # the journal itself last: it alone says whose the others are

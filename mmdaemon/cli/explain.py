@@ -23,8 +23,9 @@ from mmdaemon.journal.records import FillRow, Intent, Run
 from mmdaemon.journal.recovery import JournalUnreadable
 
 NOT_FOUND = 1
-_LEAST, _WIDTH = 100, 150
-"""Narrowest that figures fit in, and the width where there is no terminal."""
+_WIDE = 100
+"""Columns from which on ticks and bps fit side by side. Below, what can be told from the rest is left out."""
+_NARROW_RUNGS = 5
 _FIRST, _LAST = 4, 20
 _LINES = 2 * (_FIRST + _LAST)
 """Lines of an order's life that are shown in full; of longer ones the first and the last."""
@@ -75,8 +76,7 @@ def explain(
     if json:
         print(msgspec.json.format(msgspec.json.encode(found)).decode())
         return ExitCode.OK
-    console = Console(highlight=False)
-    show(found, Console(highlight=False, width=max(console.width, _LEAST) if console.is_terminal else _WIDTH))
+    show(found, Console(highlight=False))
     return ExitCode.OK
 
 
@@ -234,7 +234,11 @@ def show(found: Explanation, console: Console) -> None:
     if found.order is not None:
         _show_order(found.order, console)
     if found.decision is not None and found.order is None:
-        console.print(_orders_table(found.resting) if found.resting else "nothing of ours was out at that time")
+        console.print(
+            _orders_table(found.resting, wide=console.width >= _WIDE)
+            if found.resting
+            else "nothing of ours was out at that time"
+        )
 
 
 def _show_decision(made: DecisionStory, chosen: int | None, quote: str, console: Console) -> None:
@@ -242,9 +246,10 @@ def _show_decision(made: DecisionStory, chosen: int | None, quote: str, console:
     console.print(
         f"decision {made.seq} at {made.utc} UTC: guard [bold]{made.guard}[/]{reasons}, regime [bold]{made.regime}[/]"
     )
-    table = Table("what it saw", "", "", "", title_justify="left", box=None, padding=(0, 2), show_header=False)
+    wide = console.width >= _WIDE
+    table = Table(box=None, padding=(0, 2 if wide else 1), show_header=False)
     for seen in made.inputs:
-        table.add_row(seen.meaning, seen.value, seen.unit, f"[dim]{seen.field}[/]")
+        table.add_row(seen.meaning, seen.value, seen.unit, *([f"[dim]{seen.field}[/]"] if wide else []))
     console.print(table)
     console.print(_edges_table(made))
     if made.rungs:
@@ -255,7 +260,11 @@ def _show_decision(made: DecisionStory, chosen: int | None, quote: str, console:
         )
         for side in ("buy", "sell"):
             if rungs := [(i, rung) for i, rung in enumerate(made.rungs) if rung.side == side]:
-                console.print(_rungs_table(rungs, chosen, quote))
+                if wide:
+                    console.print(_rungs_table(rungs, chosen, quote))
+                    continue
+                for first in range(0, len(rungs), _NARROW_RUNGS):
+                    console.print(_narrow_rungs(rungs[first : first + _NARROW_RUNGS], chosen, quote))
     for name, why in (("bid", made.no_bid), ("ask", made.no_ask)):
         if why:
             console.print(f"no {name}: {why}", markup=False)
@@ -269,6 +278,10 @@ def _edges_table(made: DecisionStory) -> Table:
     for addends in zip(*(edge.addends for edge in made.edges), strict=True):
         table.add_row(addends[0].name.replace("_", " "), *(str(each.bps) for each in addends))
     table.add_row("= required", *(str(edge.required_bps) for edge in made.edges), style="bold")
+    for edge in made.edges:
+        if edge.reducing_u is not None:
+            cells = (str(each.floor_bps) if each is edge else "" for each in made.edges)
+            table.add_row(f"floor here (reducing, u {edge.reducing_u})", *cells, style="bold")
     table.add_row("quoted up to", *(str(edge.most_bps) for edge in made.edges))
     return table
 
@@ -297,8 +310,27 @@ def _rungs_table(rungs: list[tuple[int, Rung]], chosen: int | None, quote: str) 
     return table
 
 
-def _orders_table(orders: tuple[OrderStory, ...]) -> Table:
-    table = Table("our orders then", "side", "rung", "price", "size", "filled", "status", box=None, padding=(0, 2))
+def _narrow_rungs(rungs: list[tuple[int, Rung]], chosen: int | None, quote: str) -> Table:
+    """A column a rung, in bps of fair value alone: the addends, and below them what they come to."""
+    name = "bid" if rungs[0][1].side == "buy" else "ask"
+    table = Table(f"{name}s, bps", box=None, padding=(0, 1))
+    for i, rung in rungs:
+        mark = " <" if i == chosen else ""
+        table.add_column(f"{name} {rung.level}{mark}", justify="right", no_wrap=True, style="bold" if mark else "")
+    for addends in zip(*(rung.addends for _, rung in rungs), strict=True):
+        if addends[0].name != "fair":
+            table.add_row(addends[0].name, *(str(each.bps) for each in addends))
+    table.add_row("= from fair", *(f"{rung.from_fair_bps:+}" for _, rung in rungs))
+    table.add_row(f"price, {quote}", *(str(rung.price) for _, rung in rungs))
+    table.add_row("size", *(str(rung.qty) for _, rung in rungs))
+    table.add_row("may stay from", *(str(rung.left_alone_from) for _, rung in rungs))
+    table.add_row("to", *(str(rung.left_alone_to) for _, rung in rungs))
+    return table
+
+
+def _orders_table(orders: tuple[OrderStory, ...], *, wide: bool) -> Table:
+    names = ("our orders then", "side", "rung", "price", "size", "filled", "status")
+    table = Table(*names, box=None, padding=(0, 2 if wide else 1))
     for order in orders:
         row = (order.client_id, order.side, str(order.level), order.price, order.qty, order.filled, order.status)
         table.add_row(*(str(each) for each in row))
@@ -309,15 +341,20 @@ def _show_order(order: OrderStory, console: Console) -> None:
     filled = f"{order.filled} of {order.qty} filled"
     console.print(f"[bold]{order.client_id}[/]: {order.purpose} to {order.side}, now {order.status}, {filled}")
     table = Table(box=None, padding=(0, 1))
-    for name in ("UTC", "age", "event", "what", "price", "size"):
+    wide = console.width >= _WIDE
+    for name in ("UTC", "age", "event", "what", "price", "size") if wide else ("UTC", "what", "price", "size"):
         table.add_column(name, no_wrap=True)
     table.add_column("why", overflow="fold")
     for line in order.life if len(order.life) <= _LINES else _shortened(order.life):
         if line is None:
-            table.add_row("...", "", "", "", "", "", f"{len(order.life)} lines in all; --json has every one")
+            blank = [""] * (5 if wide else 3)
+            table.add_row("...", *blank, f"{len(order.life)} lines in all; --json has every one")
             continue
         px, qty = ("" if each is None else str(each) for each in (line.price, line.qty))
-        table.add_row(line.utc, f"{line.age_s:.3f} s", str(line.seq), line.what, px, qty, line.why)
+        if wide:
+            table.add_row(line.utc, f"{line.age_s:.3f} s", str(line.seq), line.what, px, qty, line.why)
+        else:
+            table.add_row(line.utc.split()[1], line.what, px, qty, line.why)
     console.print(table)
 
 

@@ -12,6 +12,7 @@ import msgspec
 
 from mmdaemon.core.decision import Decision, DecisionInputs, EdgeBreakdown, Quote
 from mmdaemon.core.params import Params
+from mmdaemon.core.quotes import floor_distance_bps
 from mmdaemon.core.types import E10, NS, GuardState, Instrument, Side
 from mmdaemon.journal.reader import JournalReader
 from mmdaemon.journal.records import DecisionRow
@@ -38,6 +39,10 @@ class Edge(msgspec.Struct, frozen=True, kw_only=True):
     addends: tuple[Addend, ...]
     required_bps: Decimal
     most_bps: Decimal
+    floor_bps: Decimal | None
+    """Least distance from fair value that was applied to this side; None where nothing could be quoted."""
+    reducing_u: Decimal | None
+    """Where this side reduces the position: the position's share of the largest, for which its floor is lower."""
 
 
 class Rung(msgspec.Struct, frozen=True, kw_only=True):
@@ -191,7 +196,10 @@ def story_of(journal: JournalReader, row: DecisionRow, params: Params) -> Decisi
         guard_reasons=reasons,
         regime=seen.regime.value,
         inputs=tuple(_inputs(seen, instrument)),
-        edges=(_edge("buy", made.buy_edge, most_bps), _edge("sell", made.sell_edge, most_bps)),
+        edges=(
+            _edge(Side.BUY, made.buy_edge, most_bps, seen, made),
+            _edge(Side.SELL, made.sell_edge, most_bps, seen, made),
+        ),
         no_bid=why_missing(Side.BUY, seen, made, params, reasons),
         no_ask=why_missing(Side.SELL, seen, made, params, reasons),
         rungs=tuple(_rung(quote, instrument) for quote in made.quotes),
@@ -276,12 +284,25 @@ def _band(band_bps: float) -> str:
     return f"{band_bps:.4f}" if band_bps else "not known yet"
 
 
-def _edge(side: str, edge: EdgeBreakdown, most_bps: Decimal) -> Edge:
+def _edge(side: Side, edge: EdgeBreakdown, most_bps: Decimal, seen: DecisionInputs, made: Decision) -> Edge:
     names = EdgeBreakdown.__struct_fields__
     total = Decimal(edge.total_bps).quantize(QUANTUM)
     shown = apportioned([getattr(edge, name) for name in names], total)
     addends = tuple(Addend(name.removesuffix("_bps"), bps) for name, bps in zip(names, shown, strict=True))
-    return Edge(side=side, addends=addends, required_bps=total, most_bps=most_bps)
+    reducing = side * seen.position_lots < 0
+    floor_bps = reducing_u = None
+    if made.max_position_lots > 0:
+        u = seen.position_lots / made.max_position_lots
+        floor_bps = Decimal(floor_distance_bps(edge, u, reducing=reducing)).quantize(QUANTUM)
+        reducing_u = Decimal(abs(u)).quantize(Decimal("0.01")) if reducing else None
+    return Edge(
+        side=side.name.lower(),
+        addends=addends,
+        required_bps=total,
+        most_bps=most_bps,
+        floor_bps=floor_bps,
+        reducing_u=reducing_u,
+    )
 
 
 def _rung(quote: Quote, instrument: Instrument) -> Rung:

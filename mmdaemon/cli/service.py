@@ -20,6 +20,7 @@ from mmdaemon.ops.control import ControlError, ControlServer
 from mmdaemon.ops.metrics import MetricsError, MetricsServer
 from mmdaemon.settings import Settings
 
+_FAILURES = frozenset({"task_died", "journal_failed", "latch_file_failed", "request_failed", "orders_may_rest"})
 _GC_THRESHOLDS = (50_000, 20, 100)
 """After a freeze almost nothing is left to collect; a full collection on a warm heap cost 13 to 37 ms."""
 
@@ -87,5 +88,6 @@ async def _until_the_end(daemon: Daemon, duration_s: float) -> None:
 
 def _log(name: str, fields: Mapping[str, object]) -> None:
     """Guard moves, deaths, failures: seldom, so a line each is cheap."""
-    level = "ERROR" if name in {"task_died", "journal_failed", "latch_file_failed", "request_failed", "orders_may_rest"} else "INFO"
+    stopped = fields.get("after") == "hard_stop" or name == "kill_switch" or name in _FAILURES
+    level = "ERROR" if stopped else "INFO"
     logger.bind(**fields).log(level, name)

@@ -17,6 +17,12 @@ def money(amount_e10: int | None, quote: str) -> str:
     return f"{sign}{whole}.{part:010d}".rstrip("0").rstrip(".") + f" {quote}"
 
 
+def base_of(instrument: Instrument) -> str:
+    """The base currency as the symbol has it (BTC of BTCUSDT), else in words."""
+    base = instrument.symbol.removesuffix(instrument.quote).rstrip("-/_")
+    return base if base and base != instrument.symbol else "in base currency"
+
+
 def show(console: Console, run: RunSummary, instrument: Instrument, wall_s: float | None) -> None:
     """Print the summary; assumptions first, because the figures mean nothing without them."""
     console.print(f"[bold]run {run.epoch}[/] on {instrument.symbol}, journal durability {run.durability}")
@@ -35,7 +41,7 @@ def show(console: Console, run: RunSummary, instrument: Instrument, wall_s: floa
     line("orders", f"{run.orders:,} placed, {run.amends:,} amended, {run.cancels:,} cancelled")
     line("fills", f"{run.fills_buy} buys, {run.fills_sell} sells ({run.taker_fills} as taker)")
     line("fill ratio", f"{run.fill_ratio:.1%} of orders")
-    line("largest position", f"{run.max_position_lots * instrument.lot_e10 / E10:g} base")
+    line("largest position", f"{run.max_position_lots * instrument.lot_e10 / E10:g} {base_of(instrument)}")
     line("PnL", money(run.pnl_e10, quote))
     line("  spread captured", money(run.spread_e10, quote))
     line("  impact within 5 s", money(run.impact_e10, quote))

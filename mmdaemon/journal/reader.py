@@ -64,7 +64,7 @@ class JournalReader:
     """A journal open for reading. One query sees one state of it; two may not."""
 
     def __init__(self, path: Path) -> None:
-        """Raises JournalUnreadable: no such journal, not one, or one of a later mmdaemon, which may mean other things."""
+        """Raises JournalUnreadable: no such journal, not one, or one of a later mmdaemon."""
         if not path.is_file():
             raise JournalUnreadable(f"there is no journal at {path}; has the daemon run with this state directory?")
         try:

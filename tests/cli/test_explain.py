@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -13,11 +14,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from mmdaemon.cli.explanation import DecisionStory, apportioned, story_of, why_missing
+from mmdaemon.cli.console import Console
+from mmdaemon.cli.explain import show
+from mmdaemon.cli.explanation import DecisionStory, Explanation, apportioned, story_of, why_missing
 from mmdaemon.cli.main import main
 from mmdaemon.core.decision import Decision, DecisionInputs
 from mmdaemon.core.params import Params
-from mmdaemon.core.quotes import decide
+from mmdaemon.core.quotes import decide, floor_distance_bps
 from mmdaemon.core.types import E10, GuardState, Purpose, Regime, Side
 from mmdaemon.journal.reader import JournalReader
 from mmdaemon.journal.records import DecisionRow
@@ -380,24 +383,33 @@ def test_what_was_out_is_what_the_daemon_had(
 # --- as text ----------------------------------------------------------------------------------------------------------
 
 
-def test_on_paper(played: Played, journal: JournalReader, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("width", [80, 160])
+def test_on_paper(
+    played: Played,
+    journal: JournalReader,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    width: int,
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
     fill = journal.last_fill()
     assert fill is not None
     assert run(played, "--last-fill") == 0
     said = capsys.readouterr().out
     assert said.startswith(f"fill {fill.trade_id} of order {fill.client_id}, run 2, BTCUSDT\n")
-    assert "guard running, regime neutral_high_vol" in said
+    assert "guard running, regime neutral_high_vol" in " ".join(said.split())
     for word in (
         "best bid",
         "maker fee",
         "= required",
         "reservation price",
         "may stay from",
-        "= quoted",
+        "= quoted" if width > 80 else "= from fair",
         "FILL",
         "UTC",
     ):
         assert word in said
+    assert max(len(line.rstrip()) for line in said.splitlines()) <= width
     assert "\x1b[" not in said
 
 
@@ -409,8 +421,9 @@ def test_on_paper_a_moment_without_quotes(played: Played, capsys: pytest.Capture
 
 
 def test_a_long_life_is_cut_but_no_fill_is(
-    played: Played, journal: JournalReader, capsys: pytest.CaptureFixture[str]
+    played: Played, journal: JournalReader, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "150")
     longest = ids(journal, "revision > 20 AND filled_lots > 0")
     assert longest
     assert run(played, longest[0]) == 0
@@ -418,6 +431,64 @@ def test_a_long_life_is_cut_but_no_fill_is(
     life = told(played, capsys, longest[0])["order"]["life"]
     assert f"{len(life)} lines in all; --json has every one" in said
     assert said.count(" FILL ") == sum(line["what"] == "FILL" for line in life)
+
+
+def test_nothing_is_cut_off_at_80_columns(
+    journal: JournalReader, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even a ladder of ten rungs of six figures each."""
+    row = next(row for row in journal.decisions(1) if msgspec.msgpack.decode(row.decision, type=Decision).quotes)
+    story = story_of(journal, row, params)
+    rung = msgspec.structs.replace(story.rungs[0], price=Decimal("123456.78"))
+    ladder = tuple(msgspec.structs.replace(rung, level=level) for level in range(10))
+    console = Console(width=80, color_system=None)
+    with console.capture() as capture:
+        show(
+            Explanation(
+                subject="a fill",
+                run=1,
+                symbol="BTCUSDT",
+                quote="USDT",
+                decision=msgspec.structs.replace(story, rungs=ladder),
+                rung=7,
+            ),
+            console,
+        )
+    said = capture.get()
+    assert max(len(line.rstrip()) for line in said.splitlines()) <= 80
+    assert "\N{HORIZONTAL ELLIPSIS}" not in said
+    assert said.count("123456.78") == 10
+    assert all(re.search(rf"\b(bid|ask) {level}\b", said) for level in range(10))
+    assert re.search(r"(bid|ask) 7 <", said)
+
+
+@pytest.mark.parametrize("width", [80, 160])
+@pytest.mark.parametrize("held", [-3, 0, 2])
+def test_the_floor_that_was_applied_to_a_reducing_side(
+    journal: JournalReader, quoting: DecisionInputs, params: Params, held: int, width: int
+) -> None:
+    most = decide(quoting, params).max_position_lots
+    seen = msgspec.structs.replace(quoting, position_lots=held * most // 10)
+    made = decide(seen, params)
+    row = msgspec.structs.replace(
+        next(journal.decisions(1)), inputs=msgspec.msgpack.encode(seen), decision=msgspec.msgpack.encode(made)
+    )
+    story = story_of(journal, row, params)
+    reducing = {-3: "buy", 0: "", 2: "sell"}[held]
+    for edge in story.edges:
+        if edge.side == reducing:
+            required = made.buy_edge if held < 0 else made.sell_edge
+            floor_bps = floor_distance_bps(required, seen.position_lots / most, reducing=True)
+            assert edge.floor_bps is not None
+            assert float(edge.floor_bps) == pytest.approx(floor_bps, abs=1e-4)
+            assert edge.floor_bps < edge.required_bps
+            assert edge.reducing_u == Decimal(f"0.{abs(held)}0")
+        else:
+            assert (edge.floor_bps, edge.reducing_u) == (edge.required_bps, None)
+    console = Console(width=width, color_system=None)
+    with console.capture() as capture:
+        show(Explanation(subject="", run=1, symbol="", quote="USDT", decision=story), console)
+    assert (f"floor here (reducing, u 0.{abs(held)}0)" in capture.get()) == bool(held)
 
 
 # --- not found --------------------------------------------------------------------------------------------------------

@@ -401,7 +401,7 @@ def test_no_such_run_is_1(played: Played, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_a_journal_of_a_later_program_is_not_checked(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with edited(copied) as db:
+    with closing(sqlite3.connect(copied / "journal.sqlite")) as db:
         db.execute("PRAGMA user_version = 999")
     assert verify(copied) == 2
     assert "NOT CHECKED" in (said := capsys.readouterr().out)

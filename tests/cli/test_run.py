@@ -12,7 +12,7 @@ from mmdaemon.journal.recovery import read_latch
 from mmdaemon.journal.state_dir import open_dir
 from mmdaemon.research.summary import RunSummary, summarise
 
-HYPERLIQUID_QUEUE_DIGEST = "f6bd41335fe89c7a7c83c9240c73b7d5"
+HYPERLIQUID_QUEUE_DIGEST = "7db914c123918b5a66347d89bba092e6"
 """Golden: the recording under the queue model with the default settings. It changes when a decision does; say why."""
 
 
