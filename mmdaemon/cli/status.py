@@ -122,9 +122,10 @@ async def _watch_screen(path: Path, console: Console) -> int:
     with suppress(asyncio.CancelledError), Live(console=console, auto_refresh=False) as live:
         while True:
             seen = await ask(path)
-            failed = isinstance(seen, ControlError)
-            shown = Text(plain(explain(seen)), style="red") if failed else render(seen, console.width)
-            live.update(shown, refresh=True)
+            if isinstance(seen, ControlError):
+                live.update(Text(plain(explain(seen)), style="red"), refresh=True)
+            else:
+                live.update(render(seen, console.width), refresh=True)
             await asyncio.sleep(WATCH_S)
     return exit_code(seen)
 

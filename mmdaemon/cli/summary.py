@@ -1,11 +1,16 @@
 """A run's figures on a terminal: what it traded, what it came to addend by addend, where its time went, and what was
 assumed."""
 
+from collections.abc import Mapping
+
 from rich.console import Console
 from rich.table import Table
 
 from mmdaemon.core.types import E10, NS, Instrument
 from mmdaemon.research.summary import RunSummary
+
+_NONE = "the source has none"
+"""How the simulated venue says that it made something up."""
 
 
 def money(amount_e10: int | None, quote: str) -> str:
@@ -23,10 +28,15 @@ def base_of(instrument: Instrument) -> str:
     return base if base and base != instrument.symbol else "in base currency"
 
 
-def show(console: Console, run: RunSummary, instrument: Instrument, wall_s: float | None) -> None:
-    """Print the summary; assumptions first, because the figures mean nothing without them."""
+def show(
+    console: Console, run: RunSummary, instrument: Instrument, wall_s: float | None, provenance: Mapping[str, str]
+) -> None:
+    """Print the summary; assumptions first, because the figures mean nothing without them.
+
+    `provenance` is the daemon's own at the end: what the venue had to make up is known once it is open.
+    """
     console.print(f"[bold]run {run.epoch}[/] on {instrument.symbol}, journal durability {run.durability}")
-    for name, text in run.provenance.items():
+    for name, text in provenance.items():
         console.print(f"  [dim]{name}: {text}[/]", highlight=False)
     figures = Table(show_header=False, box=None, padding=(0, 2))
     quote = instrument.quote
@@ -47,7 +57,8 @@ def show(console: Console, run: RunSummary, instrument: Instrument, wall_s: floa
     line("  impact within 5 s", money(run.impact_e10, quote))
     line("  inventory", money(run.inventory_e10, quote))
     line("  fees", money(-run.fees_e10, quote))
-    line("  funding", money(run.funding_e10, quote))
+    funding = "not modelled (assumed 0)" if _NONE in provenance.get("funding", "") else money(run.funding_e10, quote)
+    line("  funding", funding)
     for state, ns in run.guard_ns.items():
         line(f"time {state}", f"{ns / NS:,.1f} s")
     line("RUNNING", f"{run.running_share:.1%} of healthy time")

@@ -146,9 +146,7 @@ def recover(
             with db:
                 return _begin(db, path, latch, start, clock, crash_loop_window_s, bot_tag)
     except (sqlite3.Error, OSError, msgspec.ValidationError, ValueError) as error:
-        raise JournalUnreadable(
-            f"journal {path} cannot be read or written: {error}. {KILLED_BY_JOURNAL}"
-        ) from error
+        raise JournalUnreadable(f"journal {path} cannot be read or written: {error}. {KILLED_BY_JOURNAL}") from error
 
 
 def schema() -> str:
@@ -213,9 +211,7 @@ def _back_up(db: sqlite3.Connection, target: Path) -> None:
 def _check(db: sqlite3.Connection, path: Path) -> None:
     found = [" ".join(problem.split()) for (problem,) in db.execute("PRAGMA quick_check(3)")]
     if found != ["ok"]:
-        raise JournalUnreadable(
-            f"journal {path} is damaged: {'; '.join(found)}. {KILLED_BY_JOURNAL}"
-        )
+        raise JournalUnreadable(f"journal {path} is damaged: {'; '.join(found)}. {KILLED_BY_JOURNAL}")
 
 
 def _journaled_kill_state(db: sqlite3.Connection) -> KillState:

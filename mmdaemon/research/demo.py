@@ -111,7 +111,8 @@ class DemoScript:
         breaks = f"breaks: {', '.join(state.facts.breaks)}" if state.facts.breaks else "no breaks"
         self._tell(
             "reconcile",
-            f"venue read, {left} orders UNKNOWN, {breaks}, running again {(clock.mono_ns() - begun_ns) / NS:.1f} s later",
+            f"venue read, {left} orders UNKNOWN, {breaks}, running again "
+            f"{(clock.mono_ns() - begun_ns) / NS:.1f} s later",
             ok=not left and not state.facts.breaks and state.guard.state is GuardState.RUNNING,
         )
 

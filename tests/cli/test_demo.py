@@ -1,13 +1,15 @@
 """`mmdaemon demo`: what it says, and above all what it leaves alone."""
 
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from mmdaemon.cli import ExitCode
 from mmdaemon.cli import demo as verb
+from mmdaemon.cli.console import Console
 from mmdaemon.cli.main import main
 from mmdaemon.journal.state_dir import open_dir
 
@@ -60,9 +62,6 @@ def test_a_directory_that_anybody_writes_to_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_earlier_demos_journal_is_replaced_and_the_lock_and_the_rest_stay(copied: Path) -> None:
-    import sqlite3
-    from contextlib import closing
-
     with closing(sqlite3.connect(copied / "journal.sqlite")) as db, db:
         db.execute("UPDATE meta SET bot_tag = 'demo'")
     (copied / "journal.sqlite-wal").write_bytes(b"")
@@ -70,7 +69,7 @@ def test_an_earlier_demos_journal_is_replaced_and_the_lock_and_the_rest_stay(cop
     directory = open_dir(copied, {}).lock()
     inode = (copied / "lock").stat().st_ino
     try:
-        verb._clear(directory)  # pyright: ignore[reportPrivateUsage] - the demo itself takes a minute
+        verb._clear(directory)  # the demo itself takes a minute
     finally:
         directory.release()
     assert sorted(path.name for path in copied.iterdir()) == ["lock", "notes.txt"]
@@ -88,7 +87,7 @@ def test_where_to_look_next_can_be_pasted_from_80_columns(
     folder = Path("some") / "a-rather-long-name-of-a-folder" / "below-another-one" / "state"
     console = Console(width=80, color_system=None)
     with console.capture() as capture:
-        verb._look_next(console, folder)  # pyright: ignore[reportPrivateUsage]
+        verb._look_next(console, folder)
     lines = capture.get().splitlines()
     assert f"  {program} explain --last-fill --state-dir {folder}" in lines
     assert f"  {program} replay --verify --state-dir {folder}" in lines

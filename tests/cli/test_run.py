@@ -1,5 +1,6 @@
 """`mmdaemon run` over markets at full speed, and what it refuses."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from mmdaemon.journal.recovery import read_latch
 from mmdaemon.journal.state_dir import open_dir
 from mmdaemon.research.summary import RunSummary, summarise
 
-HYPERLIQUID_QUEUE_DIGEST = "7db914c123918b5a66347d89bba092e6"
+HYPERLIQUID_QUEUE_DIGEST = "7b950ab4667aef8d17c859509d563958"
 """Golden: the recording under the queue model with the default settings. It changes when a decision does; say why."""
 
 
@@ -33,6 +34,19 @@ def test_the_recording_is_traded_under_each_fill_assumption(shared_data: Path, t
     assert run.provenance["fill assumption"].startswith(fills)
     addends = run.spread_e10 + run.impact_e10 + run.inventory_e10 - run.fees_e10 + run.funding_e10
     assert addends == run.pnl_e10
+
+
+def test_funding_that_a_recording_has_not_is_said_to_be_assumed(
+    shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_tape(shared_data, tmp_path / "tape", "queue")
+    said = capsys.readouterr().out
+    assert re.search(r"^ +funding +not modelled \(assumed 0\) *$", said, re.MULTILINE)
+    assert re.search(r"^ +largest position +\S+ in base currency *$", said, re.MULTILINE)
+    assert main(["run", "--speed", "max", "--duration", "30", "--state-dir", str(tmp_path / "made")]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"^ +funding +\S+ USDT *$", said, re.MULTILINE)
+    assert re.search(r"^ +largest position +\S+ BTC *$", said, re.MULTILINE)
 
 
 def test_two_runs_are_the_same_run(shared_data: Path, tmp_path: Path) -> None:

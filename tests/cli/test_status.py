@@ -172,7 +172,7 @@ def test_it_fits_80_columns(changes: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("width", [80, 109, 110, 200])
 def test_a_rung_is_one_line(width: int) -> None:
-    addends = dict.fromkeys(("skew", "half", "level"), -1.25)
+    addends: dict[str, float] = dict.fromkeys(("skew", "half", "level"), -1.25)
     quotes = [QuoteView("buy", level, "59985.1", "0.0016", True, -12.58, addends) for level in range(3)]
     lines = shown(picture(quotes=quotes), width).splitlines()
     at = next(i for i, line in enumerate(lines) if line.startswith("quote"))
@@ -181,7 +181,7 @@ def test_a_rung_is_one_line(width: int) -> None:
 
 
 def test_addends_that_do_not_fit_beside_their_rung_are_left_out() -> None:
-    addends = dict.fromkeys(("skew", "carry", "half", "level", "floor", "clamp", "rounding"), -100.25)
+    addends: dict[str, float] = dict.fromkeys(("skew", "carry", "half", "level", "floor", "clamp", "rounding"), -100.25)
     quotes = [QuoteView("buy", 0, "59985.1", "0.0016", True, -12.58, addends)]
     assert "of which" not in shown(picture(quotes=quotes), 120)
     assert "rounding -100.25" in shown(picture(quotes=quotes), 200)

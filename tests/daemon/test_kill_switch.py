@@ -12,6 +12,7 @@ from mmdaemon.core.commands import Cancel, Place
 from mmdaemon.core.events import KillChanged
 from mmdaemon.core.types import NS, GuardState, KillState, Purpose, Side
 from mmdaemon.daemon.kill_switch import TRANSITIONS
+from mmdaemon.daemon.supervisor import EXIT_BUG
 from mmdaemon.journal.reader import JournalReader
 from mmdaemon.journal.records import KillRow
 from mmdaemon.journal.recovery import read_latch
@@ -220,13 +221,13 @@ def test_an_order_that_lands_after_quiet_is_cancelled_before_verified(link: str 
 
 @pytest.mark.parametrize("late_s", [8.0, 9.0, 10.0])
 def test_what_lands_in_a_long_window_is_gone_in_two_seconds(late_s: float, path: Path) -> None:
-    """With the in-flight window of a real venue the reads after QUIET must not become as rare as it is long."""
+    """With the in-flight window of a real venue the reads after QUIET must not become as rare as it is long. The
+    quoting controller is the part that died, so that nobody else cancels."""
 
     async def script(world: World) -> None:
         await world.trade()
         late = await next_place(world, FaultKind.LATE, late_s)
-        world.venue.disconnect(60.0, ("private",))
-        world.parts.kill_switch.trip("enough")
+        world.daemon.tasks["quoting"].cancel()
         await world.until(lambda: late in world.venue.truth().orders, 11, every_s=0.001)
         assert world.kill is S.QUIET
         landed_ns = world.now_ns
@@ -234,6 +235,11 @@ def test_what_lands_in_a_long_window_is_gone_in_two_seconds(late_s: float, path:
         await world.until(lambda: not world.venue.resting(), 5, every_s=0.001)
         assert world.venue.truth().orders[late].filled_lots == 0
         assert world.now_ns - landed_ns <= 2 * NS
+        assert world.running is not None
+        assert await world.running == EXIT_BUG
+        assert world.now_ns - landed_ns >= world.daemon.params.in_flight_max_ns
+        world.running = None
+        world.state_dir.release()
 
     run_world(script, path, busy(venue__in_flight_max_s=15.0), schedule=THEN_CALM)
 
