@@ -181,6 +181,7 @@ class Daemon:
                 rows.instrument_row(instrument, self.clock.wall_ns()),
                 rows.parameters_row(self.params.run_epoch, _encode(self.params)),
                 rows.account_opened_row(self.params.run_epoch, start_e10),
+                rows.run_opened_row(self.params.run_epoch, self.provenance()),
             ]
         )
         return state

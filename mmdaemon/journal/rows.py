@@ -66,6 +66,11 @@ def run_started_row(
     )
 
 
+def run_opened_row(epoch: int, provenance: Mapping[str, str]) -> Row:
+    """What the venue added to the provenance when it was opened: which of its figures are made, and how."""
+    return row(Statement.RUN_OPENED, _json(dict(provenance)), epoch)
+
+
 def run_ended_row(epoch: int, mono_ns: int, ts_ns: int, clean: bool, reason: str) -> Row:
     """Clean means: nothing of ours rests at the venue, and everything is journaled."""
     return row(Statement.RUN_ENDED, mono_ns, ts_ns, int(clean), reason, epoch)
