@@ -128,6 +128,8 @@ class Reconciler:
             begun_ns = self._clock.wall_ns()
             await self._book_history()
             breaks = await self._check_orders()
+            if scope == "start":
+                await self._account_for_all()
             position_lots = await self._check_position(breaks)
             # Only a round that got this far has read everything up to its beginning.
             self._since_ns = begun_ns
@@ -170,6 +172,18 @@ class Reconciler:
             await self._ask(order)
         await self._inbox.settled()
         return breaks
+
+    async def _account_for_all(self) -> None:
+        """Of an earlier run nothing may be of unknown fate when quoting begins: ask until it is found or must be gone."""
+        while True:
+            live = self._state.orders.live.values()
+            unknown = [order for order in live if order.adopted and order.status is OrderStatus.UNKNOWN]
+            for order in unknown:
+                await self._ask(order)
+            await self._inbox.settled()
+            if not any(order.status is OrderStatus.UNKNOWN for order in unknown):
+                return
+            await sleep_ns(self._clock, _BACK_OFF_NS)
 
     async def _adopt_orphan(self, report: OrderReport, breaks: list[str]) -> None:
         """An order of ours that we do not know: reserve it, then take it out."""

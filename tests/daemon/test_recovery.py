@@ -14,14 +14,14 @@ from mmdaemon.core import position
 from mmdaemon.core.commands import Amend, Cancel, Command, Place
 from mmdaemon.core.events import Event, Fill
 from mmdaemon.core.state import Risk
-from mmdaemon.core.types import NS, GuardState, KillState
+from mmdaemon.core.types import NS, GuardState, KillState, OrderStatus
 from mmdaemon.journal.connection import CrashPoint
 from mmdaemon.journal.recovery import JournalUnreadable, NewerSchema, OtherInstrument
 from mmdaemon.journal.replay import pnl_identity
 from mmdaemon.journal.state_dir import InUse, open_dir
 from mmdaemon.journal.statements import Row, Statement
 from mmdaemon.venues.simulated.faults import FaultKind
-from tests.daemon.build import World, busy, run_world
+from tests.daemon.build import World, busy, next_place, run_world
 
 Hook = Callable[[World, Callable[[], None]], None]
 """Arms a world; calls back when the moment of the crash has come."""
@@ -438,3 +438,19 @@ def test_a_crash_loop_starts_killed(path: Path) -> None:
         await world.until(lambda: world.guard is GuardState.RUNNING, 20)
 
     run_world(script, path, busy(run__crash_loop_starts=3))
+
+
+def test_quoting_begins_with_nothing_of_unknown_fate(path: Path) -> None:
+    """An order that never arrived: only time can tell, so the start waits for as long as it could still land."""
+
+    async def script(world: World) -> None:
+        await world.trade()
+        lost = await next_place(world, FaultKind.REQUEST_LOST)
+        await world.crash()
+        await world.restart(0.1)
+        await world.until(lambda: world.guard is GuardState.RUNNING, 30)
+        assert lost not in world.state.orders.live
+        assert not [o for o in world.state.orders.live.values() if o.status is OrderStatus.UNKNOWN]
+        await world.until(world.is_two_sided_with_position, 60)
+
+    run_world(script, path)
