@@ -174,7 +174,7 @@ class Reconciler:
         return breaks
 
     async def _account_for_all(self) -> None:
-        """Of an earlier run nothing may be of unknown fate when quoting begins: ask until it is found or must be gone."""
+        """Of an earlier run nothing may be of unknown fate when quoting begins: ask until it is found or is gone."""
         while True:
             live = self._state.orders.live.values()
             unknown = [order for order in live if order.adopted and order.status is OrderStatus.UNKNOWN]
