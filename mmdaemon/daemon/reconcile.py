@@ -11,12 +11,13 @@ import msgspec
 
 from mmdaemon.clock import Clock
 from mmdaemon.core import orders as order_rules
+from mmdaemon.core import position
 from mmdaemon.core.commands import Cancel
-from mmdaemon.core.events import Event, OrderAdopted, OrderUpdate, Reconciled, RequestFailed
+from mmdaemon.core.events import AccountSnapshot, Event, OrderAdopted, OrderUpdate, Reconciled, RequestFailed
 from mmdaemon.core.orders import WorkingOrder
 from mmdaemon.core.params import Params
 from mmdaemon.core.state import State
-from mmdaemon.core.types import NS, GuardState, OrderStatus, Purpose
+from mmdaemon.core.types import E10, NS, GuardState, OrderStatus, Purpose
 from mmdaemon.daemon.inbox import Inbox
 from mmdaemon.daemon.pace import sleep_ns
 from mmdaemon.daemon.sender import LATEST_NS
@@ -28,6 +29,8 @@ _QUIET_NS = 2 * NS
 """Longest a position may be compared again before a difference counts: fills of the last moments are still on their
 way."""
 _TRIES = 5
+_EQUITY_TOLERANCE_E10 = E10 // 10_000
+"""What venues round away. Anything larger is money that somebody has not told us of."""
 _BACK_OFF_NS = NS
 
 
@@ -219,21 +222,31 @@ class Reconciler:
         await self._venue.send(Cancel(report.client_id, risk=True))
 
     async def _check_position(self, breaks: list[str]) -> int:
-        """The venue's position against the one in our books, given a moment for fills that are on their way."""
+        """The venue's position and equity against our books', given a moment for what is on its way."""
         snapshot = await self._venue.snapshot()
         for _ in range(_TRIES):
             self._post(snapshot)
             await self._inbox.settled()
-            off = abs(snapshot.position_lots - self._state.position.position_lots)
-            if off <= self._params.guard.position_tolerance_lots:
+            if not self._differs(snapshot):
                 return snapshot.position_lots
             await sleep_ns(self._clock, _QUIET_NS // _TRIES)
             await self._book_history()
             snapshot = await self._venue.snapshot()
         self._post(snapshot)
-        ours = self._state.position.position_lots
-        breaks.append(f"position: the venue says {snapshot.position_lots} lots, our books {ours}")
+        await self._inbox.settled()
+        if found := self._differs(snapshot):
+            breaks.append(found)
         return snapshot.position_lots
+
+    def _differs(self, snapshot: AccountSnapshot) -> str:
+        """What does not agree, both values in it; empty where all does. Both equities are at the venue's mark."""
+        ours = self._state.position
+        if abs(snapshot.position_lots - ours.position_lots) > self._params.guard.position_tolerance_lots:
+            return f"position: the venue says {snapshot.position_lots} lots, our books {ours.position_lots}"
+        equity_e10 = position.equity_cash_e10(ours, snapshot.mark_px_ticks)
+        if abs(snapshot.equity_e10 - equity_e10) > _EQUITY_TOLERANCE_E10:
+            return f"equity: the venue says {snapshot.equity_e10}, our books {equity_e10} (1e-10 of quote)"
+        return ""
 
     # --- single orders ----------------------------------------------------------------------------------------------
 

@@ -283,3 +283,23 @@ def test_a_kill_switch_that_dies_twice_still_empties_the_venue(path: Path) -> No
         assert world.venue.resting() == []
 
     run_world(script, path)
+
+
+def test_money_that_nobody_told_us_of_is_a_break(path: Path) -> None:
+    """The position agrees and the balance does not: quoting pauses, and stops for good when it stays so."""
+
+    async def script(world: World) -> None:
+        await world.trade(5)
+        real = world.venue.snapshot
+
+        async def poorer() -> AccountSnapshot:
+            seen = await real()
+            return msgspec.structs.replace(seen, wallet_e10=seen.wallet_e10 - E10)
+
+        world.venue.snapshot = poorer
+        await world.until(lambda: world.guard is GuardState.SOFT_PAUSE, 60)
+        assert world.state.facts.breaks[0].startswith("equity: the venue says ")
+        await world.until(lambda: world.guard is GuardState.HARD_STOP, 60)
+        assert "break" in world.parts.status().reasons
+
+    run_world(script, path)
