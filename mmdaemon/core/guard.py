@@ -149,13 +149,32 @@ def _move(guard: Guard, target: GuardState, now_ns: int) -> Transition | None:
     return Transition(before, target, reasons_of(guard.active))
 
 
+_ENDS = {
+    "OperatorAction": "; ends by `mmdaemon resume --reason ...`",
+    "deadline": "; ends by itself",
+    "restart": "; ends by a restart, once it is mended",
+    "resume": "",
+    "none": "",
+}
+"""What a person can do about a reason, by its cure. Other cures are events that come, or do not."""
+
+
 def describe(state: "State") -> list[str]:
-    """Why it is not quoting, one line a reason, for `status` and logs."""
-    lines = [
-        f"{rule.reason}: {rule.because} (cured by {rule.cure})"
-        for rule in RULES
-        if state.guard.active & BIT[rule.reason]
-    ]
+    """Why it is not quoting, one line a reason with what is known of it, for `status` and logs."""
+    facts = state.facts
+    known = {
+        Reason.POSITION: "; ".join(facts.breaks),
+        Reason.OPERATOR_PAUSE: facts.pause_reason,
+        Reason.BREAK: "; ".join(facts.breaks),
+        Reason.TASK_DIED: ", ".join(facts.dead_tasks),
+        Reason.KILL: facts.kill_reason,
+    }
+    lines: list[str] = []
+    for rule in RULES:
+        if state.guard.active & BIT[rule.reason]:
+            detail = f" ({known[rule.reason]})" if known.get(rule.reason) else ""
+            ends = _ENDS.get(rule.cure, f"; waits for {rule.cure}")
+            lines.append(f"{rule.reason}: {rule.because}{detail}{ends}")
     if state.guard.latched:
         lines.append("latched: only `mmdaemon resume --reason ...` ends a hard stop")
     if not state.guard.reconciled and state.guard.state is GuardState.RECONCILING:
