@@ -6,12 +6,12 @@ is None, which the table takes for bad: not measured is not fine.
 """
 
 import asyncio
-from collections.abc import Callable
 
 from mmdaemon.clock import Clock
-from mmdaemon.core.events import Event, HealthFacts
+from mmdaemon.core.events import HealthFacts
 from mmdaemon.core.state import State
 from mmdaemon.core.types import NS
+from mmdaemon.daemon.inbox import Inbox
 from mmdaemon.daemon.pace import sleep_ns, sleep_until
 from mmdaemon.journal.writer import JournalWriter
 from mmdaemon.venues.base import AccountFacts, Venue, VenueUnavailable
@@ -32,14 +32,14 @@ class GuardActor:
         venue: Venue,
         journal: JournalWriter,
         clock: Clock,
-        post: Callable[[Event], None],
+        inbox: Inbox,
         leverage_max: float,
     ) -> None:
         self._state = state
         self._venue = venue
         self._journal = journal
         self._clock = clock
-        self._post = post
+        self._inbox = inbox
         self._leverage_max = leverage_max
         self.facts: AccountFacts | None = None
         self._facts_ns = 0
@@ -62,12 +62,13 @@ class GuardActor:
 
     def _report(self, lag_ns: int) -> None:
         now = self._clock.mono_ns()
-        self._post(
+        self._inbox.post(
             HealthFacts(
                 now,
                 self._clock.wall_ns(),
                 None,
-                loop_lag_s=lag_ns / NS,
+                # Whichever is worse: how late we were woken, or how far behind the core is with what has come.
+                loop_lag_s=max(lag_ns, self._inbox.behind_ns(now)) / NS,
                 clock_offset_s=self.facts.clock_offset_s if self.facts else None,
                 journal_age_s=self._journal.oldest_pending_ns(now) / NS,
                 journal_failed=self._journal.failed,

@@ -20,6 +20,10 @@ class Inbox:
     def __len__(self) -> int:
         return len(self._events)
 
+    def behind_ns(self, now_ns: int) -> int:
+        """How long the oldest event has waited; 0 when none does. In a flood the loop may be on time and this not."""
+        return max(0, now_ns - self._events[0].mono_ns) if self._events else 0
+
     def post(self, event: Event) -> None:
         events = self._events
         if events and type(event) is BookUpdate and type(events[-1]) is BookUpdate:

@@ -117,6 +117,7 @@ class Operator:
         """End a pause, or a kill that has finished: after a clean reconcile, at reduced size for a while."""
         action = self._action("resume", reason.strip(), who)
         asked = (self._narrowed, self._kill_switch.trips)
+        stopped = self._state.guard.state is GuardState.HARD_STOP or self._kill_switch.kill_state is not KillState.ARMED
         why_not = await self._why_no_resume(action.reason)
         if not why_not and asked != (self._narrowed, self._kill_switch.trips):
             why_not = "it was paused or killed again meanwhile"
@@ -130,7 +131,9 @@ class Operator:
         await self._inbox.settled()
         if self._state.guard.state is GuardState.HARD_STOP:
             return Outcome(False, 2, "not resumed: something new holds it stopped; see `mmdaemon status`")
-        return Outcome(True, 0, "resumed; venue truth is read once more before it quotes")
+        if not stopped:
+            return Outcome(True, 0, "the pause is over; quotes come back once every other reason is gone")
+        return Outcome(True, 0, "resumed; venue truth is read once more before it quotes, at reduced size for a while")
 
     async def _why_no_resume(self, reason: str) -> str:
         if not reason:

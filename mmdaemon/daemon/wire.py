@@ -154,7 +154,7 @@ class Parts:
             position_ns=round(settings.venue.reconcile_position_s * NS),
         )
         self.reconciler = Reconciler(state, params, venue, inbox, clock, cadences, since_ns, opened_ns)
-        self.guard = GuardActor(state, venue, journal, clock, post, settings.venue.leverage)
+        self.guard = GuardActor(state, venue, journal, clock, inbox, settings.venue.leverage)
         self.operator = Operator(
             state, params, gate, self.kill_switch, self.reconciler, inbox, journal, clock, state_dir.clear_latch
         )

@@ -1,13 +1,15 @@
 """The inbox: arrival is the order of truth, books alone are conflated, and whoever waits is woken."""
 
 import asyncio
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmdaemon.core.events import BookUpdate, Event, MarkPrice, TradePrint
-from mmdaemon.core.types import Side
+from mmdaemon.core.events import BookUpdate, Event, MarkPrice, TimerFired, TradePrint
+from mmdaemon.core.types import NS, GuardState, Side
 from mmdaemon.daemon.inbox import Inbox
+from tests.daemon.build import World, run_world
 
 
 def book(number: int) -> BookUpdate:
@@ -112,3 +114,23 @@ async def test_settled_returns_once_all_was_dealt_with() -> None:
     assert len(dealt) == 5
     reader.cancel()
     await asyncio.gather(reader, return_exceptions=True)
+
+
+def test_how_far_behind_the_reader_is() -> None:
+    inbox = Inbox()
+    assert inbox.behind_ns(100) == 0
+    inbox.post(TimerFired(40, 40, None, "a"))
+    inbox.post(TimerFired(90, 90, None, "b"))
+    assert inbox.behind_ns(100) == 60
+    inbox.take()
+    assert inbox.behind_ns(100) == 10
+
+
+def test_a_core_that_is_behind_pauses_though_the_loop_is_on_time(path: Path) -> None:
+    async def script(world: World) -> None:
+        await world.trade(5)
+        world.daemon.inbox.behind_ns = lambda _now_ns: NS
+        await world.until(lambda: world.guard is GuardState.SOFT_PAUSE, 5)
+        assert "loop_lag" in world.parts.status().reasons
+
+    run_world(script, path)
