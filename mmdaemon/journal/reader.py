@@ -69,8 +69,12 @@ class JournalReader:
             raise JournalUnreadable(f"there is no journal at {path}; has the daemon run with this state directory?")
         try:
             self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        except sqlite3.Error as error:
+            raise JournalUnreadable(f"journal {path} cannot be read: {error}") from error
+        try:
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
         except sqlite3.Error as error:
+            self._db.close()
             raise JournalUnreadable(f"journal {path} cannot be read: {error}") from error
         if version < 1:
             self._db.close()

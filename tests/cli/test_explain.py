@@ -6,6 +6,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -243,7 +244,7 @@ def test_without_a_cancel_of_ours_the_kill_switch_is_named(
     copied: Path, played: Played, journal: JournalReader, capsys: pytest.CaptureFixture[str]
 ) -> None:
     client_id = cancelled_by(journal, "hard_stop", "kill")[0]
-    with sqlite3.connect(copied / "journal.sqlite") as db:
+    with closing(sqlite3.connect(copied / "journal.sqlite")) as db, db:
         db.execute("DELETE FROM cancels WHERE client_id = ?", (client_id,))
     db.close()
     why = reasons_for_cancels(Played(copied, 0, 0), capsys, [client_id])
@@ -519,7 +520,7 @@ def test_no_journal_is_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_journal_of_a_later_program_is_refused(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with sqlite3.connect(copied / "journal.sqlite") as db:
+    with closing(sqlite3.connect(copied / "journal.sqlite")) as db, db:
         db.execute("PRAGMA user_version = 999")
     db.close()
     assert main(["explain", "--last-fill", "--state-dir", str(copied)]) == 1
@@ -539,7 +540,7 @@ def test_a_reader_that_goes_away_is_141(played: Played) -> None:
 
 
 def test_no_fill_is_1(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with sqlite3.connect(copied / "journal.sqlite") as db:
+    with closing(sqlite3.connect(copied / "journal.sqlite")) as db, db:
         db.execute("DELETE FROM fills")
     db.close()
     assert main(["explain", "--last-fill", "--state-dir", str(copied)]) == 1
@@ -552,7 +553,7 @@ def test_a_torn_decision_is_said_and_not_shown(
     """A quote whose addends do not come to its price was not written by `decide`."""
     fill = journal.last_fill()
     assert fill is not None
-    with sqlite3.connect(copied / "journal.sqlite") as db:
+    with closing(sqlite3.connect(copied / "journal.sqlite")) as db, db:
         for seq, blob in db.execute("SELECT seq, decision FROM decisions WHERE epoch = 2").fetchall():
             made = msgspec.msgpack.decode(blob, type=Decision)
             quotes = tuple(msgspec.structs.replace(quote, px_ticks=quote.px_ticks - 1) for quote in made.quotes)

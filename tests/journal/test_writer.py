@@ -313,6 +313,8 @@ def test_a_crash_at_any_step_leaves_every_sent_order_journaled(tmp_path: Path, s
 
     with pytest.raises(Crash):
         run_virtual(main, start_wall_ns=WALL_NS, on_step=on_step)
+    for connection in connections:  # one that was opened in the very step
+        connection.crash()
     journaled = [identity for (identity,) in query(state.journal_path, "SELECT client_id FROM intents")]
     assert set(sent) <= set(journaled)
     assert sum(i.startswith("a") for i in journaled) * 2 == len(journaled), "a ladder is one transaction"
