@@ -129,7 +129,7 @@ def test_how_far_behind_the_reader_is() -> None:
 def test_a_core_that_is_behind_pauses_though_the_loop_is_on_time(path: Path) -> None:
     async def script(world: World) -> None:
         await world.trade(5)
-        world.daemon.inbox.behind_ns = lambda _now_ns: NS
+        world.daemon.inbox.behind_ns = lambda now_ns: NS
         await world.until(lambda: world.guard is GuardState.SOFT_PAUSE, 5)
         assert "loop_lag" in world.parts.status().reasons
 
