@@ -62,7 +62,7 @@ def demo(*, state_dir: Path = _FOLDER) -> int:
     wall_s = time.perf_counter() - begun
     run = summarise(directory.journal_path)
     console.print()
-    summary.show(console, run, session.daemon.params.instrument, wall_s, session.daemon.provenance())
+    summary.show(console, run, session.daemon.params.instrument, wall_s, session.daemon.venue.provenance)
     console.print()
     checks = [
         *((f"scripted: {seen.name}", seen.ok) for seen in script.seen),

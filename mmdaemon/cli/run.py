@@ -125,7 +125,7 @@ def _to_the_end(settings: Settings, directory: StateDir) -> int:
         session = play(settings, directory, source, until_the_end(settings.run.duration_s, progress))
     wall_s = time.perf_counter() - begun
     daemon = session.daemon
-    summary.show(console, summarise(directory.journal_path), daemon.params.instrument, wall_s, daemon.provenance())
+    summary.show(console, summarise(directory.journal_path), daemon.params.instrument, wall_s, daemon.venue.provenance)
     for reason, count in session.tape_refused.items():
         console.print(f"  [dim]dropped by the reader: {reason} {count:,}[/]", highlight=False)
     return session.exit_code

@@ -253,7 +253,6 @@ class StopRequested(_Fact, frozen=True, tag=True, gc=False):
 
 
 MarketEvent = BookUpdate | TradePrint | FundingRate | MarkPrice | MarketDataRefused | SourceEnded
-PrivateEvent = OrderUpdate | RequestFailed | Fill | Bill | AccountSnapshot | LinkChanged
 Event = (
     BookUpdate
     | TradePrint

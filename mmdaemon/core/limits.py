@@ -165,12 +165,6 @@ def on_resume(budgets: Budgets) -> None:
     budgets.fills_peak = 0
 
 
-def cancels_left(budgets: Budgets, now_ns: int, limits: Limits) -> int:
-    """Strategy cancels that may still go out this minute."""
-    _trim(budgets.cancels_ns, now_ns)
-    return limits.cancels_per_minute - len(budgets.cancels_ns)
-
-
 def _trim(ring: deque[int], now_ns: int) -> None:
     oldest = now_ns - _WINDOW_NS
     while ring and ring[0] <= oldest:

@@ -84,7 +84,6 @@ class KillSwitch:
         post: Callable[[Event], None],
         write_latch: Callable[[str], Awaitable[None]],
         latched: str,
-        flatten_by_default: bool = False,
     ) -> None:
         self._state = state
         self._params = params
@@ -94,8 +93,7 @@ class KillSwitch:
         self._clock = clock
         self._post = post
         self._write_latch = write_latch
-        self._flatten_by_default = flatten_by_default
-        self._flatten = flatten_by_default
+        self._flatten = False
         self._tripped = asyncio.Event()
         self._moved = asyncio.Event()
         self._slice = 0
@@ -133,7 +131,7 @@ class KillSwitch:
         """
         if self.kill_state is not KillState.KILLED:
             raise RuntimeError(f"the kill switch is {self.kill_state.value}; it can be rearmed once it is killed")
-        self._flatten = self._flatten_by_default
+        self._flatten = False
         self.reason = ""
         self._tripped.clear()
         self._move(KillState.ARMED, "resumed")

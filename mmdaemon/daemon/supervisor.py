@@ -118,7 +118,7 @@ class Daemon:
             mode=settings.run.mode,
             durability=settings.journal.durability,
             fresh_account=self._fresh_account,
-            provenance=self.provenance(),
+            provenance=self.venue.provenance,
         )
         # The latch is read before the venue is opened: a killed daemon sends nothing, not even by accident.
         recovered = recover(
@@ -136,11 +136,6 @@ class Daemon:
         await self.venue.open(self.inbox.post)
         self.state = await self._first_state(recovered)
         self._build(recovered, latched)
-
-    def provenance(self) -> dict[str, str]:
-        """Where the market comes from and what is assumed of it, as far as the venue says."""
-        told = getattr(self.venue, "provenance", None)
-        return dict(told) if told else {"venue": self.venue.name}
 
     def _latch_of(self, recovered: Recovered) -> str:
         """Why this run begins killed; empty where it does not."""
@@ -181,7 +176,7 @@ class Daemon:
                 rows.instrument_row(instrument, self.clock.wall_ns()),
                 rows.parameters_row(self.params.run_epoch, _encode(self.params)),
                 rows.account_opened_row(self.params.run_epoch, start_e10),
-                rows.run_opened_row(self.params.run_epoch, self.provenance()),
+                rows.run_opened_row(self.params.run_epoch, self.venue.provenance),
             ]
         )
         return state

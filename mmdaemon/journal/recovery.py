@@ -22,7 +22,6 @@ from mmdaemon.journal.rows import RunStart, run_started_row
 from mmdaemon.journal.state_dir import StateDir
 from mmdaemon.journal.statements import STATEMENTS
 
-RECENT_IDS = 50_000
 KILLED_BY_JOURNAL = (
     "The daemon counts as killed. Keep the file aside, put a backup copy back in its place, and look at the venue's "
     "open orders before resuming"
@@ -93,9 +92,6 @@ class Recovered(msgspec.Struct, frozen=True, kw_only=True):
     risk: bytes | None
     """The newest slice of the loss limits, kept more often than the rest."""
     facts: tuple[BookedFact, ...]
-    recent_trade_ids: tuple[str, ...]
-    """The newest that are already in the checkpoint, oldest first: a re-delivery of one of them is no news."""
-    recent_bill_ids: tuple[str, ...]
     opened_ts_ns: int
     """When the run began in which this account was first met."""
     paused: str
@@ -263,8 +259,6 @@ def _begin(
         checkpoint=checkpoint,
         risk=_risk(db, account),
         facts=_facts_after(db, since),
-        recent_trade_ids=_ids_until(db, "fills", "trade_id", account, since),
-        recent_bill_ids=_ids_until(db, "bills", "bill_id", account, since),
         opened_ts_ns=opened_ts_ns,
         paused=_pause(db),
         read_until_ts_ns=read_until_ts_ns,
@@ -378,14 +372,3 @@ def _facts_after(db: sqlite3.Connection, since: tuple[int, int]) -> tuple[Booked
         facts.append(BookedFact(epoch, seq, bill, None, None))
     facts.sort(key=lambda fact: (fact.epoch, fact.seq))
     return tuple(facts)
-
-
-def _ids_until(
-    db: sqlite3.Connection, table: str, column: str, account: int, until: tuple[int, int]
-) -> tuple[str, ...]:
-    newest = db.execute(
-        f"SELECT {column} FROM {table} WHERE epoch >= ? AND (epoch, seq) <= (?, ?) "  # noqa: S608 - constants
-        "ORDER BY epoch DESC, seq DESC, rowid DESC LIMIT ?",
-        (account, *until, RECENT_IDS),
-    ).fetchall()
-    return tuple(identity for (identity,) in reversed(newest))

@@ -90,6 +90,11 @@ class Venue(Protocol):
         """The least `in_flight_max_s` that may be believed at this venue."""
         ...
 
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Where the market comes from and what is assumed of it. Complete once open."""
+        ...
+
     async def instrument(self) -> Instrument:
         """Tick, lot and minimum as the venue states them now. May be asked before `open`."""
         ...

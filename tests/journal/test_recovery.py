@@ -49,7 +49,7 @@ def test_the_first_start_knows_nothing(state: StateDir) -> None:
     assert (found.epoch, found.account_epoch, found.bot_tag) == (1, 1, "abcd")
     assert found.latch == Latch(KillState.ARMED, ())
     assert not found.latch.closed
-    assert (found.orders, found.facts, found.checkpoint, found.recent_trade_ids) == ((), (), None, ())
+    assert (found.orders, found.facts, found.checkpoint) == ((), (), None)
     assert (found.start_e10, found.read_until_ts_ns) == (None, WALL_NS)
     assert (found.clean_start, found.unclean_starts) == (True, 0)
     assert query(state.journal_path, "PRAGMA user_version") == [(1,)]
@@ -295,7 +295,6 @@ def test_facts_come_back_as_they_were_and_in_order(state: StateDir) -> None:
         (None, None),
         (1, 1003),
     ]
-    assert found.recent_trade_ids == ()
 
 
 def test_history_is_read_from_the_last_agreement_with_the_venue_on(state: StateDir) -> None:
@@ -320,8 +319,6 @@ def test_only_what_is_after_the_checkpoint_is_folded_again(state: StateDir) -> N
     assert found.checkpoint == recovery.Checkpoint(1, 4, {"position": b"p4", "bars": b"b"})
     assert [fact.event.trade_id for fact in found.facts if isinstance(fact.event, Fill)] == ["t5", "t6"]
     assert len(found.facts) == 4
-    assert found.recent_trade_ids == ("t1", "t2", "t3", "t4")
-    assert found.recent_bill_ids == ("b1", "b2", "b3", "b4")
 
 
 def test_facts_of_several_runs_of_one_account_add_up(state: StateDir) -> None:
