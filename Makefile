@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Nothing unhashed is installed and nothing is built from source: a package without a wheel is an error.
 INSTALL := $(PIP) install --require-hashes --only-binary :all:
 UV_VERSION := 0.13.9
-LOCK := build/lock/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+LOCK := build/lock/bin/uv pip compile pyproject.toml --extra tapes --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command "make lock"
 
