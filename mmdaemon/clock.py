@@ -23,7 +23,7 @@ import time
 from asyncio import Handle, TimerHandle
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Sequence
-from contextvars import Context
+from contextvars import Context, copy_context
 from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Any, NoReturn, Protocol, TypeVar, TypeVarTuple, cast
@@ -124,6 +124,49 @@ def _refused(what: str) -> Any:
     return refuse
 
 
+class _Handle(Handle):
+    """asyncio's, made in one call: it is made for every wake-up, and the loop has no debug mode to ask about."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        callback: Callable[[*Ts], object],
+        args: tuple[*Ts],
+        loop: asyncio.AbstractEventLoop,
+        context: Context | None,
+    ) -> None:
+        self._context = copy_context() if context is None else context
+        self._loop = loop
+        self._callback: Callable[..., object] | None = callback
+        self._args: Sequence[Any] = args
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
+
+
+class _TimerHandle(TimerHandle):
+    __slots__ = ()
+
+    def __init__(
+        self,
+        mono_ns: int,
+        callback: Callable[[*Ts], object],
+        args: tuple[*Ts],
+        loop: asyncio.AbstractEventLoop,
+        context: Context | None,
+    ) -> None:
+        self._context = copy_context() if context is None else context
+        self._loop = loop
+        self._callback: Callable[..., object] | None = callback
+        self._args: Sequence[Any] = args
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
+        self._when = mono_ns / NS
+        self._scheduled = True
+
+
 class VirtualLoop(asyncio.AbstractEventLoop):
     """asyncio in virtual time, without I/O and without debug mode.
 
@@ -156,7 +199,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def call_soon(self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None) -> Handle:
         if self._closed:
             raise RuntimeError("the virtual loop is closed")
-        handle = Handle(callback, args, self, context)
+        handle = _Handle(callback, args, self, context)
         self._ready.append(handle)
         return handle
 
@@ -173,8 +216,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         """As `call_at`, in nanoseconds. A moment in the past means now."""
         if self._closed:
             raise RuntimeError("the virtual loop is closed")
-        handle = TimerHandle(mono_ns / NS, callback, args, self, context)
-        handle._scheduled = True
+        handle = _TimerHandle(mono_ns, callback, args, self, context)
         heappush(self._timers, (mono_ns, self._next_timer(), handle))
         return handle
 
