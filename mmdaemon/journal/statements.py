@@ -161,7 +161,8 @@ _SQL: dict[Statement, _Sql] = {
         "spread_e10 inventory_e10 impact_e10 fees_e10 funding_e10 transfers_e10 turnover_e10 fills",
         "ON CONFLICT DO NOTHING",
     ),
-    Statement.CHECKPOINT: _insert("checkpoints", "slice epoch seq ts_ns blob"),
+    # A stop writes what the last timer may have written already: of one event there is one state.
+    Statement.CHECKPOINT: _insert("checkpoints", "slice epoch seq ts_ns blob", "ON CONFLICT DO NOTHING"),
     Statement.CHECKPOINTS_PRUNED: _Sql(
         "checkpoints",
         "DELETE FROM checkpoints WHERE slice = ? AND (epoch, seq) < "

@@ -43,6 +43,25 @@ def test_a_clean_stop_leaves_nothing_resting(path: Path) -> None:
     assert not (path / "KILLED").exists()
 
 
+def test_a_stop_while_the_minute_turns_is_a_clean_one(path: Path) -> None:
+    """The last event may be the timer that wrote the minute and the checkpoint already, under the same number."""
+
+    def minutes() -> list[tuple[int, int]]:
+        with JournalReader(path / "journal.sqlite") as journal:
+            return journal.db.execute("SELECT seq, ts_ns FROM minutes").fetchall()
+
+    async def script(world: World) -> None:
+        await world.until(minutes, 90, every_s=1.0)
+        world.venue.inject(FaultKind.PUBLIC_DOWN, 120)  # or the market's events come after it
+        _, timer_ns = minutes()[-1]
+        await world.sleep((timer_ns + 60 * NS - world.clock.wall_ns()) / NS - 0.05)
+        assert await world.stop("evening") == EXIT_OK
+        assert minutes()[-1][0] == world.daemon.state.seq
+
+    run_world(script, path)
+    assert last_run(path).clean_stop is True
+
+
 def test_what_waits_for_the_disk_does_not_go_out_after_a_stop(path: Path) -> None:
     async def script(world: World) -> None:
         await world.trade()
