@@ -54,9 +54,10 @@ def test_a_stop_while_the_minute_turns_is_a_clean_one(path: Path) -> None:
         await world.until(minutes, 90, every_s=1.0)
         world.venue.inject(FaultKind.PUBLIC_DOWN, 120)  # or the market's events come after it
         _, timer_ns = minutes()[-1]
-        await world.sleep((timer_ns + 60 * NS - world.clock.wall_ns()) / NS - 0.05)
+        turn_ns = (timer_ns // (60 * NS) + 1) * 60 * NS + timer_ns % NS
+        await world.sleep((turn_ns - world.clock.wall_ns()) / NS - 0.05)
         assert await world.stop("evening") == EXIT_OK
-        assert minutes()[-1][0] == world.daemon.state.seq
+        assert world.daemon.state.ts_ns == turn_ns
 
     run_world(script, path)
     assert last_run(path).clean_stop is True
