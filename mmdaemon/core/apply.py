@@ -90,8 +90,7 @@ def apply(state: State, event: Event, params: Params) -> None:
             if event.mono_ns > state.venue.mark_ns:
                 _on_mark(state, event.mark_px_ticks, event.mono_ns, params)
         case HealthFacts():
-            state.facts.health = event
-            state.guard.dirty = True
+            _on_health(state, event)
         case LinkChanged():
             _on_link(state, event)
         case MarketDataRefused():
@@ -140,6 +139,22 @@ def _on_mark(state: State, px_ticks: int, mono_ns: int, params: Params) -> None:
     state.venue.mark_px_ticks, state.venue.mark_ns = px_ticks, mono_ns
     if state.guard.active & reasons.BIT[reasons.Reason.MARK]:
         state.guard.dirty = True  # as in `_on_book`: this cures it, and nothing else has the guard look again
+
+
+def _on_health(state: State, event: HealthFacts) -> None:
+    before = state.facts.health
+    state.facts.health = event
+    # The same again only puts off the deadline by which the next must come; the guard looks then, and finds it put off.
+    if (
+        before is None
+        or event.loop_lag_s != before.loop_lag_s
+        or event.clock_offset_s != before.clock_offset_s
+        or event.journal_age_s != before.journal_age_s
+        or event.journal_failed is not before.journal_failed
+        or event.account_facts_ok is not before.account_facts_ok
+        or state.guard.active & reasons.BIT[reasons.Reason.NO_FACTS]
+    ):
+        state.guard.dirty = True
 
 
 def _on_fill(state: State, fill: Fill, params: Params) -> None:

@@ -101,6 +101,8 @@ def _hold(guard: Guard, now_ns: int, clear_ns: int) -> tuple[int, int]:
     """Soft reasons count until they have been cured for `clear_ns`. Returns (active bits, when the first is let go)."""
     soft = guard.raw & ~HARD_MASK
     previous = guard.active & ~HARD_MASK
+    if soft == previous and not guard.cured_ns:
+        return guard.raw, NEVER_NS
     until = NEVER_NS
     held = 0
     for bit in [b for b in guard.cured_ns if soft & b]:

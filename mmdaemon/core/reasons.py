@@ -302,7 +302,8 @@ def full(state: "State", now_ns: int, params: Params) -> tuple[int, int]:
         holds, flips_ns = rule.condition(state, now_ns, params)
         if holds:
             bits |= bit
-        deadline = min(deadline, flips_ns)
+        if flips_ns < deadline:
+            deadline = flips_ns
         bit <<= 1
     return bits, deadline
 

@@ -103,15 +103,13 @@ class Reconciler:
                 await self._rest(_BACK_OFF_NS)
 
     async def _rest(self, duration_ns: int) -> None:
-        """Sleep, or until woken."""
+        """Until woken, by `wake` or by the clock."""
         self._wake.clear()
-        waking = asyncio.ensure_future(self._wake.wait())
-        sleeping = asyncio.ensure_future(sleep_ns(self._clock, duration_ns))
+        timer = self._clock.call_at(self._clock.mono_ns() + duration_ns, self._wake.set)
         try:
-            await asyncio.wait((waking, sleeping), return_when=asyncio.FIRST_COMPLETED)
+            await self._wake.wait()
         finally:
-            waking.cancel()
-            sleeping.cancel()
+            timer.cancel()
 
     def _is_in_doubt(self) -> bool:
         state = self._state

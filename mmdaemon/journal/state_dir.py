@@ -48,6 +48,8 @@ class StateDir:
     def __init__(self, path: Path, runtime_dir: Path | None) -> None:
         self.path = path
         self.runtime_dir = runtime_dir
+        folders = (path,) if runtime_dir is None else (path, runtime_dir)
+        self.kill_files = tuple(folder / KILLED for folder in folders)
         self._lock_fd: int | None = None
 
     @property
@@ -57,11 +59,6 @@ class StateDir:
     @property
     def socket_path(self) -> Path:
         return self.path / "control.sock"
-
-    @property
-    def kill_files(self) -> tuple[Path, ...]:
-        folders = (self.path,) if self.runtime_dir is None else (self.path, self.runtime_dir)
-        return tuple(folder / KILLED for folder in folders)
 
     def lock(self) -> Self:
         """Hold the directory until `release` or the end of the process.
@@ -147,7 +144,7 @@ def open_dir(path: Path, environ: Mapping[str, str]) -> StateDir:
 
 def _absent(path: Path) -> bool:
     try:
-        path.lstat()
+        os.lstat(path)
     except FileNotFoundError:
         return True
     except OSError:

@@ -23,7 +23,8 @@ from mmdaemon.venues.simulated.venue import SimulatedVenue
 Script = Callable[[Daemon, SimulatedVenue, Clock], Awaitable[str]]
 """What happens during the run; it returns why the run ends."""
 Progress = Callable[[int, Daemon], None]
-"""Called once a virtual second with the time since the start in ns."""
+"""Called every 20 virtual seconds with the time since the start in ns."""
+_TELL_NS = 20 * NS
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -76,11 +77,13 @@ def until_the_end(duration_s: float, progress: Progress | None = None) -> Script
 
     async def wait(daemon: Daemon, _venue: SimulatedVenue, clock: Clock) -> str:
         begun_ns = clock.mono_ns()
+        told_ns = 0
         while True:
             await sleep_ns(clock, NS)
             passed_ns = clock.mono_ns() - begun_ns
-            if progress is not None:
+            if progress is not None and passed_ns >= told_ns:
                 progress(passed_ns, daemon)
+                told_ns = passed_ns + _TELL_NS
             if daemon.state.facts.source_ended:
                 return "the recording is over"
             if duration_s and passed_ns >= duration_s * NS:

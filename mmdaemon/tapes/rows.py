@@ -1,4 +1,4 @@
-"""Rows of a gzipped CSV recording, and exact numbers out of their text. Nothing here rounds or guesses.
+"""Lines and CSV rows of a recording, and exact numbers out of their text. Nothing here rounds or guesses.
 
 A file that cannot be used at all raises `TapeError`; a row that cannot be used raises `BadRow` with a reason to be
 counted.
@@ -9,6 +9,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from io import BufferedIOBase
 from pathlib import Path
 
 from mmdaemon.core.types import E10, NS
@@ -16,6 +17,7 @@ from mmdaemon.core.types import E10, NS
 KEPT_PER_REASON = 5
 """Defects described in full, by reason; the rest are only counted."""
 REMEMBERED = 200_000
+GZIP_MAGIC = b"\x1f\x8b"
 
 _NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?([eE][-+]?[0-9]{1,2})?", re.ASCII)
 _LOCAL_S = re.compile(r"([0-9]{9,10})(?:\.([0-9]{1,9}))?", re.ASCII)
@@ -65,9 +67,33 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
     Raises:
         TapeError: when reached: the file cannot be opened, is not gzip, or breaks off.
     """
+    for row, line in _lines(path, _gunzipped):
+        yield row, line.decode("ascii", "replace")
+
+
+def raw_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """`(row, line)` from row 1, each with its end as found, of a file that is gzipped or plain.
+
+    Raises:
+        TapeError: when reached: the file cannot be opened, or breaks off.
+    """
+    return _lines(path, _gunzipped_or_plain)
+
+
+def _gunzipped(path: Path) -> BufferedIOBase:
+    return gzip.open(path, "rb")
+
+
+def _gunzipped_or_plain(path: Path) -> BufferedIOBase:
+    with path.open("rb") as file:
+        is_gzip = file.read(2) == GZIP_MAGIC
+    return _gunzipped(path) if is_gzip else path.open("rb")
+
+
+def _lines(path: Path, opened: Callable[[Path], BufferedIOBase]) -> Iterator[tuple[int, bytes]]:
     row = 0
     try:
-        with gzip.open(path, "rt", encoding="ascii", errors="replace", newline="\n") as file:
+        with opened(path) as file:
             for line in file:
                 row += 1
                 yield row, line
@@ -120,10 +146,11 @@ def exchange_ns(text: str) -> int:
     return int(text) * 1_000_000
 
 
-def counting(step_e10: int, off: str) -> Callable[[str], int]:
+def counting(step_e10: int, off: str, *, zero: bool = False) -> Callable[[str], int]:
     """A reader of a positive decimal as a whole number of steps: ticks of a price, lots of a size.
 
-    It raises BadRow: "bad_number" for what is not a positive finite decimal, `off` for what is between two steps.
+    `zero` lets 0 pass: the size of a level that is gone. It raises BadRow: "bad_number" for what is not a positive
+    finite decimal, `off` for what is between two steps.
     """
     known: dict[str, int] = {}
 
@@ -134,7 +161,7 @@ def counting(step_e10: int, off: str) -> Callable[[str], int]:
         if _NUMBER.fullmatch(text) is None:
             raise BadRow("bad_number", f"{text!r} is not a positive decimal")
         numerator, denominator = Decimal(text).as_integer_ratio()
-        if numerator == 0:
+        if numerator == 0 and not zero:
             raise BadRow("bad_number", f"{text!r} is zero")
         count, rest = divmod(numerator * E10, denominator * step_e10)
         if rest:
