@@ -2,23 +2,24 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mmdaemon.cli import ExitCode, Refused, summary
 from mmdaemon.cli.console import Console
 from mmdaemon.core.types import NS
-from mmdaemon.daemon.supervisor import Daemon
+from mmdaemon.daemon.supervisor import FAILURES, Daemon
 from mmdaemon.daemon.wire import market_of
 from mmdaemon.journal.recovery import JournalUnreadable, RecoveryRefused
 from mmdaemon.journal.state_dir import InUse, StateDir, StateDirRefused, locate, open_dir
 from mmdaemon.research.session import play, until_the_end
 from mmdaemon.research.summary import summarise
-from mmdaemon.settings import MODES_AVAILABLE, Settings, load
+from mmdaemon.settings import MODES_AVAILABLE, Settings, assignments, load
 from mmdaemon.tapes.rows import TapeError
 from mmdaemon.venues.base import MarketSource
 
@@ -28,12 +29,13 @@ SYNTHETIC_START_TS_NS = 1_767_571_200 * NS
 
 def run(
     *,
-    tape: Path | None = None,
+    tape: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
     fills: Literal["through", "queue", "touch"] | None = None,
     speed: Literal["real", "max"] | None = None,
     duration: Annotated[float | None, Parameter(help="Stop after this many seconds of the run's own time.")] = None,
     seed: int | None = None,
     config: Path | None = None,
+    set_: Annotated[Sequence[str], Parameter(name="--set", negative=())] = (),
     state_dir: Path | None = None,
 ) -> int:
     """Make a market. Without flags: the simulated venue and the synthetic market, in real time, until stopped.
@@ -41,7 +43,7 @@ def run(
     Parameters
     ----------
     tape
-        Replay this recording (a file, or the folder of one) instead of the synthetic market.
+        Replay this recording instead of the synthetic market: a file, the folder of one, or several files in order.
     fills
         What is assumed of fills at the simulated venue: `queue` unless set.
     speed
@@ -50,18 +52,21 @@ def run(
         Seed of the synthetic market and the simulated venue.
     config
         A TOML file; `mmdaemon check-config` tells what it amounts to.
+    set_
+        One setting over the file and the environment, as table.key=value; may be given again.
     state_dir
         Where journal, lock, latch and control socket are.
     """
     chosen = {
-        "run.tape": str(tape) if tape else None,
+        "run.tape": _joined(tape) if tape else None,
         "simulated.fills": fills,
         "run.speed": speed,
         "run.duration_s": duration,
         "run.seed": seed,
         "run.state_dir": str(state_dir) if state_dir else None,
     }
-    settings = load(config, {path: value for path, value in chosen.items() if value is not None}).settings
+    flags = {path: value for path, value in chosen.items() if value is not None}
+    settings = load(config, {**assignments(set_), **flags}).settings
     if settings.run.mode not in MODES_AVAILABLE:
         raise Refused(
             f"run.mode = {settings.run.mode!r} is not built yet; what runs now: {', '.join(MODES_AVAILABLE)}. "
@@ -84,6 +89,13 @@ def run(
         raise Refused(str(error), ExitCode.CONFIG) from error
     finally:
         directory.release()
+
+
+def _joined(tape: Sequence[Path]) -> str:
+    for path in tape:
+        if os.pathsep in str(path):
+            raise Refused(f"{path}: {os.pathsep!r} stands between recordings; rename the file", ExitCode.USAGE)
+    return os.pathsep.join(str(path) for path in tape)
 
 
 def locked(path: Path, environ: Mapping[str, str]) -> StateDir:
@@ -122,7 +134,12 @@ def _to_the_end(settings: Settings, directory: StateDir) -> int:
             text = f"{passed_ns / NS / 3600:.2f} h  {daemon.state.guard.state.value}  {held.buys + held.sells} fills"
             bars.update(bar, completed=passed_ns, description=text)
 
-        session = play(settings, directory, source, until_the_end(settings.run.duration_s, progress))
+        def log(name: str, fields: Mapping[str, object]) -> None:
+            if name in FAILURES:
+                said = ", ".join(f"{key} {value}" for key, value in fields.items())
+                bars.console.print(f"[red]{name}[/] {escape(said)}", highlight=False)
+
+        session = play(settings, directory, source, until_the_end(settings.run.duration_s, progress), log=log)
     wall_s = time.perf_counter() - begun
     daemon = session.daemon
     summary.show(console, summarise(directory.journal_path), daemon.params.instrument, wall_s, daemon.venue.provenance)

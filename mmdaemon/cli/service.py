@@ -12,7 +12,7 @@ from mmdaemon.cli import ExitCode, Refused
 from mmdaemon.clock import RealClock, run_real
 from mmdaemon.core.types import NS
 from mmdaemon.daemon import wire
-from mmdaemon.daemon.supervisor import Daemon
+from mmdaemon.daemon.supervisor import FAILURES, Daemon
 from mmdaemon.daemon.verbs import handler_of
 from mmdaemon.journal.state_dir import StateDir
 from mmdaemon.ops import logging
@@ -20,7 +20,6 @@ from mmdaemon.ops.control import ControlError, ControlServer
 from mmdaemon.ops.metrics import MetricsError, MetricsServer
 from mmdaemon.settings import Settings
 
-_FAILURES = frozenset({"task_died", "journal_failed", "latch_file_failed", "request_failed", "orders_may_rest"})
 _GC_THRESHOLDS = (50_000, 20, 100)
 """After a freeze almost nothing is left to collect; a full collection on a warm heap cost 13 to 37 ms."""
 
@@ -88,6 +87,6 @@ async def _until_the_end(daemon: Daemon, duration_s: float) -> None:
 
 def _log(name: str, fields: Mapping[str, object]) -> None:
     """Guard moves, deaths, failures: seldom, so a line each is cheap."""
-    stopped = fields.get("after") == "hard_stop" or name == "kill_switch" or name in _FAILURES
+    stopped = fields.get("after") == "hard_stop" or name == "kill_switch" or name in FAILURES
     level = "ERROR" if stopped else "INFO"
     logger.bind(**fields).log(level, name)

@@ -60,6 +60,10 @@ Log = Callable[[str, Mapping[str, object]], None]
 """(event name, fields): where transitions and deaths are said aloud. Never on the hot path."""
 
 
+FAILURES = frozenset({"task_died", "journal_failed", "latch_file_failed", "request_failed", "orders_may_rest"})
+"""Words of the log that nobody may miss, however the daemon is run."""
+
+
 def say_nothing(_name: str, _fields: Mapping[str, object]) -> None:
     """For runs that print their own account."""
 

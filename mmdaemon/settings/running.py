@@ -25,7 +25,8 @@ class RunSection(Section):
     mode: Literal["simulated", "paper", "testnet", "live"] = "simulated"
     """Who trades: the simulated venue, live data with simulated fills, or an exchange."""
     tape: str = Field(default="", json_schema_extra=NOT_HASHED)
-    """Recording to replay at the simulated venue: a file or folder; empty is the synthetic market."""
+    """Recording to replay at the simulated venue: a file, a folder, or files in order with `:` between; empty is the
+    synthetic market."""
     speed: Literal["real", "max"] = "real"
     """`real` is wall time; `max` is virtual time without sockets: no control socket, no metrics."""
     duration_s: float = Field(default=0.0, ge=0, le=31_536_000)
