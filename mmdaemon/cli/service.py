@@ -19,6 +19,7 @@ from mmdaemon.ops import logging
 from mmdaemon.ops.control import ControlError, ControlServer
 from mmdaemon.ops.metrics import MetricsError, MetricsServer
 from mmdaemon.settings import Settings
+from mmdaemon.venues.base import Venue
 
 _GC_THRESHOLDS = (50_000, 20, 100)
 """After a freeze almost nothing is left to collect; a full collection on a warm heap cost 13 to 37 ms."""
@@ -36,10 +37,16 @@ def serve(settings: Settings, directory: StateDir) -> int:
 
 
 async def _serve(settings: Settings, directory: StateDir, clock: RealClock, written: logging.LogWriter) -> int:
-    source = wire.market_of(settings, clock.wall_ns())
-    venue = wire.venue_of(settings, source, clock, f"{time.time_ns() // NS:x}-")
     connect = wire.connection_of(settings, clock)
-    daemon = Daemon(settings, clock, venue, directory, connect, fresh_account=True, log=_log)
+    venue: Venue
+    if settings.venue.remote:
+        # Its account was there before this run and outlives it.
+        venue = wire.remote_of(settings, clock)
+        daemon = Daemon(settings, clock, venue, directory, connect, fresh_account=False, log=_log)
+    else:
+        source = wire.market_of(settings, clock.wall_ns())
+        venue = wire.venue_of(settings, source, clock, f"{time.time_ns() // NS:x}-")
+        daemon = Daemon(settings, clock, venue, directory, connect, fresh_account=True, log=_log)
     await daemon.start()
     control = ControlServer(directory.socket_path, handler_of(daemon))
     metrics = MetricsServer(

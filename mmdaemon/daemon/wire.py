@@ -1,7 +1,7 @@
 """The composition root: the one module that knows every concrete class. Read it to see what a daemon is made of.
 
-`market_of`, `venue_of` and `connection_of` say what settings mean; `parts_of` puts the coroutines around one
-`State`. The same wiring runs in real and in virtual time: what differs is the clock, the journal's connection and
+`market_of`, `venue_of`, `remote_of` and `connection_of` say what settings mean; `parts_of` puts the coroutines around
+one `State`. The same wiring runs in real and in virtual time: what differs is the clock, the journal's connection and
 the venue, and all three are handed in.
 """
 
@@ -37,6 +37,7 @@ from mmdaemon.journal.writer import JournalWriter
 from mmdaemon.settings import Settings
 from mmdaemon.tapes.reading import open_tape
 from mmdaemon.venues.base import MarketSource, Venue
+from mmdaemon.venues.remote import RemoteVenue
 from mmdaemon.venues.simulated.config import SimulatedConfig
 from mmdaemon.venues.simulated.latency import Delay
 from mmdaemon.venues.simulated.market import SyntheticMarket
@@ -88,6 +89,11 @@ def venue_of(settings: Settings, source: MarketSource, clock: Clock, tag: str) -
         request_timeout_s=settings.venue.request_timeout_s,
     )
     return SimulatedVenue(source, clock, config, settings.run.seed)
+
+
+def remote_of(settings: Settings, clock: Clock) -> RemoteVenue:
+    """The venue process that `venue.remote` names. Its market and its account are its own."""
+    return RemoteVenue(Path(settings.venue.remote), clock, settings.venue.request_timeout_s)
 
 
 def connection_of(settings: Settings, clock: Clock) -> Callable[[StateDir], Connection]:

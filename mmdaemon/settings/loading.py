@@ -24,8 +24,8 @@ from mmdaemon.settings.problems import ConfigError, Problem, looks_secret, neare
 from mmdaemon.settings.rules import contradictions
 
 PREFIX: Final = "MMDAEMON_"
-NOT_SETTINGS: Final = frozenset({"MMDAEMON_SHARED"})
-"""Variables of the prefix that are none of ours: where the tests find recordings."""
+NOT_SETTINGS: Final = frozenset({"MMDAEMON_SHARED", "MMDAEMON_NEED_CHROMIUM"})
+"""Variables of the prefix that are none of ours: where the tests find recordings, and that they need a browser."""
 PACKAGE: Final = Path(__file__).resolve().parents[1]
 COMMAND_LINE: Final = "command line"
 HIDDEN: Final = "(not shown)"

@@ -47,6 +47,12 @@ def contradictions(flat: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
         if number.get(f"{row}.spread_max_bps", 0.0) / 2 > number.get("limits.collar_bps", float("inf")):
             yield f"{row}.spread_max_bps", f"half of it lies outside limits.collar_bps = {flat['limits.collar_bps']}"
 
+    if flat.get("venue.remote"):
+        if flat.get("run.speed") == "max":
+            yield "run.speed", "virtual time is for the venue in the daemon's process (venue.remote is set)"
+        if flat.get("run.tape"):
+            yield "run.tape", "the market is the venue process's: give the recording to `mmdaemon venue --tape`"
+
     mode = flat.get("run.mode")
     if mode in REAL_MODES:
         if number.get("venue.in_flight_max_s", IN_FLIGHT_FLOOR_S) < IN_FLIGHT_FLOOR_S:
@@ -59,3 +65,5 @@ def contradictions(flat: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
             yield "run.tape", f"a recording is replayed at the simulated venue only (run.mode = {mode})"
         if flat.get("run.speed") == "max":
             yield "run.speed", f"virtual time is for the simulated venue only (run.mode = {mode})"
+        if flat.get("venue.remote"):
+            yield "venue.remote", f"a venue process is a simulated venue (run.mode = {mode})"

@@ -50,6 +50,8 @@ class RunSection(Section):
 class VenueSection(Section):
     """How a venue is spoken to, whichever it is."""
 
+    remote: str = Field(default="", json_schema_extra=NOT_HASHED)
+    """Socket of a venue process (`mmdaemon venue --listen`); empty is a simulated venue in the daemon's process."""
     request_timeout_s: float = Field(default=5.0, ge=0.1, le=30)
     """A request without answer for this long is UNKNOWN: not rejected, and never sent again under a new id."""
     in_flight_max_s: float = Field(default=15.0, ge=1, le=300)
