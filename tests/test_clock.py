@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 import uvloop
 
-from mmdaemon import clock as clock_module
-from mmdaemon.clock import Clock, NotInVirtualTime, RealClock, Stuck, VirtualClock, VirtualLoop, run_real, run_virtual
+from mmdaemon import virtual_loop
+from mmdaemon.clock import Clock, RealClock, VirtualClock, run_real, run_virtual
 from mmdaemon.core.types import NS
+from mmdaemon.virtual_loop import NotInVirtualTime, Stuck, VirtualLoop
 
 MS = 1_000_000
 START_MONO_NS = NS
@@ -598,7 +599,7 @@ def test_waiting_for_ever_is_an_error_that_names_the_tasks() -> None:
 
 @pytest.mark.parametrize("retry", [lambda: asyncio.sleep(0), lambda: asyncio.wait_for(asyncio.Event().wait(), 0)])
 def test_a_retry_without_delay_is_an_error(retry: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clock_module, "SPIN_LIMIT", 1000)
+    monkeypatch.setattr(virtual_loop, "SPIN_LIMIT", 1000)
 
     async def main(_clock: Clock) -> None:
         while True:
@@ -610,7 +611,7 @@ def test_a_retry_without_delay_is_an_error(retry: Callable[[], Any], monkeypatch
 
 
 def test_timers_that_do_not_move_time_are_an_error(loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clock_module, "SPIN_LIMIT", 1000)
+    monkeypatch.setattr(virtual_loop, "SPIN_LIMIT", 1000)
 
     def again() -> None:
         loop.call_later(0, again)
@@ -621,7 +622,7 @@ def test_timers_that_do_not_move_time_are_an_error(loop: VirtualLoop, monkeypatc
 
 
 def test_many_callbacks_are_no_error_while_time_moves(loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clock_module, "SPIN_LIMIT", 10)
+    monkeypatch.setattr(virtual_loop, "SPIN_LIMIT", 10)
 
     async def main() -> None:
         for _ in range(1000):

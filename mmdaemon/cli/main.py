@@ -30,6 +30,13 @@ VERBS: Final[dict[str, Verb]] = {
     "run": Verb(
         "mmdaemon.cli.run:run", "Make a market: in real time until stopped, or over a recording at full speed."
     ),
+    "init": Verb("mmdaemon.cli.init:init", "Write a commented configuration to edit."),
+    "tape": Verb("mmdaemon.cli.tape:app", "What a recording holds and what is wrong with it; convert one."),
+    "report": Verb("mmdaemon.cli.report:report", "One HTML file of a run, with plots; its figures as JSON beside it."),
+    "export": Verb("mmdaemon.cli.export:export", "Write the journal as CSV or Parquet files, exact to the last digit."),
+    "venue": Verb(
+        "mmdaemon.cli.venue:venue", "The simulated venue as a process of its own, for daemons that come and go."
+    ),
     "status": Verb("mmdaemon.cli.status:status", "What the daemon is doing, and first of all why it is not quoting."),
     "pause": Verb("mmdaemon.cli.operate:pause", "Take the quotes out until `resume`."),
     "resume": Verb("mmdaemon.cli.operate:resume", "End a pause or a finished kill, with a reason."),

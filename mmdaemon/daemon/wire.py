@@ -6,6 +6,7 @@ the venue, and all three are handed in.
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine
 from decimal import Decimal
 from pathlib import Path
@@ -57,7 +58,7 @@ def market_of(settings: Settings, start_ts_ns: int, schedule: Schedule = ()) -> 
         TapeError: the recording cannot be used; names file and row.
     """
     if settings.run.tape:
-        return open_tape(Path(settings.run.tape))
+        return open_tape([Path(path) for path in settings.run.tape.split(os.pathsep)])
     config = MarketConfig(feed_latency_ms=settings.simulated.feed_latency_s * 1e3)
     return SyntheticMarket(seed=settings.run.seed, start_ts_ns=start_ts_ns, schedule=schedule, config=config)
 

@@ -9,9 +9,9 @@ often is told: the three feeds arrive apart, so a reader that waits for one sees
 
 The touch. Snapshots come every 540 ms, changes of the touch every 120 ms. Measured on the BTC recording, over the
 first trade of each block and side (2,361): it prints at the touch of the last book strictly before it in 86.9 % where
-only snapshots are read, and in 95.9 % with the changes. So they are merged: the touch is replaced, deeper levels of
-the last snapshot that do not contradict it stay (staler than the touch, by 270 ms in the mean), and the next snapshot
-replaces all.
+only snapshots are read, and in 95.9 % with the changes. So both are told, and whoever plays them merges them
+(`mmdaemon/tapes/playing.py`): what stays of the last snapshot is staler than the touch, by 270 ms in the mean. A change
+that says what is known already is not told again; one that contradicts the snapshot of its own time is dropped.
 
 Lag. The lag of 500-750 ms reported for this recording is that of snapshots alone, which is their cadence. With the
 changes, and trades first, agreement is highest with no shift at all: 93 % when the book is taken 100 ms earlier, 80 %
@@ -19,23 +19,19 @@ when 100 ms later. So nothing is shifted, and there is no setting for it. For fi
 at the touch may be believed; what stands deeper may have been cancelled up to half a second before.
 
 Holes. What was printed while books were missing (a reconnect) is kept at its exchange time; trades older than the first
-book are history that the venue sends on subscription, and are dropped. There is neither funding nor mark price.
+book are history that the venue sends on subscription, and are dropped: they would overlap a recording that ended just
+before. There is neither funding nor mark price.
 """
 
 import heapq
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import assert_never
 
-import msgspec
-
-from mmdaemon.core.events import BookUpdate, MarketEvent, SourceEnded, TradePrint
 from mmdaemon.core.types import E10, NS, Instrument, Side
-from mmdaemon.tapes.rows import BadRow, Refusals, TapeError, counting, exchange_ns, local_ns, table
+from mmdaemon.tapes.records import Depth, DepthKind, Facts, Levels, Record, Trade
+from mmdaemon.tapes.rows import BadRow, Refusals, TapeError, counting, exchange_ns, header, local_ns, table
 
 LEVELS = 20
 BOOKS = "timestamp,sequence,exchange_timestamp," + ",".join(
@@ -53,33 +49,12 @@ MIN_NOTIONAL_QUOTE = 10
 HOLE_NS = 5 * NS
 SIDES = {"buy": Side.BUY, "sell": Side.SELL}
 
-Levels = tuple[tuple[int, int], ...]
-
-
-class Trade(msgspec.Struct, frozen=True):
-    px_ticks: int
-    qty_lots: int
-    aggressor: Side
-
-
-class Snapshot(msgspec.Struct, frozen=True):
-    bids: Levels
-    asks: Levels
-
-
-class Touch(msgspec.Struct, frozen=True):
-    bid: tuple[int, int]
-    ask: tuple[int, int]
-
-
-Told = tuple[int, int, int, int, Trade | Snapshot | Touch]
-"""(exchange_ns, rank of the file, row, local_ns, what it says): the first three order the tape and never tie."""
+Told = tuple[int, int, int, Record]
+"""(exchange_ns, rank of the file, row, what it says): the first three order the tape and never tie."""
 
 
 class HyperliquidTape:
-    """A `MarketSource`. Opening reads every file through once, so a broken one is refused before anything trades on it.
-
-    `refused` and `defects` (the first few of each reason, with file and row) count the latest playing so far.
+    """A `Recording`. Opening reads every file through once, so a broken one is refused before anything trades on it.
 
     Raises:
         TapeError: a file is missing, empty, broken off or of other columns; the symbol's steps are not known.
@@ -106,76 +81,50 @@ class HyperliquidTape:
         self._ticks = counting(tick_e10, "off_tick")
         self._lots = counting(lot_e10, "off_lot")
         self._refusals = Refusals()
-        self._raised = 0
         self._survey()
 
     @property
-    def instrument(self) -> Instrument:
-        return self._instrument
+    def facts(self) -> Facts:
+        return self._facts
 
     @property
     def start_ts_ns(self) -> int:
         return self._start_ts_ns
 
     @property
-    def refused(self) -> dict[str, int]:
-        return dict(self._refusals.counts)
+    def end_ts_ns(self) -> int:
+        return self._end_ts_ns
 
     @property
-    def defects(self) -> list[str]:
-        return list(self._refusals.described)
+    def refusals(self) -> Refusals:
+        return self._refusals
 
-    @property
-    def provenance(self) -> dict[str, str]:
-        dropped = ", ".join(f"{count} {reason}" for reason, count in sorted(self.refused.items()))
-        return self._surveyed | {
-            "dropped": dropped or "nothing so far",
-            "local times raised": str(self._raised),
-        }
-
-    def events(self) -> Iterator[MarketEvent]:
+    def records(self) -> Iterator[Record]:
         """Lazy; each call plays from the start. Raises TapeError where a file has changed since it was opened."""
         refusals = self._refusals = Refusals()
-        self._raised = 0
         streams = [self._trades(refusals), self._books(refusals)]
         if PRICES in self._paths:
             streams.append(self._touches(refusals))
-        book: Snapshot | None = None
-        snapshot_ns = ts = at = 0
-        for at, _, row, local, told in heapq.merge(*streams):
-            match told:
-                case Snapshot():
-                    book, snapshot_ns = told, at
-                case Trade() if book is None:
-                    refusals.add(self._paths[TRADES], row, "history", "a trade older than the first book")
-                    continue
-                case Touch() if book is None:
+        touch: tuple[Levels, Levels] | None = None
+        snapshot_ns = 0
+        for at, _, row, record in heapq.merge(*streams):
+            if isinstance(record, Depth):
+                said = record.bids[:1], record.asks[:1]
+                if record.kind is DepthKind.SNAPSHOT:
+                    snapshot_ns = at
+                elif touch is None:
                     refusals.add(self._paths[PRICES], row, "before_first_book", "nothing to put the touch on")
                     continue
-                case Touch(bid, ask):
-                    assert book is not None
-                    if bid == book.bids[0] and ask == book.asks[0]:
-                        continue  # the snapshot said so already
-                    if at == snapshot_ns:
-                        refusals.add(self._paths[PRICES], row, "disagrees", "with the snapshot of the same time")
-                        continue
-                    book = Snapshot(
-                        (bid, *[level for level in book.bids if level[0] < bid[0]][: LEVELS - 1]),
-                        (ask, *[level for level in book.asks if level[0] > ask[0]][: LEVELS - 1]),
-                    )
-                case Trade():
-                    pass
-                case _:
-                    assert_never(told)
-            if local < ts:
-                self._raised += 1
-            else:
-                ts = local
-            if isinstance(told, Trade):
-                yield TradePrint(0, ts, at, told.px_ticks, told.qty_lots, told.aggressor)
-            elif book is not None:
-                yield BookUpdate(0, ts, at, book.bids, book.asks)
-        yield SourceEnded(0, ts, at)
+                elif said == touch:
+                    continue  # the snapshot said so already
+                elif at == snapshot_ns:
+                    refusals.add(self._paths[PRICES], row, "disagrees", "with the snapshot of the same time")
+                    continue
+                touch = said
+            elif touch is None:
+                refusals.add(self._paths[TRADES], row, "history", "a trade older than the first book")
+                continue
+            yield record
 
     def _trades(self, refusals: Refusals) -> Iterator[Told]:
         path = self._paths[TRADES]
@@ -192,13 +141,13 @@ class HyperliquidTape:
                 side = SIDES.get(side_text)
                 if side is None:
                     raise BadRow("bad_side", f"{side_text!r} is neither buy nor sell")
-                trade = Trade(self._ticks(price), self._lots(size), side)
+                trade = Trade(at, local, self._ticks(price), self._lots(size), side, trade_id)
             except BadRow as bad:
                 refusals.add(path, row, bad.reason, bad.detail)
                 continue
             latest = at
             seen.add(trade_id)
-            yield at, 0, row, local, trade
+            yield at, 0, row, trade
 
     def _books(self, refusals: Refusals) -> Iterator[Told]:
         path = self._paths[BOOKS]
@@ -212,14 +161,14 @@ class HyperliquidTape:
                     raise BadRow("duplicate", f"sequence {sequence} was there before")
                 if int(cells[1]) < sequence or at < latest:
                     raise BadRow("out_of_order", f"sequence {cells[1]} at {cells[2]} is before an earlier row")
-                snapshot = self._snapshot(cells)
+                bids, asks = self._levels(cells)
             except BadRow as bad:
                 refusals.add(path, row, bad.reason, bad.detail)
                 continue
             latest, sequence = at, int(cells[1])
-            yield at, 1, row, local, snapshot
+            yield at, 1, row, Depth(at, local, DepthKind.SNAPSHOT, bids, asks)
 
-    def _snapshot(self, cells: list[str]) -> Snapshot:
+    def _levels(self, cells: list[str]) -> tuple[Levels, Levels]:
         ticks, lots = self._ticks, self._lots
         bids = tuple([(ticks(px), lots(size)) for px, size in zip(cells[3::4], cells[4::4], strict=True)])
         asks = tuple([(ticks(px), lots(size)) for px, size in zip(cells[5::4], cells[6::4], strict=True)])
@@ -229,7 +178,7 @@ class HyperliquidTape:
             raise BadRow("unsorted", "bids do not fall")
         if any(below[0] >= above[0] for below, above in pairwise(asks)):
             raise BadRow("unsorted", "asks do not rise")
-        return Snapshot(bids, asks)
+        return bids, asks
 
     def _touches(self, refusals: Refusals) -> Iterator[Told]:
         """The recorder writes a change as two rows of the same times, bid then ask."""
@@ -258,7 +207,7 @@ class HyperliquidTape:
                 refusals.add(path, row, bad.reason, bad.detail)
                 continue
             latest = at
-            yield at, 2, row, local, Touch(bid, ask)
+            yield at, 2, row, Depth(at, local, DepthKind.TOUCH, (bid,), (ask,))
         if bid_row is not None:
             refusals.add(path, bid_row[0], "unpaired", "a bid without the ask of its change")
 
@@ -267,6 +216,7 @@ class HyperliquidTape:
         rows: dict[str, int] = {}
         offsets: list[int] = []
         book_times: list[int] = []
+        last_ns = 0
         unused = Refusals()
         for columns, path in self._paths.items():
             kind = KINDS[columns]
@@ -278,32 +228,29 @@ class HyperliquidTape:
                     late = local_ns(cells[0]) - at
                 except BadRow:
                     continue
+                last_ns = max(last_ns, at)
                 if columns == BOOKS:
                     book_times.append(at)
                 if columns != TRADES:  # trades come in batches and, after a subscription, as history
                     offsets.append(late)
             if not rows[kind]:
+                header(path)  # raises where there is not even that
                 raise TapeError(f"{path}: no rows below the header; record it anew, or remove it")
         if not book_times:
             raise TapeError(f"{self._paths[BOOKS]}: no row has a readable local and exchange time; record it anew")
-        self._start_ts_ns = min(book_times)
+        self._start_ts_ns, self._end_ts_ns = min(book_times), last_ns
         holes = [(later - earlier) for earlier, later in pairwise(book_times) if later - earlier > HOLE_NS]
         without = "" if PRICES in self._paths else "; no file of touch changes, so the book is that of the snapshots"
-        self._surveyed = {
-            "market": f"recorded at {self._instrument.venue}, {self._instrument.symbol} perpetual",
-            "from": _utc(self._start_ts_ns),
-            "to": _utc(max(book_times)),
-            "rows": ", ".join(f"{count} {kind}" for kind, count in rows.items()) + without,
-            "holes in the book": f"{len(holes)} over 5 s, the longest {max(holes, default=0) / NS:.1f} s",
-            "tick, lot": f"{Decimal(self._instrument.tick_e10).scaleb(-10).normalize():f}, "
-            f"{Decimal(self._instrument.lot_e10).scaleb(-10).normalize():f}: assumed, and every row is held to them",
-            "minimum": f"{MIN_NOTIONAL_QUOTE} {self._instrument.quote}: the venue's rule, not in the recording",
-            "local minus exchange clock": f"{min(offsets) / 1e6:.0f} ms least, {median(offsets) / 1e6:.0f} ms median, "
-            "of books and touch changes; feed latency and clock offset together, not corrected",
-            "lag of the book": "none corrected; at equal exchange time trades come before books",
-            "funding, mark": "not recorded",
-        }
-
-
-def _utc(ts_ns: int) -> str:
-    return datetime.fromtimestamp(ts_ns // NS, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        self._facts = Facts(
+            instrument=self._instrument,
+            steps_from="assumed, and every row is held to them",
+            minimum_from="the venue's rule, not in the recording",
+            lag_from="none corrected; at equal exchange time trades come before books",
+            provenance={
+                "rows": ", ".join(f"{count} {kind}" for kind, count in rows.items()) + without,
+                "holes in the book": f"{len(holes)} over 5 s, the longest {max(holes, default=0) / NS:.1f} s",
+                "local minus exchange clock": f"{min(offsets) / 1e6:.0f} ms least, {median(offsets) / 1e6:.0f} ms "
+                "median, of books and touch changes; feed latency and clock offset together, not corrected",
+                "funding, mark": "not recorded",
+            },
+        )

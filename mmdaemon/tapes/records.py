@@ -85,6 +85,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     book_lag_ns: int = 0
     """Taken from the `venue_ts_ns` of every `Depth`: by how much books are stamped later than the trades they show."""
     lag_from: str = "none corrected"
+    book_step_ticks: int = 1
+    """Prices of a book are written rounded down to multiples of this; prints are not. 1: they are as they were."""
     funding_interval_s: int = 28_800
     provenance: dict[str, str] = {}
     """What else a report prints first, in order."""

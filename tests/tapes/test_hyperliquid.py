@@ -10,7 +10,9 @@ import pytest
 from mmdaemon.core.events import BookUpdate, MarketEvent, SourceEnded, TradePrint
 from mmdaemon.core.types import NS, Side
 from mmdaemon.tapes.hyperliquid import BOOKS, PRICES, TRADES, HyperliquidTape
+from mmdaemon.tapes.playing import Tape
 from mmdaemon.tapes.reading import open_tape
+from mmdaemon.tapes.records import Depth, DepthKind, Record, Trade
 from mmdaemon.tapes.rows import TapeError
 from mmdaemon.venues.base import MarketSource
 
@@ -52,7 +54,7 @@ def tape_of(
     books: list[str] | None = None,
     trades: list[str] | None = None,
     touches: list[str] | None = None,
-) -> HyperliquidTape:
+) -> Tape:
     write(folder, "orderbooks_BTC", BOOKS, books or [book_row(0), book_row(500)])
     write(folder, "trades_BTC", TRADES, trades or [trade_row(100, "1")])
     if touches is not None:
@@ -60,7 +62,7 @@ def tape_of(
     return open_tape(folder)
 
 
-def play(tape: HyperliquidTape) -> list[MarketEvent]:
+def play(tape: Tape) -> list[MarketEvent]:
     return list(tape.events())
 
 
@@ -128,6 +130,34 @@ def test_touch_changes_make_the_book_agree_with_the_trades(shared_data: Path, tm
     assert "no file of touch changes" in without.provenance["rows"]
     assert share_at_touch(play(without)) == pytest.approx(0.869, abs=0.001)
     assert share_at_touch(play(open_tape(shared_data / "hyperliquid_btc"))) == pytest.approx(0.959, abs=0.001)
+
+
+def test_records_are_as_recorded_and_in_order(tmp_path: Path) -> None:
+    """Not merged, not corrected: that is left to whoever plays them."""
+    trades = [trade_row(-1, "1"), trade_row(500, "2", "100.0", "0.5", "sell")]
+    touches = touch_rows(-50, "99.0", "100.0") + touch_rows(0, "100.0", "101.0", "1.5", "2.0")
+    touches += touch_rows(200, "102.0", "104.0") + touch_rows(300, "102.0", "104.0") + touch_rows(500, "99.0", "101.0")
+    tape_of(tmp_path, books=[book_row(0), book_row(500, local="1757015216.1")], trades=trades, touches=touches)
+    recording = HyperliquidTape(tmp_path, "BTC")
+    assert recording.refusals.counts == {}
+    first, touch, trade, last = list(recording.records())
+    assert [at(record) for record in (first, touch, trade, last)] == [(0, 300), (200, 500), (500, 800), (500, 100)]
+    assert isinstance(first, Depth)
+    assert (first.kind, len(first.bids), len(first.asks)) == (DepthKind.SNAPSHOT, 20, 20)
+    assert isinstance(touch, Depth)
+    assert (touch.kind, touch.bids, touch.asks) == (DepthKind.TOUCH, ((102, 70_000),), ((104, 80_000),))
+    assert isinstance(trade, Trade)
+    assert (trade.px_ticks, trade.qty_lots, trade.aggressor, trade.trade_id) == (100, 50_000, Side.SELL, "2")
+    assert isinstance(last, Depth)
+    assert last.kind is DepthKind.SNAPSHOT
+    assert recording.refusals.counts == {"before_first_book": 1, "history": 1, "disagrees": 1}
+    assert (recording.start_ts_ns, recording.end_ts_ns) == (T0_MS * 1_000_000, (T0_MS + 500) * 1_000_000)
+    assert (recording.facts.clock_shift_ns, recording.facts.book_lag_ns) == (0, 0)
+
+
+def at(record: Record) -> tuple[int, int]:
+    """Venue and local time, in ms since the start."""
+    return record.venue_ts_ns // 1_000_000 - T0_MS, record.local_ts_ns // 1_000_000 - T0_MS
 
 
 # --- order and the touch ----------------------------------------------------------------------------------------------

@@ -1,0 +1,308 @@
+"""`mmdaemon tape`: what a recording is worth, and the same recording in another format.
+
+Both play the recording to its end, so that a broken one is found here and not by a run.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from cyclopts import App, Parameter
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from mmdaemon.cli import ExitCode, Refused
+from mmdaemon.cli.console import Console
+from mmdaemon.core.types import E10
+from mmdaemon.tapes.reading import open_recording, with_extra
+from mmdaemon.tapes.records import Recording
+from mmdaemon.tapes.rows import TapeError
+from mmdaemon.tapes.steps import Steps
+from mmdaemon.tapes.survey import Latency, Quantiles, Survey, survey
+
+app = App(name="tape", help="Look at a recorded market, or convert it.", help_format="plaintext")
+"""Registered by name in `main.VERBS`, and imported only when the verb is called."""
+
+SHOWN = 20
+"""Dropped rows that are described; --json has all that were kept."""
+
+
+class To(StrEnum):
+    PARQUET = "parquet"
+    NPZ = "npz"
+    TARDIS = "tardis"
+
+
+SUFFIXES = {".parquet": To.PARQUET, ".npz": To.NPZ, "": To.TARDIS}
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Stated:
+    """What is stated of the instrument, where a recording does not say it. Without these it is inferred or assumed."""
+
+    tick: Annotated[Decimal | None, Parameter(help="Price step, in quote currency.")] = None
+    lot: Annotated[Decimal | None, Parameter(help="Size step, in base currency.")] = None
+    min_qty: Annotated[Decimal | None, Parameter(help="Smallest order, in base currency; needs --lot.")] = None
+    min_notional: Annotated[Decimal | None, Parameter(help="Least value of an order, in quote currency.")] = None
+    symbol: str | None = None
+    quote: Annotated[str | None, Parameter(help="Quote currency.")] = None
+    venue: str | None = None
+
+
+@app.command
+def info(*paths: Path, json: Annotated[bool, Parameter(negative=())] = False, stated: Stated | None = None) -> int:
+    """Play a recording to its end, and show what it is and what is wrong with it.
+
+    Exits with 78 where it cannot be played.
+
+    Parameters
+    ----------
+    paths
+        Files, or a folder of them; several follow each other, in order.
+    json
+        Print it as JSON.
+    """
+    console = Console(highlight=False)
+    with _refusing():
+        recording = open_recording(_named(paths), _steps(stated))
+        start, end = recording.start_ts_ns, recording.end_ts_ns
+        with _bar(quiet=json, total=None if end is None else end - start) as passed:
+            found = survey(recording, passed)
+    if json:
+        print(msgspec.json.format(msgspec.json.encode(found)).decode())
+    else:
+        _show(console, found)
+    return ExitCode.OK
+
+
+@app.command
+def convert(
+    *paths: Path,
+    to: To | None = None,
+    force: Annotated[bool, Parameter(negative=())] = False,
+    stated: Stated | None = None,
+) -> int:
+    """Write a recording in another format: `tape convert FILES... OUT`.
+
+    OUT has its name only once it is whole; a recording that cannot be played to its end leaves nothing (exit 78).
+
+    Parameters
+    ----------
+    paths
+        Files, or a folder of them, in order; and last, what to write: a file, or for Tardis a folder.
+    to
+        What to write; without it by the suffix of OUT: .parquet, .npz, or none for the CSV files of Tardis.
+    force
+        Write over what is there.
+    """
+    *sources, out = _named(paths, least=2)
+    kind = to or SUFFIXES.get(out.suffix)
+    if kind is None:
+        raise Refused(f"{out}: its suffix says no format; give --to {', '.join(To)}", ExitCode.USAGE)
+    _check_out(out, sources, kind, force=force)
+    console = Console(highlight=False)
+    with _refusing():
+        recording = open_recording(sources, _steps(stated))
+        with _bar(quiet=False, total=None) as counted:
+            left_out = with_extra(out, lambda: _write(kind, recording, out, counted, force=force))
+    dropped = recording.refusals
+    said = ", ".join(f"{count:,} {reason}" for reason, count in sorted(dropped.counts.items()))
+    console.print(f"{out}: written ({kind.value}); dropped {said or 'nothing'}", markup=False, soft_wrap=True)
+    for line in dropped.described[:SHOWN]:
+        console.print(f"  {line}", markup=False, soft_wrap=True)
+    if left_out:
+        said = ", ".join(f"{count:,} {reason}" for reason, count in sorted(left_out.items()))
+        console.print(f"  not exact, or without a form in this format: {said}", markup=False, soft_wrap=True)
+    return ExitCode.OK
+
+
+def _write(kind: To, recording: Recording, out: Path, counted: Callable[[int], None], *, force: bool) -> dict[str, int]:
+    """What has no form in the format, by reason."""
+    match kind:
+        case To.PARQUET:
+            from mmdaemon.tapes import parquet
+
+            parquet.write(recording, out, counted)
+            return {}
+        case To.NPZ:
+            from mmdaemon.tapes.npz_write import write
+
+            return write(recording, out, counted).left_out
+        case To.TARDIS:
+            from mmdaemon.tapes import tardis
+
+            with _folder(out, replace=force):
+                return tardis.write(recording, out, counted)
+
+
+@contextmanager
+def _folder(out: Path, *, replace: bool) -> Generator[None]:
+    """A folder to write into. What fails leaves it as it was; what is to be replaced waits beside until then."""
+    was_there = out.exists()
+    aside = out.with_name(f".{out.name}.{os.getpid()}.aside")
+    if replace and was_there:
+        out.rename(aside)
+    is_whole = False
+    try:
+        yield
+        is_whole = True
+    finally:
+        if not is_whole and (aside.exists() or not was_there):
+            shutil.rmtree(out, ignore_errors=True)
+        if not is_whole and aside.exists():
+            aside.rename(out)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _check_out(out: Path, sources: Sequence[Path], kind: To, *, force: bool) -> None:
+    same = [source for source in sources if source.exists() and out.exists() and source.samefile(out)]
+    if same or out.resolve().parent in [source.resolve() for source in sources if source.is_dir()]:
+        raise Refused(f"{out}: is, or is in, what is to be read; write it elsewhere", ExitCode.USAGE)
+    if not out.resolve().parent.is_dir():
+        raise Refused(f"{out}: there is no folder {out.parent}; make it first", ExitCode.USAGE)
+    if kind is To.TARDIS:
+        if out.exists() and not out.is_dir():
+            raise Refused(f"{out}: a Tardis recording is a folder, and this is a file; name another", ExitCode.USAGE)
+        if not force and out.exists() and any(out.iterdir()):
+            raise Refused(f"{out}: the folder is not empty; --force replaces all of it", ExitCode.USAGE)
+    elif out.is_dir():
+        raise Refused(f"{out}: is a folder; name a file to write", ExitCode.USAGE)
+    elif not force and out.exists():
+        raise Refused(f"{out}: exists already; --force writes over it", ExitCode.USAGE)
+
+
+def _named(paths: Sequence[Path], least: int = 1) -> list[Path]:
+    if len(paths) < least:
+        needed = "a recording to look at" if least == 1 else "a recording and, last, the file to write"
+        raise Refused(f"name {needed}", ExitCode.USAGE)
+    return list(paths)
+
+
+def _steps(stated: Stated | None) -> Steps:
+    if stated is None:
+        return Steps()
+
+    def e10(name: str, value: Decimal | None) -> int | None:
+        if value is None:
+            return None
+        scaled = value * E10 if value.is_finite() else Decimal(0)
+        if scaled <= 0 or scaled != scaled.to_integral_value():
+            raise Refused(f"--{name} {value} is not a positive multiple of 1e-10", ExitCode.USAGE)
+        return int(scaled)
+
+    lot_e10, min_qty_e10 = e10("lot", stated.lot), e10("min-qty", stated.min_qty)
+    min_qty_lots = None
+    if min_qty_e10 is not None:
+        if lot_e10 is None or min_qty_e10 % lot_e10:
+            raise Refused(f"--min-qty {stated.min_qty} must be a multiple of --lot, given with it", ExitCode.USAGE)
+        min_qty_lots = min_qty_e10 // lot_e10
+    return Steps(
+        venue=stated.venue,
+        symbol=stated.symbol,
+        quote=stated.quote,
+        tick_e10=e10("tick", stated.tick),
+        lot_e10=lot_e10,
+        min_qty_lots=min_qty_lots,
+        min_notional_e10=e10("min-notional", stated.min_notional),
+    )
+
+
+@contextmanager
+def _refusing() -> Generator[None]:
+    try:
+        yield
+    except TapeError as error:
+        raise Refused(str(error), ExitCode.CONFIG) from error
+    except OSError as error:
+        raise Refused(f"cannot be written or read: {error}", ExitCode.CONFIG) from error
+
+
+@contextmanager
+def _bar(*, quiet: bool, total: int | None) -> Generator[Callable[[int], None]]:
+    """A bar on stderr, where that is a terminal: what is asked for goes to stdout alone."""
+    columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()]
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bars:
+        task = bars.add_task("reading", total=total)
+
+        def advance(done: int) -> None:
+            text = "reading" if total else f"{done:,} records"
+            bars.update(task, completed=done, description=text)
+
+        yield advance
+
+
+def _show(console: Console, found: Survey) -> None:
+    table = Table(show_header=False, box=None, padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, text in found.facts.items():
+        table.add_row(name, text)
+    for name, text in _figures(found):
+        table.add_row(name, text)
+    console.print(table, markup=False)
+    for line in found.described[:SHOWN]:
+        console.print(f"  {line}", markup=False, soft_wrap=True)
+    if len(found.described) > SHOWN:
+        console.print(f"  and {len(found.described) - SHOWN} more (--json)", markup=False)
+
+
+def _figures(found: Survey) -> list[tuple[str, str]]:
+    gaps = found.gaps
+    rows = [
+        ("from, to", f"{found.first}, {found.last}: {found.span_s:,.1f} s"),
+        ("records", ", ".join(f"{count:,} {kind}" for kind, count in found.records.items())),
+        (
+            "told",
+            f"{found.books:,} books, {found.trades:,} trades, {found.funding_rates:,} funding rates, "
+            f"{found.marks:,} marks",
+        ),
+        ("gaps", f"{gaps.count:,} over 3 s without a book, {gaps.total_s:,.1f} s in all ({_share(gaps.share)})"),
+    ]
+    rows += [
+        ("  of the longest", f"{gap.from_}: {gap.length_s:.1f} s, {gap.trades:,} trades meanwhile")
+        for gap in gaps.longest
+    ]
+    rows += [*_latencies("book latency", found.book_latency), *_latencies("trade latency", found.trade_latency)]
+    rows += [
+        ("book to book", _spread(found.cadence_ms)),
+        ("locked, crossed", f"{_share(found.locked_share)} of books locked, {found.crossed:,} crossed"),
+        ("aggressor known", f"{_share(found.aggressor_known_share)} of trades"),
+    ]
+    if (places := found.places) is not None:
+        counts = {"at the touch": places.at, "inside": places.inside, "through": places.through}
+        counts["at the other side"] = places.other_side
+        said = ", ".join(f"{_share(count / places.measured)} {name}" for name, count in counts.items())
+        rows.append(("first prints", f"of {places.measured:,}: {said}"))
+    dropped = ", ".join(f"{count:,} {reason}" for reason, count in found.dropped.items())
+    return [*rows, ("local times raised", found.local_times_raised), ("dropped", dropped or "nothing")]
+
+
+def _latencies(name: str, latency: Latency | None) -> list[tuple[str, str]]:
+    if latency is None:
+        return [(name, "not measured: there are none")]
+    rows = [(name, f"as recorded: {_spread(latency.recorded_ms)}")]
+    if latency.corrected_ms != latency.recorded_ms:
+        rows.append(("", f"corrected: {_spread(latency.corrected_ms)}"))
+    return rows
+
+
+def _spread(of: Quantiles | None) -> str:
+    if of is None:
+        return "not measured"
+    texts = [
+        f"{name} {value:,.1f}" for name, value in zip(of.__struct_fields__, msgspec.structs.astuple(of), strict=True)
+    ]
+    return ", ".join(texts) + " ms"
+
+
+def _share(share: float | None) -> str:
+    return "not measured" if share is None else f"{share:.1%}"

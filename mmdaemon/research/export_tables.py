@@ -1,0 +1,359 @@
+"""The tables that `export` writes, and their columns.
+
+Names are those of the desk that this project replaces wherever it had the same thing: `export_desk.py` has which of its
+columns are not here, and why.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from mmdaemon.core.decision import EdgeBreakdown, QuoteAddends
+from mmdaemon.research.export_rows import Column, ExportRefused, Kind, Table, each_quote, one
+
+
+def _moment(prefix: str, about: str, source: str = "") -> tuple[Column, Column]:
+    """A UTC time twice: to read, and as the integer it is."""
+    source = source or f"{prefix}_ns"
+    return (
+        Column(prefix, Kind.TIME, source, about),
+        Column(f"{prefix}_ns", Kind.INTEGER, source, "the same, in ns since 1970 UTC"),
+    )
+
+
+def _columns(rows: str, more: Mapping[str, tuple[Column, ...]] | None = None) -> tuple[Column, ...]:
+    """Columns out of lines "name | kind | source | about"; an empty source is the name. `@x` puts in `more[x]`."""
+    made: list[Column] = []
+    for line in filter(None, map(str.strip, rows.splitlines())):
+        if line.startswith("@"):
+            made.extend({**_SHARED, **(more or {})}[line[1:]])
+            continue
+        name, kind, source, about = map(str.strip, line.split("|", 3))
+        made.append(Column(name, Kind(kind), source or name, about))
+    return tuple(made)
+
+
+_RUN = Column("epoch", Kind.INTEGER, "epoch", "number of the run")
+_SEQ = Column("seq", Kind.INTEGER, "seq", "the event within the run that the row follows from")
+_MONO = Column("mono_ns", Kind.INTEGER, "mono_ns", "local monotonic clock, ns")
+_SHARED: Final[Mapping[str, tuple[Column, ...]]] = {
+    "run": (_RUN,),
+    "event": (_RUN, _SEQ, *_moment("ts", "when it was received or decided, UTC")),
+    "clocked": (_RUN, _SEQ, *_moment("ts", "when it was received or decided, UTC"), _MONO),
+    "venue_ts": _moment("venue_ts", "the venue's own time of it"),
+    "market": (
+        Column("exchange", Kind.TEXT, "(SELECT venue FROM meta)", "venue"),
+        Column("trading_pair", Kind.TEXT, "(SELECT symbol FROM meta)", "symbol at the venue"),
+    ),
+    "updated": (
+        Column("updated_seq", Kind.INTEGER, "updated_seq", "event of the last change"),
+        *_moment("updated_ts", "time of the last change"),
+    ),
+    "opened": _moment("opened_ts", "first seen"),
+    "last_seen": _moment("last_seen_ts", "last seen"),
+    "closed": _moment("closed_ts", "resolved; absent while open"),
+    "started": _moment("started_ts", "start"),
+    "ended": _moment("ended_ts", "end; absent while it runs, or where it was cut off"),
+    "first": _moment("first_ts", "first met"),
+    "buy_edge": tuple(
+        Column(f"buy_{name}", Kind.FLOAT, f"made.buy_edge.{name}", "required edge of a bid: addend")
+        for name in EdgeBreakdown.__struct_fields__
+    ),
+    "sell_edge": tuple(
+        Column(f"sell_{name}", Kind.FLOAT, f"made.sell_edge.{name}", "required edge of an ask: addend")
+        for name in EdgeBreakdown.__struct_fields__
+    ),
+    "addends": tuple(
+        Column(f"{name}_ticks", Kind.FLOAT, f"quote.addends.{name}", "addend of the price, in ticks")
+        for name in QuoteAddends.__struct_fields__
+    ),
+}
+_GUARD_BEFORE: Final = (
+    "coalesce((SELECT t.to_state FROM transitions t WHERE t.epoch = fills.epoch AND t.seq < fills.seq "
+    "ORDER BY t.seq DESC, t.rowid DESC LIMIT 1), 'starting')"
+)
+
+FILLS: Final = Table(
+    "fills", "Every fill, once.", "fills", "epoch, seq, rowid", instrument="instrument_version",
+    columns=_columns("""
+        @clocked
+        @venue_ts
+        account_epoch | integer | | run in which the account was first met
+        exchange | text | venue | venue
+        trading_pair | text | symbol | symbol at the venue
+        trade_id | text | | the venue's id of the fill
+        order_id | text | client_id | our client order id
+        side | side | | buy or sell
+        price | price | px_ticks | quote currency
+        amount_base | size | qty_lots | base currency
+        notional_quote | money | notional_e10 | price × amount_base
+        fee_quote | money | fee_e10 | charged; negative is a rebate
+        fee_text | text | | the fee as the venue wrote it
+        liquidity | text | | maker or taker
+        is_maker | true/false | liquidity = 'maker' | liquidity is maker
+        exec_kind | text | | trade; liquidation and adl are the venue's doing
+        mark_price | price | mark_px_ticks | mark known when it came
+        state | text | {guard} | guard state when it came
+        redeliveries | integer | | how often the venue sent it again
+        instrument_version | integer | | version in `instruments`
+    """.replace("{guard}", _GUARD_BEFORE)),
+)  # fmt: skip
+
+MINUTES: Final = Table(
+    "minutes", "One sample a minute, once a mark is known.", "minutes", "epoch, ts_ns",
+    columns=_columns("""
+        @clocked
+        bot_mode | text | (SELECT mode FROM runs r WHERE r.epoch = minutes.epoch) | simulated, paper, testnet or live
+        @market
+        state | text | guard | guard state
+        regime | text | | regime of the market
+        position_base | size | position_lots | position; negative is short
+        mark_price | price | mark_px_ticks | the venue's mark
+        own_bid_price | price | bid_px_ticks | our best bid; absent where none rests
+        own_ask_price | price | ask_px_ticks | our best ask; absent where none rests
+        equity_quote | money | equity_e10 | equity at the mark
+        spread_quote | money | spread_e10 | spread captured, since the account was first met
+        inventory_quote | money | inventory_e10 | result of inventory, likewise
+        impact_quote | money | impact_e10 | impact within 5 s of fills, likewise
+        fees_quote | money | fees_e10 | fees paid, likewise
+        funding_quote | money | funding_e10 | funding received, likewise
+        transfers_quote | money | transfers_e10 | transfers received, likewise
+        turnover_quote | money | turnover_e10 | traded value, likewise
+        fills_count | integer | fills | number of fills, likewise
+    """),
+)  # fmt: skip
+
+TABLES: Final[tuple[Table, ...]] = (
+    FILLS,
+    MINUTES,
+    Table(
+        "orders", "Each order as it last stood.", "orders", "client_id",
+        columns=_columns("""
+            @run
+            order_id | text | client_id | our client order id
+            side | side | | buy or sell
+            price | price | px_ticks | in force at the venue, as far as it said
+            amount_base | size | qty_lots | in force at the venue, as far as it said
+            purpose | text | | quote, derisk or flatten
+            level | integer | | rung of the ladder, 0 nearest
+            reduce_only | true/false | | may only reduce the position
+            revision | integer | | last amend that took effect
+            status | text | | last known status
+            reported_filled_base | size | cum_filled_lots | largest total that the venue reported
+            filled_base | size | filled_lots | sum of its rows in `fills`
+            settled | true/false | | ended, with every lot accounted for
+            reason | text | | why it ended, in the venue's or our words
+            @updated
+        """),
+    ),
+    Table(
+        "order_events", "What the venue said of orders, as it came.", "order_events", "rowid",
+        columns=_columns("""
+            @clocked
+            @venue_ts
+            order_id | text | client_id | our client order id
+            kind | text | | update, adopted, cancel_failed or amend_failed
+            status | text | | status reported
+            reported_filled_base | size | cum_filled_lots | total filled that was reported
+            price | price | px_ticks | price reported
+            amount_base | size | qty_lots | size reported
+            revision | integer | | amend that it speaks of
+            reason | text | | reason reported
+        """),
+    ),
+    Table(
+        "intents", "What was about to be sent: orders (revision 0) and their amends.", "intents",
+        "epoch, seq, client_id, revision",
+        columns=_columns("""
+            @event
+            order_id | text | client_id | our client order id
+            revision | integer | | 0 the order, else its amend
+            side | side | | absent from here to `ioc` in an amend, except price and size
+            price | price | px_ticks | price asked for
+            amount_base | size | qty_lots | size asked for
+            purpose | text | | quote, derisk or flatten
+            level | integer | | rung of the ladder, 0 nearest
+            post_only | true/false | | must not take
+            reduce_only | true/false | | may only reduce the position
+            ioc | true/false | | immediate or cancel
+        """),
+    ),
+    Table(
+        "cancels", "Cancels decided.", "cancels", "rowid",
+        columns=_columns("""
+            @event
+            order_id | text | client_id | our client order id
+            risk | true/false | | to reduce risk: not counted in the cancel budget
+        """),
+    ),
+    Table(
+        "decisions", "Each changed decision: what it saw, what it concluded.", "decisions", "epoch, seq",
+        unfold=one,
+        columns=_columns("""
+            @clocked
+            state | text | guard | guard state
+            regime | text | | regime of the market
+            best_bid_price | price | book.bid_px_ticks | best bid of the book; absent where none is healthy
+            best_ask_price | price | book.ask_px_ticks | best ask, likewise
+            fair_ticks | float | seen.fair_ticks | fair value in ticks
+            band_bps | float | band.band_bps | volatility band; absent until known
+            drift_multiplier | float | seen.drift_multiplier | widening while the mid runs
+            position_base | size | seen.position_lots | position; negative is short
+            equity_quote | money | seen.equity_e10 | equity that sizes were taken from
+            maker_fee_bps | float | seen.maker_bps | fee rate used; 0 where not resolved, and the guard quotes nothing
+            taker_fee_bps | float | seen.taker_bps | likewise
+            carry_bps | float | seen.carry_bps | expected funding cost of a long
+            adverse_buy_bps | float | seen.adverse_buy_bps | measured impact after buys
+            adverse_sell_bps | float | seen.adverse_sell_bps | measured impact after sells
+            turnover_bps | float | seen.turnover_bps | penalty for the day's turnover
+            size_share | float | seen.size_share | share of normal size
+            reservation_ticks | float | ladder.reservation_ticks | reservation price; absent where nothing can be quoted
+            half_bps | float | ladder.half_bps | half-spread, likewise
+            holds_from_ticks | float | ladder.band_lo_ticks | fair value from which the decision holds, likewise
+            holds_to_ticks | float | ladder.band_hi_ticks | and to which
+            max_position_base | size | ladder.max_position_lots | largest position, likewise
+            refresh_ns | integer | made.refresh_ns | age at which a quote is moved to its target
+            bids | integer | | rungs of bids
+            asks | integer | | rungs of asks
+            no_bid | text | made.no_bid | why there is no bid; empty text where there is one
+            no_ask | text | made.no_ask | likewise
+            @buy_edge
+            @sell_edge
+            chain | text | | hash that chains the rows (`replay --verify`)
+        """),
+    ),
+    Table(
+        "quotes", "The target quotes of each changed decision, with the addends of their prices.", "decisions",
+        "epoch, seq", unfold=each_quote,
+        columns=_columns("""
+            @event
+            side | side | quote.side | buy or sell
+            level | integer | quote.level | rung, 0 nearest
+            price | price | quote.px_ticks | target price
+            amount_base | size | quote.qty_lots | target size
+            left_alone_from_price | price | quote.lo_px_ticks | a resting order is left alone from here
+            left_alone_to_price | price | quote.hi_px_ticks | to here
+            px_ticks | integer | quote.px_ticks | target price in ticks: the sum of the addends
+            @addends
+        """),
+    ),
+    Table(
+        "transitions", "Moves of the guard.", "transitions", "epoch, seq, rowid",
+        columns=_columns("""
+            @clocked
+            from_state | text | | guard state before
+            state | text | to_state | guard state after
+            reasons | text | | reasons that held then, space between them
+        """),
+    ),
+    Table(
+        "reconciliations", "Comparisons with the venue.", "reconciliations", "epoch, seq, rowid",
+        columns=_columns("""
+            @clocked
+            scope | text | | what was compared
+            position_base | size | position_lots | position at the venue
+            breaks | text | | JSON list of what did not agree; [] is clean
+        """),
+    ),
+    Table(
+        "breaks", "Disagreements with the venue, from first seen to resolved.", "breaks", "rowid",
+        columns=_columns("""
+            @run
+            seq | integer | | event at which it opened
+            @opened
+            @last_seen
+            @closed
+            name | text | | what does not agree
+            owner | text | | who found it
+            hard | true/false | | stops trading
+            detail | text | | in words
+            resolution | text | | how it ended
+        """),
+    ),
+    Table(
+        "operator_actions", "What people asked for.", "operator_actions", "rowid",
+        columns=_columns("""
+            @clocked
+            action | text | | pause, resume, kill, flatten
+            reason | text | | the reason given
+            who | text | | who asked
+            outcome | text | | what became of it
+        """),
+    ),
+    Table(
+        "kills", "States of the kill switch.", "kill", "rowid",
+        columns=_columns("""
+            @run
+            ts | time | ts_ns | when, UTC
+            ts_ns | integer | | the same, in ns since 1970 UTC
+            mono_ns | integer | | local monotonic clock, ns
+            state | text | | any but armed is the latch
+            reason | text | | why
+            evidence | text | | JSON: what was read at the venue
+        """),
+    ),
+    Table(
+        "bills", "Lines of the venue's ledger.", "bills", "epoch, seq, rowid",
+        columns=_columns("""
+            @clocked
+            @venue_ts
+            account_epoch | integer | | run in which the account was first met
+            exchange | text | venue | venue
+            bill_id | text | | the venue's id of it
+            kind | text | | funding, transfer or fee
+            amount_quote | money | amount_e10 | positive is received
+            amount_text | text | | as the venue wrote it
+            redeliveries | integer | | how often the venue sent it again
+        """),
+    ),
+    Table(
+        "runs", "Runs of the daemon.", "runs LEFT JOIN digests USING (epoch)", "epoch",
+        columns=_columns("""
+            @run
+            account_epoch | integer | | run in which the account was first met
+            bot_tag | text | (SELECT bot_tag FROM meta) | prefix of our order ids
+            @market
+            @started
+            started_mono_ns | integer | | start on the local monotonic clock, ns
+            @ended
+            ended_mono_ns | integer | | end, likewise
+            after_clean | true/false | | the run before it stopped cleanly
+            clean_stop | true/false | | it stopped cleanly; absent where it did not end
+            end_reason | text | | why it ended
+            version | text | | version of mmdaemon
+            config_hash | text | | hash of the settings
+            bot_mode | text | mode | simulated, paper, testnet or live
+            durability | text | | power or process
+            provenance | text | | JSON: where the market comes from and what is assumed of it
+            start_quote | money | start_e10 | equity when the account was first met, on that run's row
+            events | integer | | events taken in; absent where it did not end
+            decisions | integer | | changed decisions, likewise
+            digest | text | nullif(lower(hex(digest)), '') | fingerprint of the run, likewise
+            last_chain | text | nullif(lower(hex(chain)), '') | `chain` of its last decision, likewise
+        """),
+    ),
+    Table(
+        "instruments", "What a tick and a lot are worth, by version. Belongs to no run.", "instruments", "version",
+        runs="", instrument="version",
+        columns=_columns("""
+            version | integer | | version of the rules
+            exchange | text | venue | venue
+            trading_pair | text | symbol | symbol at the venue
+            quote | text | | quote currency
+            tick | money | tick_e10 | price step, quote currency
+            lot | money | lot_e10 | size step, base currency
+            tick_value | money | unit_e10 | value of one tick on one lot, quote currency
+            min_amount_base | size | min_qty_lots | smallest order
+            max_amount_base | size | max_qty_lots | largest order
+            min_notional_quote | money | min_notional_e10 | least value of an order
+            @first
+        """),
+    ),
+)  # fmt: skip
+
+
+def named(names: tuple[str, ...]) -> tuple[Table, ...]:
+    """Those tables, in the order of `TABLES`; all without a name. Raises ExportRefused for one there is not."""
+    known = {table.name: table for table in TABLES}
+    if unknown := [name for name in names if name not in known]:
+        raise ExportRefused(f"there is no table {', '.join(unknown)}; there are {', '.join(known)}")
+    return tuple(table for table in TABLES if not names or table.name in names)

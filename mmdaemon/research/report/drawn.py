@@ -1,0 +1,128 @@
+"""What is plotted of a run: columns over time, thinned where there are more than a picture shows."""
+
+from collections.abc import Sequence
+
+from mmdaemon.core.types import E10
+from mmdaemon.journal.records import Run as RunRow
+from mmdaemon.research.report.money import Money, parts_of
+from mmdaemon.research.report.quoting import EDGES, GuardSpan, Quoted
+from mmdaemon.research.report.records import Lines, Span
+from mmdaemon.research.report.thinning import lines, spans
+from mmdaemon.research.report.words import Units
+
+_PRICES_MOST = 16_000
+_ROWS_MOST = 8_000
+_EDGES_MOST = 5_000
+_SPANS_MOST = 2_500
+
+
+def _ms(ts_ns: Sequence[int], start_ts_ns: int) -> list[float]:
+    return [(ts - start_ts_ns) / 1e6 for ts in ts_ns]
+
+
+def _prices(ticks: Sequence[float | None], units: Units) -> list[float | None]:
+    """To a hundredth of a tick."""
+    return [None if px is None else round(px * units.tick, 10) if px == int(px) else _near(px, units) for px in ticks]
+
+
+def _near(px_ticks: float, units: Units) -> float:
+    return round(round(px_ticks, 2) * units.tick, 10)
+
+
+def price(made: Quoted, units: Units, start_ts_ns: int) -> Lines:
+    columns = {name: _prices(column, units) for name, column in _columns(made).items()}
+    return lines(_ms(made.ts_ns, start_ts_ns), columns, _PRICES_MOST)
+
+
+def _columns(made: Quoted) -> dict[str, list[float | None]]:
+    return {"fair": made.fair, "bid": made.bid, "ask": made.ask}
+
+
+def minutes(money: Money, units: Units, start_ts_ns: int) -> Lines:
+    each = money.minutes
+    ticks: dict[str, list[float | None]] = {
+        "mark": [m.mark_px_ticks for m in each],
+        "bid": [m.bid_px_ticks for m in each],
+        "ask": [m.ask_px_ticks for m in each],
+    }
+    columns = {name: _prices(column, units) for name, column in ticks.items()}
+    return lines(_ms([m.ts_ns for m in each], start_ts_ns), columns, _ROWS_MOST)
+
+
+def position(money: Money, units: Units, run: RunRow, end_ts_ns: int) -> Lines:
+    """Held after each fill, from the run's start to its end."""
+    lots = [money.opening_lots, *money.position_lots]
+    t = [run.started_ts_ns, *(fill.ts_ns for fill in money.fills), end_ts_ns]
+    held: list[float | None] = [round(each * units.lot, 10) for each in [*lots, lots[-1]]]
+    return lines(_ms(t, run.started_ts_ns), {"position": held}, _ROWS_MOST)
+
+
+def limits(made: Quoted, units: Units, start_ts_ns: int) -> Lines:
+    """Where the largest position changed."""
+    rows = [i for i, lots in enumerate(made.most_lots) if i == 0 or lots != made.most_lots[i - 1]]
+    rows += [len(made.most_lots) - 1] if made.most_lots else []
+    most: list[float | None] = [round(made.most_lots[i] * units.lot, 10) or None for i in rows]
+    columns = {"long": most, "short": [None if each is None else -each for each in most]}
+    return lines(_ms([made.ts_ns[i] for i in rows], start_ts_ns), columns, _EDGES_MOST)
+
+
+def pnl(money: Money, start_ts_ns: int) -> Lines:
+    each = money.minutes
+    parts = [parts_of(minute) for minute in each]
+    columns: dict[str, list[float | None]] = {
+        "spread": [part.spread_e10 / E10 for part in parts],
+        "impact": [part.impact_e10 / E10 for part in parts],
+        "inventory": [part.inventory_e10 / E10 for part in parts],
+        "fees": [part.fees_e10 / E10 for part in parts],
+        "funding": [part.funding_e10 / E10 for part in parts],
+    }
+    if any(part.transfers_e10 for part in parts):
+        columns["transfers"] = [part.transfers_e10 / E10 for part in parts]
+    start = money.start_e10
+    columns["total"] = [
+        None if start is None or minute.equity_e10 is None else (minute.equity_e10 - start) / E10 for minute in each
+    ]
+    return lines(_ms([m.ts_ns for m in each], start_ts_ns), columns, _ROWS_MOST)
+
+
+def edges(made: Quoted, side: int, start_ts_ns: int) -> Lines:
+    """The required edge of a side in bps, addend by addend, where it changed. Thinned by what the addends come to."""
+    rounded = [None if row is None else [round(bps, 4) for bps in row] for row in made.edges[side]]
+    rows = [i for i, row in enumerate(rounded) if i == 0 or row != rounded[i - 1]]
+    rows += [len(rounded) - 1] if rounded and rows[-1] != len(rounded) - 1 else []
+    picked = [rounded[i] for i in rows]
+    columns: dict[str, list[float | None]] = {
+        name: [None if row is None else row[addend] for row in picked] for addend, name in enumerate(EDGES)
+    }
+    columns["total"] = [None if row is None else round(sum(row), 4) for row in picked]
+    return lines(_ms([made.ts_ns[i] for i in rows], start_ts_ns), columns, _EDGES_MOST, by=("total",))
+
+
+def guard(whole: Sequence[GuardSpan], start_ts_ns: int) -> list[Span]:
+    return spans(
+        [
+            Span(
+                (each.from_ts_ns - start_ts_ns) / 1e6,
+                (each.to_ts_ns - start_ts_ns) / 1e6,
+                each.state.value,
+                ", ".join(each.reasons),
+            )
+            for each in whole
+            if each.to_ts_ns > each.from_ts_ns
+        ],
+        _SPANS_MOST,
+    )
+
+
+def regime(made: Quoted, start_ts_ns: int, end_ts_ns: int) -> list[Span]:
+    """Of the decisions; before the first it is not known."""
+    rows = [i for i, name in enumerate(made.regime) if i == 0 or name != made.regime[i - 1]]
+    ends = [*(made.ts_ns[i] for i in rows[1:]), end_ts_ns]
+    return spans(
+        [
+            Span((made.ts_ns[i] - start_ts_ns) / 1e6, (end - start_ts_ns) / 1e6, made.regime[i])
+            for i, end in zip(rows, ends, strict=True)
+            if end > made.ts_ns[i]
+        ],
+        _SPANS_MOST,
+    )

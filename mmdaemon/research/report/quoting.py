@@ -1,0 +1,206 @@
+"""What was decided over time: fair value, target quotes, the required edge, regime and guard, and when nothing stood.
+
+Decisions are journaled where they changed, and each holds until the next. Between two of them fair value stays within
+the band of the first (its requote tolerance), so what is drawn from decisions is as fine as that.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from mmdaemon.core.decision import Decision, DecisionInputs
+from mmdaemon.core.reasons import Reason
+from mmdaemon.core.types import GuardState, Side
+from mmdaemon.journal.reader import JournalReader
+from mmdaemon.journal.records import Run as RunRow
+from mmdaemon.journal.records import Transition
+
+EDGES = ("maker_fee", "exit", "adverse", "carry", "turnover", "min_edge")
+_UNHEALTHY = frozenset({Reason.BOOK.value, Reason.SOURCE_ENDED.value})
+_inputs_of = msgspec.msgpack.Decoder(DecisionInputs).decode
+_decision_of = msgspec.msgpack.Decoder(Decision).decode
+_WHY = {
+    "guard": "the guard",
+    "no_book": "no healthy book",
+    "inventory": "inventory at its largest",
+    "edge": "the required edge is wider than the widest spread",
+    "size": "less than the smallest order",
+}
+
+
+class GuardSpan(msgspec.Struct, frozen=True, kw_only=True):
+    state: GuardState
+    reasons: tuple[str, ...]
+    from_mono_ns: int
+    to_mono_ns: int
+    from_ts_ns: int
+    to_ts_ns: int
+
+    @property
+    def lasted_ns(self) -> int:
+        return self.to_mono_ns - self.from_mono_ns
+
+
+class Bare(msgspec.Struct, kw_only=True):
+    """A stretch of time in which no quote was wanted."""
+
+    from_mono_ns: int
+    from_ts_ns: int
+    to_mono_ns: int
+    to_ts_ns: int
+    words: list[str]
+    """Why, in the order it became so."""
+
+
+class Quoted(msgspec.Struct, kw_only=True):
+    """Columns of a run's decisions, one entry each, in order."""
+
+    mono_ns: list[int] = []
+    ts_ns: list[int] = []
+    fair: list[float | None] = []
+    """In ticks, as are bid and ask: our best targets."""
+    bid: list[float | None] = []
+    ask: list[float | None] = []
+    most_lots: list[int] = []
+    regime: list[str] = []
+    edges: tuple[list[list[float] | None], list[list[float] | None]] = msgspec.field(default_factory=lambda: ([], []))
+    """Buys and sells, a row of `EDGES` in bps for each decision; None before the first that quoted: until then fees
+    may not be known."""
+    maker_bps: float | None = None
+    """As the last decision knew them; None where none ever quoted."""
+    taker_bps: float | None = None
+    both_ns: int = 0
+    """Time in which both sides were wanted, one of them, and none."""
+    one_ns: int = 0
+    none_ns: int = 0
+    bare: list[Bare] = []
+
+    def fair_after(self, mono_ns: int) -> float | None:
+        """Fair value of the decision in force at a moment; None before the first and without a healthy book."""
+        i = bisect_right(self.mono_ns, mono_ns) - 1
+        return None if i < 0 else self.fair[i]
+
+
+def guard_spans(run: RunRow, moves: list[Transition], end_mono_ns: int, end_ts_ns: int) -> list[GuardSpan]:
+    """The run's time, state by state. What it began with is the book's absence."""
+    done: list[GuardSpan] = []
+    state, reasons = GuardState.STARTING, (Reason.BOOK.value,)
+    since = (run.started_mono_ns, run.started_ts_ns)
+
+    def close(mono_ns: int, ts_ns: int) -> None:
+        done.append(
+            GuardSpan(
+                state=state,
+                reasons=tuple(reasons),
+                from_mono_ns=since[0],
+                to_mono_ns=max(since[0], mono_ns),
+                from_ts_ns=since[1],
+                to_ts_ns=max(since[1], ts_ns),
+            )
+        )
+
+    for move in moves:
+        close(move.mono_ns, move.ts_ns)
+        state, reasons, since = move.to_state, tuple(move.reasons.split()), (move.mono_ns, move.ts_ns)
+    close(end_mono_ns, end_ts_ns)
+    return done
+
+
+def healthy_ns(spans: list[GuardSpan]) -> tuple[int, int]:
+    """(time with a healthy book, of it in RUNNING), as `research.summary` counts them."""
+    healthy = running = 0
+    for span in spans:
+        if span.state is GuardState.STOPPING or not _UNHEALTHY.isdisjoint(span.reasons):
+            continue
+        healthy += span.lasted_ns
+        if span.state is GuardState.RUNNING:
+            running += span.lasted_ns
+    return healthy, running
+
+
+def quoted(journal: JournalReader, run: RunRow, spans: list[GuardSpan], end_mono_ns: int, end_ts_ns: int) -> Quoted:
+    """All decisions of a run.
+
+    Raises msgspec.MsgspecError: a row was not written by this program.
+    """
+    made = Quoted()
+    starts = [span.from_mono_ns for span in spans]
+
+    def guard_words(mono_ns: int) -> str:
+        span = spans[max(0, bisect_right(starts, mono_ns) - 1)]
+        return f"{span.state.value} ({', '.join(span.reasons)})" if span.reasons else span.state.value
+
+    since_ns, wanted = run.started_mono_ns, 0
+    open_bare: Bare | None = Bare(
+        from_mono_ns=run.started_mono_ns,
+        from_ts_ns=run.started_ts_ns,
+        to_mono_ns=0,
+        to_ts_ns=0,
+        words=[GuardState.STARTING.value],
+    )
+    for mono_ns, ts_ns, inputs, decision in _rows(journal, run.epoch):
+        seen, concluded = _inputs_of(inputs), _decision_of(decision)
+        _count(made, wanted, mono_ns - since_ns)
+        bid = ask = None
+        for quote in concluded.quotes:
+            if quote.side is Side.BUY:
+                bid = float(quote.px_ticks) if bid is None else bid
+            else:
+                ask = float(quote.px_ticks)
+                break
+        since_ns, wanted = mono_ns, (bid is not None) + (ask is not None)
+        made.mono_ns.append(mono_ns)
+        made.ts_ns.append(ts_ns)
+        made.fair.append(seen.fair_ticks)
+        made.bid.append(bid)
+        made.ask.append(ask)
+        made.most_lots.append(concluded.max_position_lots)
+        made.regime.append(seen.regime.value)
+        priced = wanted > 0 or made.maker_bps is not None
+        for rows, edge in zip(made.edges, (concluded.buy_edge, concluded.sell_edge), strict=True):
+            rows.append(list(msgspec.structs.astuple(edge)) if priced else None)
+        if priced:
+            made.maker_bps, made.taker_bps = seen.maker_bps, seen.taker_bps
+        open_bare = _follow(made, open_bare, wanted, (mono_ns, ts_ns), lambda: _why(concluded, guard_words, mono_ns))  # noqa: B023 - called at once
+    _count(made, wanted, max(0, end_mono_ns - since_ns))
+    _follow(made, open_bare, 1, (end_mono_ns, end_ts_ns), str)
+    return made
+
+
+def _rows(journal: JournalReader, epoch: int) -> Iterator[tuple[int, int, bytes, bytes]]:
+    return journal.db.execute(
+        "SELECT mono_ns, ts_ns, inputs, decision FROM decisions WHERE epoch = ? ORDER BY seq", (epoch,)
+    )
+
+
+def _count(made: Quoted, wanted: int, ns: int) -> None:
+    match wanted:
+        case 0:
+            made.none_ns += ns
+        case 1:
+            made.one_ns += ns
+        case _:
+            made.both_ns += ns
+
+
+def _follow(made: Quoted, bare: Bare | None, wanted: int, now: tuple[int, int], why: Callable[[], str]) -> Bare | None:
+    """Open, go on with or close a stretch without quotes; returns the one that is open."""
+    if wanted:
+        if bare is not None:
+            bare.to_mono_ns, bare.to_ts_ns = now
+            made.bare.append(bare)
+        return None
+    if bare is None:
+        bare = Bare(from_mono_ns=now[0], from_ts_ns=now[1], to_mono_ns=0, to_ts_ns=0, words=[])
+    word = why()
+    if word not in bare.words:
+        bare.words.append(word)
+    return bare
+
+
+def _why(made: Decision, guard_words: Callable[[int], str], mono_ns: int) -> str:
+    if "guard" in (made.no_bid, made.no_ask):
+        return guard_words(mono_ns)
+    words = dict.fromkeys(_WHY.get(word, word) for word in (made.no_bid, made.no_ask) if word)
+    return "; ".join(words) or "no quote, and no reason given"

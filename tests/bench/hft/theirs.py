@@ -1,0 +1,138 @@
+"""hftbacktest's side, run by its own interpreter: `python theirs.py SETUP.json OUT.json`. Knows nothing of mmdaemon."""
+
+# pyright: basic, reportMissingImports=false, reportMissingModuleSource=false, reportAttributeAccessIssue=false
+# ruff: noqa: ANN001, ANN201
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import rule
+from hftbacktest import BacktestAsset, HashMapMarketDepthBacktest
+from hftbacktest.data.validation import validate_event_order
+from hftbacktest.order import CANCELED, EXPIRED, FILLED, GTX, LIMIT, NONE
+from numba import njit
+
+NOTHING, PLACE, CANCEL = rule.NOTHING, rule.PLACE, rule.CANCEL
+ROUNDS = 3
+
+
+def trade(hbt, wanted, action, first_ns, every_ns, decisions, tick, lot, most, away_ticks, seen, sent):
+    """Fill `seen` (a row a decision) and `sent` (a row an order). Returns the number of orders."""
+    count = 0
+    names = np.full(2, -1, np.int64)
+    rows = np.zeros(2, np.int64)
+    prices = np.zeros(2, np.int64)
+    todo = np.zeros(2, np.int64)
+    hbt.elapse(0)
+    for k in range(decisions):
+        if hbt.elapse(first_ns + k * every_ns - hbt.current_timestamp) != 0:
+            return -count
+        orders = hbt.orders(0)
+        for i in range(2):
+            if names[i] >= 0:
+                order = orders.get(names[i])
+                if order.status == FILLED:
+                    sent[rows[i], 2] = order.exch_timestamp
+                if order.status in (FILLED, EXPIRED, CANCELED):
+                    names[i] = -1
+                    prices[i] = 0
+        depth = hbt.depth(0)
+        bid, ask = depth.best_bid_tick, depth.best_ask_tick
+        if bid < 0 or ask > 1 << 40:
+            bid, ask = 0, 0
+        position = int(round(hbt.position(0) / lot))
+        seen[k, 0], seen[k, 1], seen[k, 2] = position, bid, ask
+        seen[k, 3], seen[k, 4] = names[0], names[1]
+        for i in range(2):
+            is_asked = False
+            if names[i] >= 0:
+                order = orders.get(names[i])
+                is_asked = order.req != NONE
+            todo[i] = action(wanted(1 - 2 * i, bid, ask, position, most, away_ticks), prices[i], is_asked)
+            if todo[i] == CANCEL:
+                hbt.cancel(0, names[i], False)
+        for i in range(2):
+            if todo[i] == PLACE:
+                px = wanted(1 - 2 * i, bid, ask, position, most, away_ticks)
+                names[i], prices[i], rows[i] = 2 * k + i, px, count
+                sent[count, 0], sent[count, 1] = names[i], px
+                count += 1
+                if i == 0:
+                    hbt.submit_buy_order(0, names[i], px * tick, lot, GTX, LIMIT, False)
+                else:
+                    hbt.submit_sell_order(0, names[i], px * tick, lot, GTX, LIMIT, False)
+    return count
+
+
+def market(setup, data):
+    asset = (
+        BacktestAsset()
+        .data(data)
+        .linear_asset(1.0)
+        .constant_order_latency(setup["request_ns"], setup["response_ns"])
+        .risk_adverse_queue_model()
+        .no_partial_fill_exchange()
+        .trading_value_fee_model(0.0, 0.0)
+        .tick_size(setup["tick"])
+        .lot_size(setup["lot"])
+        .last_trades_capacity(0)
+    )
+    return HashMapMarketDepthBacktest([asset])
+
+
+def run(setup, data, play, wanted, action, decisions):
+    seen = np.zeros((decisions, 5), np.int64)
+    sent = np.zeros((2 * decisions, 3), np.int64)
+    hbt = market(setup, data)
+    begun = time.perf_counter()
+    count = play(
+        hbt,
+        wanted,
+        action,
+        setup["first_ns"],
+        setup["every_ns"],
+        decisions,
+        setup["tick"],
+        setup["lot"],
+        setup["most"],
+        setup["away_ticks"],
+        seen,
+        sent,
+    )
+    took = time.perf_counter() - begun
+    hbt.close()
+    if count < 0:
+        raise SystemExit("hftbacktest came to the end of its data before the last decision")
+    return seen, sent[:count], took
+
+
+def main() -> None:
+    setup = json.loads(Path(sys.argv[1]).read_text())
+    data = np.load(setup["stream"])["data"]
+    validate_event_order(data)
+    jitted = njit(trade)
+    fast = njit(rule.wanted), njit(rule.action)
+    run(setup, data, jitted, *fast, 10)
+    ways = {"hftbacktest, jitted": (jitted, *fast), "hftbacktest, plain Python": (trade, rule.wanted, rule.action)}
+    seconds: dict[str, float] = {}
+    results = []
+    for name, way in ways.items():
+        rounds = [run(setup, data, *way, setup["decisions"]) for _ in range(ROUNDS)]
+        seconds[name] = min(took for _, _, took in rounds)
+        results.append(rounds[0][:2])
+    (seen, sent), plain = results
+    if not (np.array_equal(seen, plain[0]) and np.array_equal(sent, plain[1])):
+        raise SystemExit("jitted and plain runs differ")
+    told = {
+        "seen": [dict(zip(("position", "bid_ticks", "ask_ticks", "buy", "sell"), row)) for row in seen.tolist()],
+        "sent": [dict(zip(("order", "px_ticks", "filled_ns"), row)) for row in sent.tolist()],
+        "seconds": seconds,
+    }
+    Path(sys.argv[2]).write_text(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main()
