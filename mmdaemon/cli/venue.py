@@ -1,14 +1,16 @@
 """`mmdaemon venue`: the simulated venue as a process of its own, which daemons come to and go from."""
 
 import asyncio
+import os
 import signal
 import socket
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from cyclopts import Parameter
 from loguru import logger
 
 from mmdaemon.cli import ExitCode, Refused
@@ -16,7 +18,7 @@ from mmdaemon.clock import RealClock, run_real
 from mmdaemon.core.types import NS
 from mmdaemon.daemon import wire
 from mmdaemon.ops import logging
-from mmdaemon.settings import Settings, load
+from mmdaemon.settings import Settings, assignments, load
 from mmdaemon.tapes.rows import TapeError
 from mmdaemon.venues.simulated.ledger import Ledger, LedgerRefused
 from mmdaemon.venues.simulated.listener import ListenRefused, listener_at
@@ -28,8 +30,9 @@ def venue(
     listen: Path,
     seed: int | None = None,
     config: Path | None = None,
+    set_: Annotated[Sequence[str], Parameter(name="--set", negative=())] = (),
     record: Path | None = None,
-    tape: Path | None = None,
+    tape: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
 ) -> int:
     """Run the simulated venue until stopped: for daemons started with `run --venue SOCKET`.
 
@@ -44,14 +47,19 @@ def venue(
         Seed of the synthetic market and the venue.
     config
         A TOML file like the daemon's: `[simulated]` and `[run] seed` count, and leverage and time-out of `[venue]`.
+    set_
+        One setting over the file and the environment, as table.key=value; may be given again.
     record
         SQLite file for the venue's own record of requests, orders, fills and the account; by default beside the socket.
     tape
-        Play this recording, from now on, instead of the synthetic market.
+        Play this recording, from now on, instead of the synthetic market: a file, the folder of one, or several files
+        in order.
     """
     # Where the daemon's own file is given, it names the socket that this process is about to make.
-    chosen = {"venue.remote": "", "run.speed": "real", "run.seed": seed, "run.tape": str(tape) if tape else None}
-    settings = load(config, {path: value for path, value in chosen.items() if value is not None}).settings
+    tapes = os.pathsep.join(str(path) for path in tape) if tape else None
+    chosen = {"venue.remote": "", "run.speed": "real", "run.seed": seed, "run.tape": tapes}
+    flags = {path: value for path, value in chosen.items() if value is not None}
+    settings = load(config, {**assignments(set_), **flags}).settings
     written = logging.setup()
     try:
         return run_real(lambda clock: _serve(settings, listen, record or listen.with_suffix(".sqlite"), clock))

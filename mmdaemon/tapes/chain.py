@@ -19,6 +19,7 @@ SAID_IN_FULL = 3
 ADVICE = {
     "clock_shift_ns": "convert each to the same correction, or play them one by one",
     "book_lag_ns": "convert each to the same correction, or play them one by one",
+    "book_step_ticks": "play them one by one",
     "funding_interval_s": "play them one by one",
 }
 

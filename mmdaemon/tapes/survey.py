@@ -5,7 +5,8 @@ trades apart; latency is local minus venue time, as recorded and after the corre
 and what is left of the clocks' offset.
 
 Places of trades are those of the first print of each venue time and aggressor, against the book before it: later ones
-of a sweep go through the touch as a matter of course. Where the book's lag is right most are at the touch.
+of a sweep go through the touch as a matter of course. An aggressor that was not recorded is the one inferred, and
+prices are rounded as those of books are. Where the book's lag is right most are at the touch.
 """
 
 from array import array
@@ -65,7 +66,7 @@ class Gaps(msgspec.Struct, frozen=True):
 
 
 class Places(msgspec.Struct, frozen=True):
-    """Where first prints stand to the touch before them. Without an aggressor either side of the touch counts."""
+    """Where first prints stand to the touch before them. Where nobody knows the aggressor either side counts."""
 
     measured: int
     at: int
@@ -113,7 +114,7 @@ def survey(recording: Recording, progress: Progress | None = None) -> Survey:
     """
     tapped = _Tapped(recording, progress or (lambda _ns: None))
     tape = Tape(tapped)
-    places = _Places()
+    places = _Places(recording.facts.book_step_ticks)
     books = locked = crossed = trades = funding = marks = 0
     bid = ask = 0
     for event in tape.events():
@@ -216,7 +217,8 @@ class _Tapped:
 
 
 class _Places:
-    def __init__(self) -> None:
+    def __init__(self, step_ticks: int) -> None:
+        self._step_ticks = step_ticks
         self._at_ns: int | None = None
         self._seen: set[Side | None] = set()
         self._measured = self._at = self._inside = self._through = self._other = 0
@@ -229,7 +231,7 @@ class _Places:
             return
         self._seen.add(trade.aggressor)
         self._measured += 1
-        px = trade.px_ticks
+        px = trade.px_ticks // self._step_ticks * self._step_ticks
         match trade.aggressor:
             case Side.BUY:
                 beyond, to_other = px - ask, px - bid

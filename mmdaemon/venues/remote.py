@@ -180,7 +180,7 @@ class RemoteVenue:
                 await asyncio.sleep(back_off_s)
                 back_off_s = min(2 * back_off_s, BACK_OFF_MAX_S)
                 continue
-            back_off_s = BACK_OFF_MIN_S
+            begun_ns = self._clock.mono_ns()
             self._writer = writer
             self._is_up.set()
             if self._deliver is not None:
@@ -196,6 +196,9 @@ class RemoteVenue:
                 self._why = f"the venue at {self.path} closed the connection"
             finally:
                 self._lost(writer)
+            # One that welcomes and is gone at once, again and again, is not asked faster for it.
+            lasted = self._clock.mono_ns() - begun_ns > BACK_OFF_MAX_S * NS
+            back_off_s = BACK_OFF_MIN_S if lasted else min(2 * back_off_s, BACK_OFF_MAX_S)
             await asyncio.sleep(back_off_s)
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

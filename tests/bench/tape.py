@@ -1,4 +1,5 @@
-"""`python -m tests.bench.tape PATH`: a recording under each fill assumption, as the table of docs/RESULTS.md.
+"""`python -m tests.bench.tape PATH... [--set table.key=value]`: a recording under each fill assumption, as the table
+of docs/RESULTS.md.
 
 Each run is a process of its own, as a user would start it; figures are read from its journal.
 """
@@ -18,10 +19,11 @@ from mmdaemon.research.summary import RunSummary, summarise
 FILLS = ("through", "queue", "touch")
 
 
-def play(tape: Path, fills: str, state: Path) -> tuple[RunSummary, float]:
-    command = [sys.executable, "-m", "mmdaemon", "run", "--tape", str(tape), "--speed", "max", "--fills", fills]
+def play(tape: list[str], settings: list[str], fills: str, state: Path) -> tuple[RunSummary, float]:
+    command = [sys.executable, "-m", "mmdaemon", "run", "--tape", *tape, "--speed", "max", "--fills", fills]
+    sets = [part for setting in settings for part in ("--set", setting)]
     begun = time.perf_counter()
-    subprocess.run([*command, "--state-dir", str(state)], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([*command, *sets, "--state-dir", str(state)], check=True, stdout=subprocess.DEVNULL)
     return summarise(state / "journal.sqlite"), time.perf_counter() - begun
 
 
@@ -36,14 +38,18 @@ def money(amount_e10: int | None) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("tape", type=Path)
-    tape = parser.parse_args().tape
+    parser.add_argument("tape", nargs="+")
+    parser.add_argument("--set", action="append", default=[], dest="settings")
+    parser.add_argument("--once", action="store_true", help="do not run each a second time to compare digests")
+    chosen = parser.parse_args()
     columns: list[list[str]] = []
     with tempfile.TemporaryDirectory() as folder:
         for fills in FILLS:
             state = Path(folder) / fills
-            run, wall_s = play(tape, fills, state)
-            again, _ = play(tape, fills, Path(folder) / f"{fills}-again")
+            run, wall_s = play(chosen.tape, chosen.settings, fills, state)
+            again = run
+            if not chosen.once:
+                again, _ = play(chosen.tape, chosen.settings, fills, Path(folder) / f"{fills}-again")
             events = run.events or 0
             columns.append(
                 [
@@ -85,7 +91,7 @@ def main() -> int:
         "RUNNING, of healthy time",
         "wall time, s (start-up included)",
         "events a second",
-        "digest (equal in two runs)",
+        "digest" if chosen.once else "digest (equal in two runs)",
     )
     for i, name in enumerate(names):
         print(f"| {name} | " + " | ".join(column[i] for column in columns) + " |")

@@ -12,6 +12,10 @@ from mmdaemon.journal.reader import JournalReader
 from mmdaemon.journal.recovery import read_latch
 from mmdaemon.journal.state_dir import open_dir
 from mmdaemon.research.summary import RunSummary, summarise
+from mmdaemon.tapes import parquet
+from mmdaemon.tapes.reading import open_recording
+from mmdaemon.tapes.steps import Steps
+from tests.tapes.made import Made
 
 HYPERLIQUID_QUEUE_DIGEST = "7b950ab4667aef8d17c859509d563958"
 """Golden: the recording under the queue model with the default settings. It changes when a decision does; say why."""
@@ -54,6 +58,33 @@ def test_two_runs_are_the_same_run(shared_data: Path, tmp_path: Path) -> None:
     second = run_tape(shared_data, tmp_path / "b", "queue")
     assert first.digest == second.digest == HYPERLIQUID_QUEUE_DIGEST
     assert first.events == second.events
+
+
+def test_a_recording_in_two_files_is_the_run_of_one(shared_data: Path, tmp_path: Path) -> None:
+    """The cut lies in the middle of trading: an order that rests over it keeps its place in the queue."""
+    whole = open_recording([shared_data / "hyperliquid_btc"], Steps())
+    records = list(whole.records())
+    at = len(records) // 2
+    paths = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    for path, part in zip(paths, (records[:at], records[at:]), strict=True):
+        made = Made(part)
+        made.facts = whole.facts
+        parquet.write(made, path, lambda _count: None)
+    state = tmp_path / "state"
+    assert main(["run", "--tape", *map(str, paths), "--speed", "max", "--state-dir", str(state)]) == 0
+    assert summarise(state / "journal.sqlite").digest == HYPERLIQUID_QUEUE_DIGEST
+
+
+def test_one_setting_goes_over_the_rest(tmp_path: Path) -> None:
+    asked = ["run", "--speed", "max", "--duration", "60", "--set", "simulated.equity_quote=5000"]
+    assert main([*asked, "--state-dir", str(tmp_path)]) == 0
+    with JournalReader(tmp_path / "journal.sqlite") as journal:
+        assert journal.db.execute("SELECT start_e10 FROM runs").fetchone() == (5_000 * 10**10,)
+
+
+def test_a_setting_that_is_none_is_refused(tmp_path: Path) -> None:
+    asked = ["run", "--speed", "max", "--duration", "60", "--set", "simulated.equty_quote=5000"]
+    assert main([*asked, "--state-dir", str(tmp_path)]) == ExitCode.CONFIG
 
 
 def test_a_second_run_in_the_same_directory_is_a_run_of_its_own(tmp_path: Path) -> None:

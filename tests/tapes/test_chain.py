@@ -57,6 +57,7 @@ def test_the_book_is_kept_over_the_seam() -> None:
         ),
         ({"clock_shift_ns": 5}, "b.parquet: clock_shift_ns is 5, and 0 in a.parquet; convert each"),
         ({"book_lag_ns": 5}, "b.parquet: book_lag_ns is 5"),
+        ({"book_step_ticks": 10}, "b.parquet: book_step_ticks is 10"),
         ({"funding_interval_s": 3_600}, "b.parquet: funding_interval_s is 3600"),
     ],
 )

@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given, settings
 
 from mmdaemon.core.types import Side
+from mmdaemon.tapes.arrow import columns_of, decoded, encoded, records_of
+from mmdaemon.tapes.checks import Checks
 from mmdaemon.tapes.parquet import BATCH, KEY, Gap, ParquetTape, write
 from mmdaemon.tapes.records import Depth, DepthKind, Record, Ticker, Trade
 from mmdaemon.tapes.rows import TapeError
@@ -204,12 +206,12 @@ def test_a_file_that_was_damaged_is_refused_while_reading(path: Path) -> None:
             assert records == list(ParquetTape(path).records())
 
 
-def rewrite(path: Path, change: Callable[[pa.Table], pa.Table]) -> None:
+def rewrite(path: Path, change: Callable[[pa.Table], pa.Table], **how: Any) -> None:
     """Edit the file with another tool: same columns and metadata, other rows."""
     table: Any = pq.read_table(path)
     footer = pq.read_metadata(path).metadata
     assert footer is not None
-    pq.write_table(change(table.replace_schema_metadata({KEY: footer[KEY]})), path)
+    pq.write_table(change(table.replace_schema_metadata({KEY: footer[KEY]})), path, **how)
 
 
 def test_rows_left_out_or_turned_are_refused(path: Path) -> None:
@@ -263,9 +265,24 @@ def test_an_edited_value_is_refused(path: Path, name: str, row: int, value: obje
         list(tape.records())
 
 
+def test_texts_that_only_moved_are_found(path: Path) -> None:
+    write(Made([snapshot(0), Trade(T0, T0, 1, 1, None, "12"), Trade(T0, T0, 1, 1, None, "3")]), path)
+    rewrite(path, edited("trade_id", 1, "1"))
+    rewrite(path, edited("trade_id", 2, "23"))
+    with pytest.raises(TapeError, match="digest"):
+        list(ParquetTape(path).records())
+
+
+def test_a_part_of_a_batch_is_read_like_a_whole() -> None:
+    """Arrow may hand over a slice, whose levels do not begin at the first."""
+    records = [snapshot(0), trade(1), delta(2, level(5, 0)), snapshot(3), Ticker(T0 + 4 * MS, T0), trade(5)]
+    batch = encoded(columns_of(records)).slice(2, 3)
+    assert list(records_of(decoded(batch, Checks(0)))) == records[2:5]
+
+
 def test_writing_it_again_with_another_tool_changes_nothing(path: Path) -> None:
     records = long_tape(path)
-    rewrite(path, lambda table: table)
+    rewrite(path, lambda table: table, row_group_size=1_001)
     assert list(ParquetTape(path).records()) == records
 
 

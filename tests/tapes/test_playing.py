@@ -198,8 +198,8 @@ def test_clock_and_lag_are_corrected() -> None:
 
 
 def test_local_time_is_raised_and_counted() -> None:
-    tape = Tape(Made([snapshot(0, late_ms=50), trade(1, late_ms=10), trade(2, late_ms=60)]))
-    assert [event.ts_ns - T0 for event in tape.events()] == [50 * MS, 50 * MS, 62 * MS, 62 * MS]
+    tape = Tape(Made([snapshot(0, late_ms=50), trade(1, late_ms=10), trade(2, late_ms=60), trade(3, late_ms=59)]))
+    assert [event.ts_ns - T0 for event in tape.events()] == [50 * MS, 50 * MS, 62 * MS, 62 * MS, 62 * MS]
     assert tape.provenance["local times raised"] == "1"
 
 
@@ -265,6 +265,39 @@ def test_trades_before_the_first_book_are_history() -> None:
     assert tape.provenance["dropped"] == "2 duplicate, 1 history"
     assert [type(event) for event in tape.events()] == [BookUpdate, TradePrint, SourceEnded]
     assert tape.refused == {"duplicate": 2, "history": 1}
+
+
+@pytest.mark.parametrize(
+    ("px", "step", "side"),
+    [
+        (99, 1, Side.SELL),
+        (100, 1, Side.SELL),
+        (101, 1, None),
+        (102, 1, None),
+        (103, 1, Side.BUY),
+        (104, 1, Side.BUY),
+        (101, 5, Side.SELL),  # 100 where books are written in fives
+        (104, 5, Side.SELL),
+        (105, 5, Side.BUY),
+    ],
+)
+def test_an_aggressor_that_is_not_known_is_inferred_from_the_book(px: int, step: int, side: Side | None) -> None:
+    book = snapshot(0, ((100, 1),), ((103 if step == 1 else 105, 1),))
+    tape = Tape(Made([book, trade(1, px, side=None), trade(2, px, side=Side.BUY)], book_step_ticks=step))
+    told = [event.aggressor for event in tape.events() if isinstance(event, TradePrint)]
+    assert told == [side, Side.BUY]  # what was recorded stands, whatever the book says
+    assert tape.provenance["aggressor"] == (
+        f"not told of every print; inferred by the quote rule for {int(side is not None)} of 1 prints"
+    )
+
+
+def test_no_aggressor_is_inferred_from_a_locked_book_and_the_last_one_told_counts() -> None:
+    locked = snapshot(0, ((100, 1),), ((100, 1),))
+    events = play(
+        locked, trade(1, 100, side=None), snapshot(2), trade(3, 100, side=None), delta(4), trade(5, 101, side=None)
+    )
+    told = [event.aggressor for event in events if isinstance(event, TradePrint)]
+    assert told == [None, Side.SELL, Side.BUY]
 
 
 def test_funding_needs_a_rate_and_a_settlement_to_come() -> None:

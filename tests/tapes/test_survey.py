@@ -90,6 +90,12 @@ def test_places(px: int, side: Side | None, place: str) -> None:
     assert [name for name in ("at", "inside", "through", "other_side") if getattr(found, name)] == [place]
 
 
+def test_places_are_measured_in_the_steps_of_the_book() -> None:
+    records = [snapshot(0, ((100, 1),), ((110, 1),)), trade(1, 104, side=None), trade(2, 119, side=None), trade(3, 99)]
+    found = survey(Made(records, book_step_ticks=10)).places
+    assert found == Places(measured=3, at=2, inside=0, through=0, other_side=1)
+
+
 def test_only_the_first_print_of_a_sweep_is_placed() -> None:
     sweep = [
         trade(1, px, side=side) for px, side in ((101, Side.BUY), (102, Side.BUY), (100, Side.SELL), (103, Side.BUY))

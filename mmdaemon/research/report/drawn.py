@@ -117,11 +117,11 @@ def guard(whole: Sequence[GuardSpan], start_ts_ns: int) -> list[Span]:
 def regime(made: Quoted, start_ts_ns: int, end_ts_ns: int) -> list[Span]:
     """Of the decisions; before the first it is not known."""
     rows = [i for i, name in enumerate(made.regime) if i == 0 or name != made.regime[i - 1]]
-    ends = [*(made.ts_ns[i] for i in rows[1:]), end_ts_ns]
+    ends = [made.ts_ns[i] for i in rows[1:]] + [end_ts_ns]
     return spans(
         [
             Span((made.ts_ns[i] - start_ts_ns) / 1e6, (end - start_ts_ns) / 1e6, made.regime[i])
-            for i, end in zip(rows, ends, strict=True)
+            for i, end in zip(rows, ends, strict=False)
             if end > made.ts_ns[i]
         ],
         _SPANS_MOST,

@@ -140,7 +140,8 @@ def _figure(key: str, figure: Figure, large: bool = False) -> str:
 def _head(report: Report) -> Iterable[str]:
     run = report.run
     yield f"<header><p class=brand>mmdaemon report</p><h1>{_said('run.symbol', run.symbol)}"
-    yield f"<small>run {_said('run.epoch', run.epoch)} at {_said('run.venue', run.venue)}</small></h1>"
+    mode = "" if run.mode == run.venue else f", {_said('run.mode', run.mode)}"
+    yield f"<small>run {_said('run.epoch', run.epoch)} at {_said('run.venue', run.venue)}{mode}</small></h1>"
     why = f"; {_said('run.end_reason', run.end_reason)}" if run.end_reason else ""
     yield f"<p>{_said('run.started', run.started)} to {_said('run.ended', run.ended)} UTC, "
     yield f"{_said('run.duration', run.duration)}{why}</p></header>"
@@ -251,7 +252,7 @@ def _happened(report: Report) -> Iterable[str]:
         *(Column("opened", "opened, UTC"), Column("name", "name"), Column("severity", "severity")),
         *(Column("detail", "detail", "w"), Column("closed", "closed, UTC"), Column("resolution", "resolution", "w")),
     )
-    yield from _table("breaks", report.breaks, columns, "None: what the venue said and what we had agreed.")
+    yield from _table("breaks", report.breaks, columns, "None was journaled.")
     yield "<h3>Reads of the venue's truth</h3>"
     columns = (
         *(Column("scope", "scope"), Column("reads", "reads", "n")),
@@ -262,9 +263,7 @@ def _happened(report: Report) -> Iterable[str]:
 
 
 def _fills(report: Report) -> Iterable[str]:
-    shown, rows = len(report.fills), report.drawn.fills.rows
-    title = "Fills" if shown == rows else f"Fills, the latest {shown:,} of {rows:,}"
-    yield f'<section id="fills"><h2>{title}</h2>'
+    yield f'<section id="fills"><h2>Fills, {_said("fills_listed", report.fills_listed)}</h2>'
     columns = (
         *(Column("time", "time, UTC"), Column("side", "side"), Column("price", f"price, {report.run.quote}", "n")),
         *(Column("size", f"size, {report.run.base}", "n"), Column("value", f"value, {report.run.quote}", "n")),

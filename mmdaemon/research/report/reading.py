@@ -95,6 +95,7 @@ def _report(journal: JournalReader, path: Path, run: RunRow) -> Report:
         stops=tables.stop_lines(made.bare, start_ts_ns),
         latencies=latencies(answered, delays, len(money.fills)),
         markouts=markouts(money.fills, made, last_mono_ns),
+        fills_listed=tables.fills_listed(money.fills),
         fills=tables.fill_lines(money.fills, after, units),
         actions=tables.action_lines(journal, run.epoch),
         kills=tables.kill_lines(journal, run.epoch),

@@ -224,6 +224,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     stops: list[Stop]
     latencies: list[Latency]
     markouts: list[Markout]
+    fills_listed: str
+    """How many of how many."""
     fills: list[FillLine]
     """The latest first."""
     actions: list[ActionLine]

@@ -47,6 +47,10 @@ def fill_lines(fills: Sequence[FillRow], after: Mapping[str, str], units: Units)
     ]
 
 
+def fills_listed(fills: Sequence[FillRow]) -> str:
+    return f"all {len(fills):,}" if len(fills) <= FILLS_SHOWN else f"the latest {FILLS_SHOWN:,} of {len(fills):,}"
+
+
 def fill_marks(fills: Sequence[FillRow], after: Mapping[str, str], units: Units, start_ts_ns: int) -> FillMarks:
     """What is drawn of the fills: all, or of each stretch of time the dearest and the cheapest of each side."""
     drawn = list(fills)

@@ -1,4 +1,4 @@
-"""The quoting rule, written once for both engines: integers in, integers out, nothing imported, so that numba compiles it.
+"""The quoting rule, written once for both engines. Integers in, integers out, nothing imported: numba compiles it.
 
 Every decision asks `wanted` for the price of each side and `action` for what to do about it. There is one order a side,
 and one request at a time on it: an order whose price is no longer wanted is cancelled, and the next one is placed at
@@ -8,9 +8,9 @@ the first decision after the cancel was confirmed.
 NOTHING, PLACE, CANCEL = 0, 1, 2
 
 
-def wanted(side: int, bid_ticks: int, ask_ticks: int, position: int, most: int, away_ticks: int) -> int:
-    """Where to rest, `away_ticks` behind the touch; 0 is nowhere. `position` and `most` are in orders."""
-    if bid_ticks <= 0 or ask_ticks <= bid_ticks or side * position >= most:
+def wanted(side: int, bid_ticks: int, ask_ticks: int, position_lots: int, most_lots: int, away_ticks: int) -> int:
+    """Where to rest, `away_ticks` behind the touch; 0 is nowhere."""
+    if bid_ticks <= 0 or ask_ticks <= bid_ticks or side * position_lots >= most_lots:
         return 0
     if side > 0:
         return bid_ticks - away_ticks

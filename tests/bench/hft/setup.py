@@ -1,16 +1,15 @@
-"""What both engines are told, and what each says it saw. Plain files between two environments: JSON and `.npz`."""
-
-from pathlib import Path
+"""What both engines are told, and what each says it saw. Plain JSON, because they live in two environments."""
 
 import msgspec
 
 MS = 1_000_000
 
 
-class Setup(msgspec.Struct, frozen=True):
-    """One run. Decisions fall at `first_ns`, `first_ns + every_ns`, ..., local time; prices and sizes are decimals."""
+class Setup(msgspec.Struct, frozen=True, kw_only=True):
+    """One run. Decisions fall at `first_ns`, `first_ns + every_ns`, ..., local time; tick and lot are decimals."""
 
     stream: str
+    """Path of the rows for hftbacktest."""
     tick: float
     lot: float
     first_ns: int
@@ -18,14 +17,19 @@ class Setup(msgspec.Struct, frozen=True):
     decisions: int
     request_ns: int
     response_ns: int
-    most: int
+    order_lots: int
+    """Size of every order."""
+    most_lots: int
+    """A side is not quoted while the position has so many lots of it, or more."""
     away_ticks: int
+    exponent: int
+    """Queue model: 0 is risk-averse, anything else n of the power law."""
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """What was known at one decision, before it acted. Orders are named by `2 * decision + (1 if a sell)`, -1 is none."""
+    """What was known at one decision, before it acted. Orders are `2 * decision + (1 if a sell)`, -1 is none."""
 
-    position: int
+    position_lots: int
     bid_ticks: int
     ask_ticks: int
     buy: int
@@ -33,7 +37,7 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 class Sent(msgspec.Struct, frozen=True):
-    """An order, and the exchange's time of its fill; 0 if it had none."""
+    """An order, and the exchange's time of its last fill; 0 if it had none."""
 
     order: int
     px_ticks: int
@@ -46,7 +50,3 @@ class Told(msgspec.Struct):
     seen: list[Seen]
     sent: list[Sent]
     seconds: dict[str, float]
-
-
-def read_told(path: Path) -> Told:
-    return msgspec.json.decode(path.read_bytes(), type=Told)

@@ -1,7 +1,7 @@
 """The one stream that both engines get: what `Tape` tells of a recording, as our venue takes it and as rows for theirs.
 
-Theirs has no snapshot that leaves nothing behind and ignores changes of the touch, so each book is written as the levels
-that changed. A level that is no longer shown because the book moved away from it is not deleted: nobody knows of it.
+Theirs has no snapshot that leaves nothing behind and ignores changes of the touch, so each book is written as the
+levels that changed. A level no longer shown because the book moved away from it is not deleted: nobody knows of it.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,9 @@ class Stream:
         self.start_ts_ns = tape.start_ts_ns
         self.provenance = tape.provenance
         self.refusals = Refusals()
-        self.facts = Facts(instrument=self.instrument, steps_from="as the recording", minimum_from="none, for the bench")
+        self.facts = Facts(
+            instrument=self.instrument, steps_from="as the recording", minimum_from="none, for the bench"
+        )
         self.told: list[BookUpdate | TradePrint] = []
         ts = 0
         for event in tape.events():
@@ -31,6 +33,8 @@ class Stream:
                 ts = max(ts, event.ts_ns, event.venue_ts_ns or 0)  # as the venue's feed delivers them
                 self.told.append(msgspec.structs.replace(event, ts_ns=ts))
         self.end_ts_ns = ts
+        last = next(event for event in reversed(self.told) if isinstance(event, BookUpdate))
+        self.last_mid_ticks = (last.bids[0][0] + last.asks[0][0]) // 2
 
     @property
     def refused(self) -> dict[str, int]:

@@ -1,7 +1,6 @@
-"""hftbacktest's side, run by its own interpreter: `python theirs.py SETUP.json OUT.json`. Knows nothing of mmdaemon."""
+"""hftbacktest's side, run by an interpreter of its own: `python theirs.py SETUPS.json OUT.json`. It imports no mmdaemon."""
 
 # pyright: basic, reportMissingImports=false, reportMissingModuleSource=false, reportAttributeAccessIssue=false
-# ruff: noqa: ANN001, ANN201
 
 import json
 import sys
@@ -17,9 +16,11 @@ from numba import njit
 
 NOTHING, PLACE, CANCEL = rule.NOTHING, rule.PLACE, rule.CANCEL
 ROUNDS = 3
+SEEN = ("position_lots", "bid_ticks", "ask_ticks", "buy", "sell")
+SENT = ("order", "px_ticks", "filled_ns")
 
 
-def trade(hbt, wanted, action, first_ns, every_ns, decisions, tick, lot, most, away_ticks, seen, sent):
+def trade(hbt, wanted, action, first_ns, every_ns, decisions, tick, lot, size, most, away_ticks, seen, sent):
     """Fill `seen` (a row a decision) and `sent` (a row an order). Returns the number of orders."""
     count = 0
     names = np.full(2, -1, np.int64)
@@ -43,7 +44,7 @@ def trade(hbt, wanted, action, first_ns, every_ns, decisions, tick, lot, most, a
         bid, ask = depth.best_bid_tick, depth.best_ask_tick
         if bid < 0 or ask > 1 << 40:
             bid, ask = 0, 0
-        position = int(round(hbt.position(0) / lot))
+        position = int(np.round(hbt.position(0) / lot))
         seen[k, 0], seen[k, 1], seen[k, 2] = position, bid, ask
         seen[k, 3], seen[k, 4] = names[0], names[1]
         for i in range(2):
@@ -61,9 +62,9 @@ def trade(hbt, wanted, action, first_ns, every_ns, decisions, tick, lot, most, a
                 sent[count, 0], sent[count, 1] = names[i], px
                 count += 1
                 if i == 0:
-                    hbt.submit_buy_order(0, names[i], px * tick, lot, GTX, LIMIT, False)
+                    hbt.submit_buy_order(0, names[i], px * tick, size, GTX, LIMIT, False)
                 else:
-                    hbt.submit_sell_order(0, names[i], px * tick, lot, GTX, LIMIT, False)
+                    hbt.submit_sell_order(0, names[i], px * tick, size, GTX, LIMIT, False)
     return count
 
 
@@ -73,35 +74,28 @@ def market(setup, data):
         .data(data)
         .linear_asset(1.0)
         .constant_order_latency(setup["request_ns"], setup["response_ns"])
-        .risk_adverse_queue_model()
         .no_partial_fill_exchange()
         .trading_value_fee_model(0.0, 0.0)
         .tick_size(setup["tick"])
         .lot_size(setup["lot"])
         .last_trades_capacity(0)
     )
+    if setup["exponent"]:
+        asset = asset.power_prob_queue_model(float(setup["exponent"]))
+    else:
+        asset = asset.risk_adverse_queue_model()
     return HashMapMarketDepthBacktest([asset])
 
 
-def run(setup, data, play, wanted, action, decisions):
+def run(setup, data, way, decisions):
+    play, wanted, action = way
     seen = np.zeros((decisions, 5), np.int64)
     sent = np.zeros((2 * decisions, 3), np.int64)
     hbt = market(setup, data)
+    grid = setup["first_ns"], setup["every_ns"], decisions
+    size = setup["tick"], setup["lot"], setup["lot"] * setup["order_lots"]
     begun = time.perf_counter()
-    count = play(
-        hbt,
-        wanted,
-        action,
-        setup["first_ns"],
-        setup["every_ns"],
-        decisions,
-        setup["tick"],
-        setup["lot"],
-        setup["most"],
-        setup["away_ticks"],
-        seen,
-        sent,
-    )
+    count = play(hbt, wanted, action, *grid, *size, setup["most_lots"], setup["away_ticks"], seen, sent)
     took = time.perf_counter() - begun
     hbt.close()
     if count < 0:
@@ -109,29 +103,27 @@ def run(setup, data, play, wanted, action, decisions):
     return seen, sent[:count], took
 
 
-def main() -> None:
-    setup = json.loads(Path(sys.argv[1]).read_text())
+def tell(setup, jitted, fast) -> dict[str, object]:
     data = np.load(setup["stream"])["data"]
     validate_event_order(data)
+    ways = {"hftbacktest, jitted": (jitted, *fast), "hftbacktest, plain Python": (trade, rule.wanted, rule.action)}
+    rounds = {name: [run(setup, data, way, setup["decisions"]) for _ in range(ROUNDS)] for name, way in ways.items()}
+    (seen, sent, _), *others = (result for of in rounds.values() for result in of)
+    if not all(np.array_equal(seen, other[0]) and np.array_equal(sent, other[1]) for other in others):
+        raise SystemExit("hftbacktest gave two results for one run")
+    return {
+        "seen": [dict(zip(SEEN, row, strict=True)) for row in seen.tolist()],
+        "sent": [dict(zip(SENT, row, strict=True)) for row in sent.tolist()],
+        "seconds": {name: min(took for _, _, took in of) for name, of in rounds.items()},
+    }
+
+
+def main() -> None:
+    setups = json.loads(Path(sys.argv[1]).read_text())
     jitted = njit(trade)
     fast = njit(rule.wanted), njit(rule.action)
-    run(setup, data, jitted, *fast, 10)
-    ways = {"hftbacktest, jitted": (jitted, *fast), "hftbacktest, plain Python": (trade, rule.wanted, rule.action)}
-    seconds: dict[str, float] = {}
-    results = []
-    for name, way in ways.items():
-        rounds = [run(setup, data, *way, setup["decisions"]) for _ in range(ROUNDS)]
-        seconds[name] = min(took for _, _, took in rounds)
-        results.append(rounds[0][:2])
-    (seen, sent), plain = results
-    if not (np.array_equal(seen, plain[0]) and np.array_equal(sent, plain[1])):
-        raise SystemExit("jitted and plain runs differ")
-    told = {
-        "seen": [dict(zip(("position", "bid_ticks", "ask_ticks", "buy", "sell"), row)) for row in seen.tolist()],
-        "sent": [dict(zip(("order", "px_ticks", "filled_ns"), row)) for row in sent.tolist()],
-        "seconds": seconds,
-    }
-    Path(sys.argv[2]).write_text(json.dumps(told))
+    run(setups[0], np.load(setups[0]["stream"])["data"], (jitted, *fast), 10)  # compiles
+    Path(sys.argv[2]).write_text(json.dumps([tell(setup, jitted, fast) for setup in setups]))
 
 
 if __name__ == "__main__":
