@@ -18,6 +18,7 @@ from mmdaemon.journal.recovery import JournalUnreadable
 from mmdaemon.journal.replay import pnl_identity
 from mmdaemon.journal.state_dir import StateDir
 from mmdaemon.research.demo import DURATION_NS, SCHEDULE, START_TS_NS, DemoScript, Seen
+from mmdaemon.research.report import write_report
 from mmdaemon.research.session import Session, play
 from mmdaemon.research.summary import RunSummary, summarise
 from mmdaemon.settings import load, shipped_config
@@ -61,6 +62,7 @@ def demo(*, state_dir: Path = _FOLDER) -> int:
         directory.release()
     wall_s = time.perf_counter() - begun
     run = summarise(directory.journal_path)
+    page = state_dir / "report.html"
     console.print()
     summary.show(console, run, session.daemon.params.instrument, wall_s, session.daemon.venue.provenance)
     console.print()
@@ -70,10 +72,13 @@ def demo(*, state_dir: Path = _FOLDER) -> int:
         *_identity(console, session, directory.journal_path),
         *_activity(run),
         verify_decisions(console, directory.journal_path, run.epoch, at_least=DECISIONS_AT_LEAST),
+        ("the report's figures agree", all(check.ok for check in write_report(directory.journal_path, page).checks)),
     ]
     for name, ok in checks:
         console.print(f"  {'[green]ok[/]    ' if ok else '[red]FAILED[/]'} {name}", highlight=False)
     failed = sum(not ok for _, ok in checks)
+    console.print()
+    console.print(f"The report, to be opened in a browser: {page}", highlight=False, markup=False, soft_wrap=True)
     console.print()
     _look_next(console, state_dir)
     return 1 if failed else 0

@@ -3,7 +3,6 @@
 python -m mmdaemon.cli.documents      writes them anew beside the package (a test compares)
 """
 
-import importlib
 import inspect
 import sys
 from collections.abc import Collection, Iterable, Iterator
@@ -104,15 +103,19 @@ def cli_markdown() -> str:
     """The text of docs/CLI.md: what each `--help` says."""
     lines = ["# Command line", "", f"{_GENERATED} `mmdaemon VERB --help` says the same.", ""]
     lines += ["```text", *_help(), "```"]
-    for name, verb in VERBS.items():
-        lines += ["", f"## {name}", "", *_remarks(verb.target), "```text", *_help(name), "```"]
+    app = build()
+    for name in VERBS:
+        lines += ["", f"## {name}", "", *_remarks(app[name].default_command), "```text", *_help(name), "```"]
+        for part in app[name]:
+            if not part.startswith("-"):
+                lines += ["", f"### {name} {part}", "", *_remarks(app[name][part].default_command)]
+                lines += ["```text", *_help(name, part), "```"]
     return "\n".join(lines) + "\n"
 
 
-def _remarks(target: str) -> Iterator[str]:
+def _remarks(verb: object) -> Iterator[str]:
     """What a verb's docstring says between its summary and its parameters: exit codes, what it touches."""
-    module, _, function = target.partition(":")
-    text = inspect.getdoc(getattr(importlib.import_module(module), function)) or ""
+    text = inspect.getdoc(verb) or "" if callable(verb) else ""
     for paragraph in text.partition("Parameters\n---")[0].strip().split("\n\n")[1:]:
         yield from (*paragraph.splitlines(), "")
 

@@ -180,7 +180,7 @@ class Daemon:
                 rows.instrument_row(instrument, self.clock.wall_ns()),
                 rows.parameters_row(self.params.run_epoch, _encode(self.params)),
                 rows.account_opened_row(self.params.run_epoch, start_e10),
-                rows.run_opened_row(self.params.run_epoch, self.venue.provenance),
+                rows.provenance_row(self.params.run_epoch, self.venue.provenance),
             ]
         )
         return state
@@ -378,6 +378,7 @@ class Daemon:
             [
                 *last_minute,
                 *(checkpoint_of(self.state, self.params) if checkpoint else ()),
+                rows.provenance_row(epoch, self.venue.provenance),
                 rows.digest_row(epoch, bytes.fromhex(digest.hex()), self.state.seq, self.parts.chain),
                 rows.run_ended_row(epoch, *now, clean, self._stop_reason),
             ]

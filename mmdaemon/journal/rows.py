@@ -66,9 +66,9 @@ def run_started_row(
     )
 
 
-def run_opened_row(epoch: int, provenance: Mapping[str, str]) -> Row:
-    """What the venue added to the provenance when it was opened: which of its figures are made, and how."""
-    return row(Statement.RUN_OPENED, _json(dict(provenance)), epoch)
+def provenance_row(epoch: int, provenance: Mapping[str, str]) -> Row:
+    """Where the market comes from, as the venue says: once it is open, and at the end, when all is known."""
+    return row(Statement.RUN_PROVENANCE, _json(dict(provenance)), epoch)
 
 
 def run_ended_row(epoch: int, mono_ns: int, ts_ns: int, clean: bool, reason: str) -> Row:

@@ -17,7 +17,7 @@ class Statement(StrEnum):
     """The statements of the writer, by name."""
 
     RUN_STARTED = auto()
-    RUN_OPENED = auto()
+    RUN_PROVENANCE = auto()
     RUN_ENDED = auto()
     ACCOUNT_OPENED = auto()
     PARAMETERS = auto()
@@ -79,7 +79,7 @@ _SQL: dict[Statement, _Sql] = {
         "runs",
         "epoch account_epoch after_clean version config_hash mode durability provenance started_mono_ns started_ts_ns",
     ),
-    Statement.RUN_OPENED: _Sql("runs", "UPDATE runs SET provenance = ? WHERE epoch = ?", ("provenance", "epoch")),
+    Statement.RUN_PROVENANCE: _Sql("runs", "UPDATE runs SET provenance = ? WHERE epoch = ?", ("provenance", "epoch")),
     Statement.RUN_ENDED: _Sql(
         "runs",
         "UPDATE runs SET ended_mono_ns = ?, ended_ts_ns = ?, clean_stop = ?, end_reason = ? WHERE epoch = ?",

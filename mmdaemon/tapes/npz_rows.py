@@ -52,7 +52,7 @@ def in_order(rows: Rows) -> tuple[Ints, Flags]:
     between two such places must be merged.
     """
     n = len(rows)
-    by_local = np.argsort(rows["local_ts"], kind="stable")
+    by_local = _by_local(rows)
     settled = np.flatnonzero(np.maximum.accumulate(by_local) == np.arange(n)) + 1
     begins = np.concatenate(([0], settled[:-1]))
     places: list[Ints] = []
@@ -70,6 +70,21 @@ def in_order(rows: Rows) -> tuple[Ints, Flags]:
     places.append(np.arange(done, n))
     flags.append(np.full(n - done, EXCH | LOCAL, np.uint64))
     return np.concatenate(places), np.concatenate(flags)
+
+
+def _by_local(rows: Rows) -> Ints:
+    """The rows by local time. Of equal local times prints come first, unless some book of the very same times came
+    before one: so a converter has it that is given Tardis's trades and then its books, as hftbacktest advises.
+    """
+    exch, local, is_trade = rows["exch_ts"], rows["local_ts"], (rows["ev"] & 0xFF) == TRADE
+    plain = np.argsort(local, kind="stable")
+    if not np.any((np.diff(local[plain]) == 0) & (np.diff(exch[plain]) != 0)):
+        return plain
+    sorted_ = np.lexsort((exch, local))
+    same = (np.diff(local[sorted_]) == 0) & (np.diff(exch[sorted_]) == 0)
+    after = same & is_trade[sorted_[1:]] & ~is_trade[sorted_[:-1]]
+    comes_first = is_trade & ~np.isin(local, local[sorted_[1:]][after])
+    return np.lexsort((~comes_first, local))
 
 
 def _merge(exch: list[int], local: list[int], by_local: Ints, begin: int) -> list[tuple[int, int]]:

@@ -7,6 +7,8 @@ flight and fills come about once a second. The daemon is killed at seeded moment
     any       up to 1.5 s after it quotes
     request   up to 0.15 s after an order of it reached the venue: on its way to the engine, or its answer to us
     fill      up to 0.15 s after a fill happened at the venue: the stream takes 60 to 120 ms
+    disk      up to 0.5 s after its journal was locked by another writer: nothing becomes durable any more, so that no
+              order may be sent, and the fills that come are lost with the process
 
 After the last one it trades on for a while, is paused and stopped, and the journal is held against the venue's own
 record, which shares no code with it. Anything that is not the same is a defect and makes the exit code 1.
@@ -67,6 +69,7 @@ turnover_soft_multiple = 1000.0
 turnover_cap_multiple = 1000.0
 [quotes]
 band_gain = 0.0
+max_position_fraction = 0.5
 tolerance_min_bps = 0.0
 tolerance_fraction = 0.0
 min_quote_life_s = 0.0
@@ -85,7 +88,7 @@ enabled = false
     f"[regimes.{regime}]\nspread_min_bps = 0.1\nlevels_min = 3\nlevels_max = 3\nrefresh_s = 0.5\n"
     for regime in ("neutral_low_vol", "neutral_high_vol", "up", "down", "high_vol_shock")
 )
-LATER = ("any", "request", "fill")
+LATER = ("any", "request", "fill", "disk")
 
 
 class Stuck(Exception):
@@ -207,15 +210,14 @@ def kill_again_and_again(site: Site, rounds: Iterable[int]) -> Killed:
             moment = "soon" if number % 2 and random.random() < 0.6 else random.choice(LATER)
             done.moments[moment] = done.moments.get(moment, 0) + 1
             with site.daemon() as daemon:
-                if moment == "soon":
-                    time.sleep(random.uniform(0.2, 2.0))
-                else:
+                if moment != "soon":
                     quoting(daemon)
-                    until_moment(site, moment, random)
-                if daemon.poll() is not None:
-                    raise Stuck(f"round {number}: the daemon ended by itself with {daemon.returncode}")
-                daemon.send_signal(signal.SIGKILL)
-                daemon.wait()
+                with closing(sqlite3.connect(site.journal if moment == "disk" else ":memory:")) as lock:
+                    until_moment(site, moment, random, lock)
+                    if daemon.poll() is not None:
+                        raise Stuck(f"round {number}: the daemon ended by itself with {daemon.returncode}")
+                    daemon.send_signal(signal.SIGKILL)
+                    daemon.wait()
                 killed_at = time.monotonic()
             if venue.poll() is not None:
                 raise Stuck(f"round {number}: the venue ended with {venue.returncode}")
@@ -235,16 +237,26 @@ def kill_again_and_again(site: Site, rounds: Iterable[int]) -> Killed:
     return done
 
 
-def until_moment(site: Site, moment: str, random: Random) -> None:
+def until_moment(site: Site, moment: str, random: Random, lock: sqlite3.Connection) -> None:
     """Let the daemon go on until it is to die."""
-    if moment == "any":
+    if moment == "disk":
+        lock.execute("PRAGMA busy_timeout = 5000")
+        lock.execute("BEGIN IMMEDIATE")
+        time.sleep(random.uniform(0.0, 0.5))
+    elif moment == "soon":
+        time.sleep(random.uniform(0.2, 2.0))
+    elif moment == "any":
         time.sleep(random.uniform(0.0, 1.5))
-        return
-    table = "fills" if moment == "fill" else "requests"
+    else:
+        until_something_happens(site, "fills" if moment == "fill" else "requests")
+        time.sleep(random.uniform(0.0, 0.15))
+
+
+def until_something_happens(site: Site, table: str) -> None:
+    """A new row in the venue's record, or five seconds."""
     before, deadline = site.count(table), time.monotonic() + 5.0
     while site.count(table) == before and time.monotonic() < deadline:
         time.sleep(0.003)
-    time.sleep(random.uniform(0.0, 0.15))
 
 
 # --- the journal against the venue's record ---------------------------------------------------------------------------

@@ -356,7 +356,8 @@ def test_edges_begin_with_the_first_quote(journal: Path) -> None:
 
 
 def test_markouts_are_the_core_s_definition(journal: Path) -> None:
-    """Bought at 995 with fair value 1000; 5 s later it is 998; then the book is gone, and then the run is over."""
+    """Bought at 995 and sold at 1003 with fair value 1000; 5 s later it is 998; then the book is gone, and
+    then the run is over."""
     write(
         journal,
         [
@@ -367,15 +368,19 @@ def test_markouts_are_the_core_s_definition(journal: Path) -> None:
                 (8, seen(20, None), made(None, None, "no_book", "no_book")),
             ),
             rows.fill_row(1, 5, fill(px_ticks=995), INSTRUMENT, 1000),
+            rows.fill_row(1, 5, fill("t2", side=Side.SELL, px_ticks=1003), INSTRUMENT, 1000),
             minute(50, 12),
         ],
     )
-    buys = {line.horizon: line for line in read_report(journal).markouts if line.side == "buy"}
+    report = read_report(journal)
+    buys = {line.horizon: line for line in report.markouts if line.side == "buy"}
     assert (buys["1 s"].effective, buys["1 s"].impact, buys["1 s"].markout) == ("+50.00", "+0.00", "+50.00")
     assert (buys["5 s"].effective, buys["5 s"].impact, buys["5 s"].markout) == ("+50.00", "-20.00", "+30.00")
     assert (buys["30 s"].markout, buys["30 s"].unavailable) == (UNKNOWN, "1")
     assert (buys["60 s"].markout, buys["60 s"].unavailable) == (UNKNOWN, "1")
-    assert read_report(journal).fills[0].markout_5s == "+30.00 bps"
+    sells = {line.horizon: line for line in report.markouts if line.side == "sell"}
+    assert (sells["5 s"].effective, sells["5 s"].impact, sells["5 s"].markout) == ("+30.00", "+20.00", "+50.00")
+    assert [line.markout_5s for line in report.fills] == ["+50.00 bps", "+30.00 bps"]
 
 
 # --- latency and fill ratio -------------------------------------------------------------------------------------------

@@ -240,6 +240,28 @@ PAINTED = """canvas => {
   for (let i = 0; i < data.length; i += 4) if (data[i + 3]) colours.add((data[i] << 16) | (data[i+1] << 8) | data[i+2]);
   return colours.size;
 }"""
+MARKED = """side => {
+  const u = Drawing.charts[0].u, report = JSON.parse(document.getElementById('report').textContent);
+  const f = report.drawn.fills;
+  const name = Drawing.colour(side > 0 ? 'blue' : 'red');
+  return Math.max(...f.t_ms.map((ms, i) => {
+    if (f.side[i] !== side) return 0;
+    const x = Math.round(u.valToPos(report.run.started_ts_ns / 1e9 + ms / 1000, 'x', true));
+    const y = Math.round(u.valToPos(f.price[i], 'y', true));
+    const data = u.ctx.getImageData(x - 2, y - 2, 5, 5).data;
+    let same = 0;
+    for (let k = 0; k < data.length; k += 4)
+      same += '#' + [0, 1, 2].map(c => data[k + c].toString(16).padStart(2, '0')).join('') === name;
+    return same;
+  }));
+}"""
+"""Most pixels of a side's colour in a square of 25 around a fill of it: a thin line has five of them."""
+COVERED = """() => {
+  const u = Drawing.charts[1].u, box = u.bbox, data = u.ctx.getImageData(box.left, box.top, box.width, box.height).data;
+  let painted = 0;
+  for (let i = 3; i < data.length; i += 4) painted += data[i] > 40;
+  return painted / (data.length / 4);
+}"""
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
@@ -251,17 +273,22 @@ def test_offline_it_asks_for_nothing_complains_of_nothing_and_draws_everything(
         said: dict[str, str] = page.evaluate(
             "Object.fromEntries([...document.querySelectorAll('[data-key]')].map(e => [e.dataset.key, e.textContent]))"
         )
+        heard = list(complaints)  # before pixels are read back, which Chromium has an opinion on
+        marked = [page.evaluate(MARKED, 1), page.evaluate(MARKED, -1)]
+        covered = page.evaluate(COVERED)
         painted = [canvas.evaluate(PAINTED) for canvas in page.query_selector_all("canvas")]
         too_wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert page.evaluate("document.getElementById('report').textContent") == page_path.with_suffix(
             ".json"
         ).read_text(encoding="utf-8")
     assert requests == [page_path.as_uri()]
-    assert complaints == []
+    assert heard == []
     assert len(said) > 500
     assert said == {key: at(data, key) for key in said}
     assert len(painted) == PANELS
     assert min(painted) > 8, "a plot is blank"
+    assert min(marked) > 7, "fills are not drawn"
+    assert covered > 0.6, "ribbons are not drawn"
     assert too_wide <= 0
 
 

@@ -426,5 +426,6 @@ var Drawing = (function () {
   addEventListener("beforeprint", () => paper(true));
   addEventListener("afterprint", () => paper(false));
 
-  return { group, curves, moment, lasting, number, colour };
+  /* `charts` has every panel's uPlot, in order, for whoever wants to look at what is drawn. */
+  return { group, curves, moment, lasting, number, colour, charts: kept };
 })();

@@ -186,7 +186,7 @@ def markout_bps(fill: FillRow, made: Quoted, horizon_s: int, end_mono_ns: int) -
     fair0, fair = made.fair_after(fill.mono_ns), made.fair_after(later_ns)
     if not fair0 or not fair:
         return None
-    return fill.side * (fair0 - fill.px_ticks) / fair0 / BPS, (fair - fair0) / fair0 / BPS
+    return fill.side * (fair0 - fill.px_ticks) / fair0 / BPS, fill.side * (fair - fair0) / fair0 / BPS
 
 
 def markouts(fills: Sequence[FillRow], made: Quoted, end_mono_ns: int) -> list[Markout]:

@@ -1,4 +1,4 @@
-"""hftbacktest's side, run by an interpreter of its own: `python theirs.py SETUPS.json OUT.json`. It imports no mmdaemon."""
+"""hftbacktest's side, for an interpreter of its own: `python theirs.py SETUPS.json OUT.json`. Imports no mmdaemon."""
 
 # pyright: basic, reportMissingImports=false, reportMissingModuleSource=false, reportAttributeAccessIssue=false
 
