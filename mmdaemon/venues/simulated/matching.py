@@ -6,12 +6,14 @@ mirrors it), for each fill assumption, everything at P:
 
   event                                           THROUGH     QUEUE                           TOUCH
   a print below P, whoever took                   remainder   remainder                       remainder
-  the best ask below P, in a book not locked      –           remainder                       remainder
+  the best ask at or below P, in a book not locked –          remainder                       remainder
   a print at P, a seller took                     –           what it leaves behind the queue remainder
   a locked book (bid = ask), a print above P      –           –                               –
 
   * "Remainder" is the whole of it, even where the print was smaller: an assumption. Prints beyond our price say that
     the price went through us, not how much of it would have been ours.
+  * An ask shown at P stands where our buy was: with ours there, whoever sent it would have sold to us, unless it was
+    post-only. Such fills lose money (docs/HFTBACKTEST.md), so that leaving them out would flatter.
   * A print without a known aggressor is taken by a seller at or below the best bid, by a buyer at or above the best
     ask, and fills nobody at its own price between them or in a locked book.
   * For one fixed list of orders the quantities filled order THROUGH <= QUEUE <= TOUCH.
@@ -108,10 +110,10 @@ class Matching:
         out: Sequence[Happening] = _NOTHING
         best_bid, best_ask = bids[0][0], asks[0][0]
         if best_bid < best_ask and self._model is not FillModel.THROUGH:
-            if best_ask < self._top_buy:
-                out = self._fill_beyond(self._buys, best_ask)
-            elif best_bid > self._top_sell:
-                out = self._fill_beyond(self._sells, best_bid)
+            if best_ask <= self._top_buy:
+                out = self._fill_beyond(self._buys, best_ask - 1)
+            elif best_bid >= self._top_sell:
+                out = self._fill_beyond(self._sells, best_bid + 1)
         if self._model is FillModel.QUEUE:
             if self._top_buy >= bids[-1][0]:
                 self._move_up(self._buys, bids)

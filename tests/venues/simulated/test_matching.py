@@ -78,14 +78,14 @@ def test_what_a_print_fills(
 BOOKS = [
     # best bid and ask of the next book; what it fills of a buy at 99 in QUEUE and TOUCH
     ((97, 98), 5),
-    ((98, 99), 0),
+    ((98, 99), 5),
     ((99, 99), 0),
     ((98, 98), 0),
 ]
 
 
 @pytest.mark.parametrize(("touch", "expected"), BOOKS)
-def test_the_opposite_best_strictly_through_us_fills_but_never_a_locked_book(
+def test_the_opposite_best_at_or_through_us_fills_but_never_a_locked_book(
     touch: tuple[int, int], expected: int
 ) -> None:
     for model in (THROUGH, QUEUE, TOUCH):
