@@ -113,10 +113,14 @@ class Site:
     def process(self, *words: str) -> Generator[subprocess.Popen[bytes], None, None]:
         """`mmdaemon` with these words, its log in the folder; killed if it still runs at the end."""
         command = [sys.executable, "-m", "mmdaemon", *words]
-        with (self.folder / f"{words[0]}.log").open("ab") as log:
+        said = self.folder / f"{words[0]}.log"
+        with said.open("ab") as log:
             process = subprocess.Popen(command, stderr=log, env=self.environment)
         try:
             yield process
+        except Stuck as stuck:
+            stuck.add_note(f"the end of {said.name}:\n" + "\n".join(said.read_text().splitlines()[-40:]))
+            raise
         finally:
             process.kill()
             process.wait()

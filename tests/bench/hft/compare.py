@@ -48,15 +48,14 @@ class Compared(msgspec.Struct, frozen=True):
     """Differences of no known cause, orders of one side with no difference before, episodes without an order."""
 
 
-def compare(ours: Told, theirs: Told, setup: Setup, market: Market, *, met: bool) -> Compared:
-    """`met`: whether ours ran as `MetByTheBook`."""
+def compare(ours: Told, theirs: Told, setup: Setup, market: Market) -> Compared:
     pairs = list(zip(ours.seen, theirs.seen, strict=True))
     a = {order.order: order for order in ours.sent}
     b = {order.order: order for order in theirs.sent}
     differences = [
         Difference(name, "sell" if name % 2 else "buy", a[name].px_ticks, a[name].filled_ns, b[name].filled_ns, cause)
         for name in sorted(a.keys() & b.keys())
-        if (cause := market.cause(a[name], b[name], setup, met=met))
+        if (cause := market.cause(a[name], b[name], setup))
     ]
     episodes = _episodes(pairs, differences, setup)
     begins = min((_known_ns(difference, setup) for difference in differences), default=1 << 62)

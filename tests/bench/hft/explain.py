@@ -11,7 +11,6 @@ from mmdaemon.core.events import BookUpdate, TradePrint
 from mmdaemon.venues.simulated.queueing import QueueModel, QueueRule
 from tests.bench.hft.setup import Sent, Setup
 
-MET = "the opposite best came to our price and not through it: theirs fills, ours waits"
 PASSED = "a print beyond our price whose taker was of our side: ours fills, theirs does not look"
 ROUNDED = "the share of a cancellation that was ahead is cut to whole lots with us, a fraction with them"
 BEHIND = "lots that printed are still counted as behind with them until the book shows it, and not with us"
@@ -28,33 +27,29 @@ class Market:
         self._told = told
         self._times = [event.venue_ts_ns or 0 for event in told]
 
-    def cause(self, ours: Sent, theirs: Sent, setup: Setup, *, met: bool) -> str:
-        """Empty where both fared alike. `met`: whether ours, too, fills what is met by the opposite best."""
+    def cause(self, ours: Sent, theirs: Sent, setup: Setup) -> str:
+        """Empty where both fared alike."""
         if (ours.px_ticks, ours.filled_ns) == (theirs.px_ticks, theirs.filled_ns):
             return ""
         side, px = 1 - 2 * (ours.order % 2), ours.px_ticks
         if px != theirs.px_ticks:
             return UNEXPLAINED
-        if _is_before(theirs, ours):
-            books = [event for event in self._at(theirs.filled_ns) if isinstance(event, BookUpdate)]
-            if not met and any(px == _opposite(book, side) for book in books if book.bids[0][0] < book.asks[0][0]):
-                return MET
-        else:
+        if _is_before(ours, theirs):
             prints = [event for event in self._at(ours.filled_ns) if isinstance(event, TradePrint)]
             if any((px - event.px_ticks) * side > 0 and event.aggressor == side for event in prints):
                 return PASSED
-        return self._queue_cause(ours, theirs, setup, met=met) if setup.exponent else UNEXPLAINED
+        return self._queue_cause(ours, theirs, setup) if setup.exponent else UNEXPLAINED
 
-    def _queue_cause(self, ours: Sent, theirs: Sent, setup: Setup, *, met: bool) -> str:
+    def _queue_cause(self, ours: Sent, theirs: Sent, setup: Setup) -> str:
         with_us, with_them, exact = (
-            self._filled_ns(ours, max(ours.filled_ns, theirs.filled_ns), setup, ahead, met=met or ahead is _theirs)
+            self._filled_ns(ours, max(ours.filled_ns, theirs.filled_ns), setup, ahead)
             for ahead in (_ours, _theirs, _exact)
         )
         if (with_us, with_them) != (ours.filled_ns, theirs.filled_ns):
             return UNEXPLAINED
         return ROUNDED if exact == with_them else BEHIND if exact == with_us else UNEXPLAINED
 
-    def _filled_ns(self, order: Sent, until_ns: int, setup: Setup, rule: Callable[[int], Ahead], *, met: bool) -> int:
+    def _filled_ns(self, order: Sent, until_ns: int, setup: Setup, rule: Callable[[int], Ahead]) -> int:
         """When an order would be filled by this arithmetic; 0 if not by `until_ns`."""
         side, px, ahead_after = 1 - 2 * (order.order % 2), order.px_ticks, rule(setup.exponent)
         arrives = setup.first_ns + order.order // 2 * setup.every_ns + setup.request_ns
@@ -65,7 +60,7 @@ class Market:
         for event in self._told[begin : bisect_right(self._times, until_ns)]:
             at = event.venue_ts_ns or 0
             if isinstance(event, BookUpdate):
-                if (px - _opposite(event, side)) * side >= (not met):
+                if (px - (event.asks if side > 0 else event.bids)[0][0]) * side >= 0:
                     return at
                 shown = dict(event.bids if side > 0 else event.asks).get(px, 0)
                 if shown != seen or rule is not _theirs:  # they hear of a level only when it changes
@@ -82,10 +77,6 @@ class Market:
 
 def _is_before(one: Sent, other: Sent) -> bool:
     return bool(one.filled_ns) and not 0 < other.filled_ns <= one.filled_ns
-
-
-def _opposite(book: BookUpdate, side: int) -> int:
-    return book.asks[0][0] if side > 0 else book.bids[0][0]
 
 
 def _ours(exponent: int) -> Ahead:

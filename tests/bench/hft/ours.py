@@ -1,11 +1,8 @@
 """Our side: the rule on the simulated venue, in virtual time."""
 
-# pyright: reportPrivateUsage=false
-
 import time
 from asyncio import get_running_loop
 from collections import defaultdict
-from collections.abc import Sequence
 
 import msgspec
 
@@ -15,27 +12,14 @@ from mmdaemon.core.events import BookUpdate, Event, Fill, OrderUpdate, RequestFa
 from mmdaemon.core.types import E10, NS, OrderStatus, Purpose, Side
 from mmdaemon.venues.simulated.config import SimulatedConfig
 from mmdaemon.venues.simulated.latency import Delay
-from mmdaemon.venues.simulated.matching import FillModel, Levels, Matching, PostOnly
+from mmdaemon.venues.simulated.matching import FillModel, PostOnly
 from mmdaemon.venues.simulated.queueing import QueueModel, QueueRule
-from mmdaemon.venues.simulated.records import Happening
 from mmdaemon.venues.simulated.venue import SimulatedVenue
 from tests.bench.hft import rule
 from tests.bench.hft.setup import Seen, Sent, Setup, Told
 from tests.bench.hft.stream import Stream
 
-ROUNDS = 3
 SIDES = (Side.BUY, Side.SELL)
-
-
-class MetByTheBook(Matching):
-    """Ours with the one rule of theirs that it has not: an opposite best that comes to our price fills us, too."""
-
-    def on_book(self, bids: Levels, asks: Levels) -> Sequence[Happening]:
-        out = [*super().on_book(bids, asks)]
-        if bids and asks and bids[0][0] < asks[0][0]:
-            out += self._fill_beyond(self._buys, asks[0][0] - 1)
-            out += self._fill_beyond(self._sells, bids[0][0] + 1)
-        return out
 
 
 class Trader:
@@ -102,18 +86,11 @@ def config(setup: Setup) -> SimulatedConfig:
     )
 
 
-def play(
-    stream: Stream, setup: Setup, *, quoting: bool = True, met: bool = False
-) -> tuple[Trader, SimulatedVenue, float]:
-    """One run, and its seconds. `met` runs `MetByTheBook`."""
+def play(stream: Stream, setup: Setup, *, quoting: bool = True) -> tuple[Trader, SimulatedVenue, float]:
+    """One run, and its CPU seconds."""
 
     async def main(clock: VirtualClock) -> tuple[Trader, SimulatedVenue]:
         venue, trader = SimulatedVenue(stream, clock, config(setup)), Trader(setup)
-        if met:
-            exchange = venue._exchange
-            exchange.matching = exchange.margin._matching = MetByTheBook(
-                venue.config.fills, venue.config.queue, venue.config.post_only
-            )
         await venue.open(trader.hear)
         offset_ns = clock.wall_ns() - clock.mono_ns()
         for k in range(setup.decisions):
@@ -123,9 +100,9 @@ def play(
                     await venue.send(command)
         return trader, venue
 
-    begun = time.perf_counter()
+    begun = time.process_time()
     trader, venue = run_virtual(main, start_wall_ns=stream.start_ts_ns)
-    return trader, venue, time.perf_counter() - begun
+    return trader, venue, time.process_time() - begun
 
 
 async def _until(clock: Clock, mono_ns: int) -> None:
@@ -134,17 +111,13 @@ async def _until(clock: Clock, mono_ns: int) -> None:
     await waiter
 
 
-def told(trader: Trader, venue: SimulatedVenue) -> Told:
+def tell(stream: Stream, setup: Setup) -> Told:
+    """One run, and one of the market alone for its seconds."""
+    trader, venue, seconds = play(stream, setup)
     filled = {int(fill.client_id): fill.venue_ts_ns or 0 for fill in venue.truth().fills}
-    return Told(trader.seen, [Sent(order, px, filled.get(order, 0)) for order, px in trader.sent], {})
-
-
-def timed(stream: Stream, setup: Setup) -> dict[str, float]:
-    """Seconds of processing, best of `ROUNDS`: the market alone, and with the rule on it."""
-    return {
-        "ours, venue and rule": min(play(stream, setup)[2] for _ in range(ROUNDS)),
-        "ours, venue alone": min(play(stream, setup, quoting=False)[2] for _ in range(ROUNDS)),
-    }
+    sent = [Sent(order, px, filled.get(order, 0)) for order, px in trader.sent]
+    alone = play(stream, setup, quoting=False)[2]
+    return Told(trader.seen, sent, {"ours, venue and rule": seconds, "ours, venue alone": alone})
 
 
 # --- partial fills, which theirs cannot be asked about ----------------------------------------------------------------

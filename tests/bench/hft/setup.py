@@ -45,7 +45,7 @@ class Sent(msgspec.Struct, frozen=True):
 
 
 class Told(msgspec.Struct):
-    """What an engine made of a run, and how long it took, best of several: processing alone, without loading."""
+    """What an engine made of a run, and its CPU seconds by name: processing alone, without loading."""
 
     seen: list[Seen]
     sent: list[Sent]

@@ -12,8 +12,8 @@ from mmdaemon.tapes.playing import Tape
 from mmdaemon.tapes.records import Depth, DepthKind, Facts, Levels, Record, Trade
 from mmdaemon.tapes.rows import Refusals
 from tests.bench.hft.compare import compare
-from tests.bench.hft.explain import BEHIND, MET, PASSED, ROUNDED, UNEXPLAINED, Market
-from tests.bench.hft.ours import foot, play, told
+from tests.bench.hft.explain import BEHIND, PASSED, ROUNDED, UNEXPLAINED, Market
+from tests.bench.hft.ours import foot, tell
 from tests.bench.hft.setup import MS, Seen, Sent, Setup, Told
 from tests.bench.hft.stream import Stream
 
@@ -116,46 +116,44 @@ MARKET = [
 
 
 def test_our_side_quotes_queues_and_fills() -> None:
-    trader, venue, _ = play(stream_of(*MARKET), SETUP)
-    run = told(trader, venue)
+    run = tell(stream_of(*MARKET), SETUP)
     filled = [(order.order, order.px_ticks, order.filled_ns - START) for order in run.sent if order.filled_ns]
-    assert filled == [(0, 100, 1_300 * MS)]
+    assert filled == [(0, 100, 1_300 * MS), (8, 100, 1_500 * MS)]
     assert [(order.order, order.px_ticks) for order in run.sent[:3]] == [(0, 100), (1, 102), (8, 100)]
     assert run.seen[3] == Seen(0, 100, 102, 0, 1)
     assert run.seen[4] == Seen(1, 100, 102, -1, 1)
 
 
-def test_with_their_rule_a_best_ask_at_our_price_fills() -> None:
-    """The second buy rests at 100 when the ask comes there; ours cancels it, theirs has it filled."""
-    ours, theirs = (told(*play(stream_of(*MARKET), SETUP, met=met)[:2]) for met in (False, True))
-    assert [order.filled_ns for order in ours.sent[:3]] == [START + 1_300 * MS, 0, 0]
-    assert [order.filled_ns for order in theirs.sent[:3]] == [START + 1_300 * MS, 0, START + 1_500 * MS]
-    compared = compare(ours, theirs, SETUP, Market(stream_of(*MARKET).told), met=False)
-    assert compared.causes == {MET: 1}
+def test_a_fill_that_the_other_has_later_is_a_difference_and_the_decisions_between_an_episode() -> None:
+    """A buyer's print below the second buy, which rests at 100: theirs does not look at it and waits for the ask."""
+    market = stream_of(*MARKET[:-1], trade(1_450, 99, 1, Side.BUY), MARKET[-1])
+    ours, theirs = tell(market, SETUP), tell(stream_of(*MARKET), SETUP)
+    compared = compare(ours, theirs, SETUP, Market(market.told))
+    assert [(one.order, one.ours_ns - START, one.theirs_ns - START, one.cause) for one in compared.differences] == [
+        (8, 1_450 * MS, 1_500 * MS, PASSED)
+    ]
     assert compared.unexplained == 0
-    assert [(episode.first, episode.order) for episode in compared.episodes] == [(6, 8)]
-    assert compared.same_position < 1
-    assert compare(ours, ours, SETUP, Market([]), met=False).same_everything == 1
+    assert [(episode.first, episode.last, episode.order) for episode in compared.episodes] == [(5, 5, 8)]
+    assert compared.same_position == 1 - 1 / SETUP.decisions
+    assert compare(ours, ours, SETUP, Market([])).same_everything == 1
+    late = tell(market, msgspec.structs.replace(SETUP, request_ns=120 * MS))
+    assert compare(late, theirs, SETUP, Market(market.told)).unexplained > 0
 
 
 def cause(records: Sequence[Record], ours_ms: int, theirs_ms: int, *, exponent: int = 0, side: Side = Side.BUY) -> str:
     setup = msgspec.structs.replace(SETUP, exponent=exponent)
     name = 0 if side is Side.BUY else 1
     a, b = (Sent(name, 100, START + ms * MS if ms else 0) for ms in (ours_ms, theirs_ms))
-    return Market(stream_of(book(0, ((100, 5),), ((102, 5),)), *records).told).cause(a, b, setup, met=False)
+    return Market(stream_of(book(0, ((100, 5),), ((102, 5),)), *records).told).cause(a, b, setup)
 
 
 def test_a_cause_is_given_only_where_the_recording_shows_it() -> None:
     met = book(1_500, ((98, 5),), ((100, 5),))
-    locked = book(1_500, ((100, 5),), ((100, 5),))
     passed = trade(1_500, 99, 1, Side.BUY)
-    assert cause([met], 0, 1_500) == MET
-    assert cause([met], 2_000, 1_500) == MET
     assert cause([passed], 1_500, 0) == PASSED
     for records, ours_ms, theirs_ms in (
         ([met], 1_500, 0),
-        ([met], 0, 1_499),
-        ([locked], 0, 1_500),
+        ([met], 0, 1_500),
         ([passed], 0, 1_500),
         ([trade(1_500, 99, 1, Side.SELL)], 1_500, 0),
         ([trade(1_500, 101, 1, Side.BUY)], 1_500, 0),
@@ -192,9 +190,9 @@ def test_an_order_that_one_side_alone_sent_is_unexplained_without_a_difference_b
     seen = [Seen(0, 100, 102, -1, -1)] * SETUP.decisions
     ours = Told(seen, [Sent(0, 100, 0)], {})
     theirs = Told(seen, [Sent(0, 100, 0), Sent(2, 100, 0)], {})
-    assert compare(ours, theirs, SETUP, Market([]), met=False).unexplained == 1
+    assert compare(ours, theirs, SETUP, Market([])).unexplained == 1
     other = Told([*seen[:-1], Seen(1, 100, 102, -1, -1)], [Sent(0, 100, 0)], {})
-    assert compare(ours, other, SETUP, Market([]), met=False).unexplained == 1
+    assert compare(ours, other, SETUP, Market([])).unexplained == 1
 
 
 def test_partial_fills_foot() -> None:
