@@ -11,13 +11,14 @@ refuse what lay in a socket for too long (`in_flight_floor_s`).
 
 import asyncio
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
 
 from mmdaemon.clock import Clock, Timer
-from mmdaemon.core.commands import Amend, Cancel, Command, Place
+from mmdaemon.core.commands import Command
 from mmdaemon.core.events import (
     AccountSnapshot,
     BarClosed,
@@ -30,7 +31,7 @@ from mmdaemon.core.events import (
     OrderUpdate,
     RequestFailed,
 )
-from mmdaemon.core.types import NS, TERMINAL, Instrument, OrderStatus
+from mmdaemon.core.types import NS, Instrument, OrderStatus
 from mmdaemon.venues import messages
 from mmdaemon.venues.base import Absent, AccountFacts, Cursor, Deliver, OrderReport, PositionStop, VenueUnavailable
 from mmdaemon.venues.messages import (
@@ -49,6 +50,7 @@ from mmdaemon.venues.messages import (
     Welcome,
     What,
 )
+from mmdaemon.venues.outcomes import is_outcome_of
 
 T = TypeVar("T")
 F = TypeVar("F", bound=msgspec.Struct)
@@ -70,22 +72,6 @@ class _Sent:
     def __init__(self, command: Command, timer: Timer) -> None:
         self.command = command
         self.timer = timer
-
-    def is_answered_by(self, event: OrderUpdate | RequestFailed) -> bool:
-        """Whether this is the outcome of the command, or leaves no doubt of it. The venue does not repeat itself."""
-        if isinstance(event, OrderUpdate) and (event.status in TERMINAL or event.status is OrderStatus.UNKNOWN):
-            return True
-        match self.command, event:
-            case Place(), OrderUpdate():
-                return True
-            case Amend(revision=revision), OrderUpdate(revision=in_force):
-                return in_force is not None and in_force >= revision
-            case Amend(revision=revision), RequestFailed(request="amend", revision=refused):
-                return refused in (None, revision)
-            case Cancel(), RequestFailed(request="cancel"):
-                return True
-            case _:
-                return False
 
 
 class RemoteVenue:
@@ -196,6 +182,8 @@ class RemoteVenue:
                 self._why = f"the venue at {self.path} closed the connection"
             finally:
                 self._lost(writer)
+            with suppress(OSError):
+                await writer.wait_closed()  # what it failed of is known here, and nobody else is to find it
             # One that welcomes and is gone at once, again and again, is not asked faster for it.
             lasted = self._clock.mono_ns() - begun_ns > BACK_OFF_MAX_S * NS
             back_off_s = BACK_OFF_MIN_S if lasted else min(2 * back_off_s, BACK_OFF_MAX_S)
@@ -324,7 +312,7 @@ class RemoteVenue:
 
     def _settle(self, event: OrderUpdate | RequestFailed) -> None:
         for sent in self._sent.get(event.client_id, [])[:]:
-            if sent.is_answered_by(event):
+            if is_outcome_of(sent.command, event):
                 self._forget(event.client_id, sent)
 
     def _forget(self, client_id: str, sent: _Sent) -> None:

@@ -17,6 +17,7 @@ anywhere. A process that is started anew has a new account.
 import asyncio
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Final, assert_never
 
 import msgspec
@@ -157,6 +158,8 @@ class VenueServer:
                 self._log("turned_away", {"why": why})
             else:
                 self._part(client, client.why or why)
+            with suppress(OSError):
+                await writer.wait_closed()  # what it failed of is known here, and nobody else is to find it
 
     async def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> _Client | None:
         """Greet whoever came. None: refused, and told why."""
