@@ -323,8 +323,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def default_exception_handler(self, context: dict[str, Any]) -> None:
         logging.getLogger("asyncio").error("%s: %s", context["message"], context, exc_info=context.get("exception"))
 
-    def get_debug(self) -> bool:
-        return False
+    # Never. asyncio asks with every future, and `bool()` costs no frame.
+    get_debug = staticmethod(bool)  # pyright: ignore[reportAssignmentType] - `self` is not passed
 
     run_in_executor = set_default_executor = _refused("threads or executors")
     getaddrinfo = getnameinfo = _refused("name look-ups")

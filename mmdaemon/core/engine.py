@@ -91,13 +91,17 @@ def observe(state: State, params: Params) -> DecisionInputs:
 
 
 def _decide(state: State, transition: Transition | None, params: Params) -> Step:
+    inputs, decision = state.inputs, state.decision
+    changed = False
+    # What became of an order changes what there is and not what is wanted: then the last decision stands.
+    if state.dirty is not Dirty.ORDERS or inputs is None or decision is None:
+        inputs = observe(state, params)
+        decision = decide(inputs, params)
+        changed = _is_changed(state, inputs, decision)
+        state.inputs, state.decision = inputs, decision
+        if changed:
+            state.decision_seq = state.seq
     state.dirty = Dirty.NOTHING
-    inputs = observe(state, params)
-    decision = decide(inputs, params)
-    changed = _is_changed(state, inputs, decision)
-    state.inputs, state.decision = inputs, decision
-    if changed:
-        state.decision_seq = state.seq
 
     wanted = diff.diff(
         decision.quotes,

@@ -33,8 +33,10 @@ class Inbox:
         else:
             events.append(event)
         waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
 
     def take(self) -> Event | None:
         """The oldest event, or None. The reader deals with it before it awaits anything."""
@@ -48,15 +50,14 @@ class Inbox:
             self._settling.clear()
         return event
 
-    async def wait(self) -> None:
-        """Until there is an event."""
+    def arrival(self) -> asyncio.Future[None]:
+        """What the one reader awaits: done as soon as there is an event."""
+        waiter = asyncio.get_running_loop().create_future()
         if self._events:
-            return
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+            waiter.set_result(None)
+        else:
+            self._waiter = waiter
+        return waiter
 
     async def settled(self) -> None:
         """Until everything posted so far has been dealt with. For those who read `State` right after they posted."""

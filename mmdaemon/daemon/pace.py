@@ -16,8 +16,9 @@ async def sleep_until(clock: Clock, mono_ns: int) -> None:
     timer = clock.call_at(mono_ns, wake)
     try:
         await done
-    finally:
+    except asyncio.CancelledError:
         timer.cancel()
+        raise
 
 
 async def sleep_ns(clock: Clock, duration_ns: int) -> None:

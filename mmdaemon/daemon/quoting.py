@@ -50,7 +50,8 @@ class QuotingController:
     async def run(self) -> None:
         """Until cancelled. What `step` raises is a defect and ends the task: the supervisor kills."""
         while True:
-            await self._inbox.wait()
+            if not self._inbox:
+                await self._inbox.arrival()
             for _ in range(_BATCH):
                 event = self._inbox.take()
                 if event is None:

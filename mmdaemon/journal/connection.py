@@ -201,8 +201,9 @@ class InlineConnection:
         timer = self._clock.call_at(self._clock.mono_ns() + delay_ns, _wake, woken)
         try:
             await woken
-        finally:
+        except asyncio.CancelledError:
             timer.cancel()
+            raise
 
     async def close(self) -> None:
         self.crash()

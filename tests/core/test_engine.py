@@ -92,8 +92,6 @@ LOUD: dict[str, Callable[[Desk], Event]] = {
     "fill": lambda d: d.fill(Side.BUY, 5),
     "fees": lambda d: d.fees(0.0003),
     "funding": lambda d: d.funding(0.0002, due_s=60.0),
-    "rejected": lambda d: d.update(d.live[0].client_id, OrderStatus.CANCELLED, 0),
-    "unknown": lambda d: d.update(d.live[0].client_id, OrderStatus.UNKNOWN),
     "pause": lambda d: d.operator("pause"),
     "public link": lambda d: d.link("public", False),
 }
@@ -106,6 +104,26 @@ def test_what_a_decision_rests_on_makes_a_new_one(what: str) -> None:
     before = decided(desk)
     desk.feed(LOUD[what](desk))
     assert decided(desk) is not before
+
+
+def test_what_became_of_an_order_is_acted_on_by_the_decision_there_is() -> None:
+    """It changes what there is and not what is wanted: the place that fell free is filled as before, at once."""
+    desk = running()
+    desk.seconds(2)
+    before, gone = decided(desk), desk.live[0]
+    (again,) = desk.feed(desk.update(gone.client_id, OrderStatus.CANCELLED, 0)).commands
+    assert isinstance(again, Place)
+    assert (again.side, again.px_ticks, again.qty_lots) == (gone.side, gone.px_ticks, gone.qty_lots)
+    assert again.client_id != gone.client_id
+    assert decided(desk) is before
+
+
+def test_an_order_of_unknown_fate_keeps_its_place() -> None:
+    desk = running()
+    desk.seconds(2)
+    before = decided(desk)
+    assert desk.feed(desk.update(desk.live[0].client_id, OrderStatus.UNKNOWN)).commands == ()
+    assert decided(desk) is before
 
 
 def test_a_bad_state_does_not_decide_on_books() -> None:

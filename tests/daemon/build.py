@@ -179,8 +179,11 @@ class WatchedVenue(SimulatedVenue):
     async def snapshot(self) -> AccountSnapshot:
         self._ask("snapshot")
         seen = await super().snapshot()
-        hidden_lots = sum(fill.side * fill.qty_lots for fill in self._hidden())
-        seen = msgspec.structs.replace(seen, position_lots=seen.position_lots - hidden_lots)
+        unit_e10 = self._source.instrument.unit_e10
+        for fill in self._hidden():
+            gained = fill.side * fill.qty_lots * (seen.mark_px_ticks - fill.px_ticks) * unit_e10 - fill.fee_e10
+            lots = seen.position_lots - fill.side * fill.qty_lots
+            seen = msgspec.structs.replace(seen, position_lots=lots, wallet_e10=seen.wallet_e10 - gained)
         if self.snapshot_says:
             return msgspec.structs.replace(seen, position_lots=self.snapshot_says.pop(0))
         return msgspec.structs.replace(seen, position_lots=seen.position_lots + self.snapshot_off_lots)

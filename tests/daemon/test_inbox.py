@@ -73,24 +73,24 @@ def test_nothing_but_a_stale_book_is_ever_lost(steps) -> None:
 
 async def test_wait_returns_when_there_is_an_event() -> None:
     inbox = Inbox()
-    waiting = asyncio.create_task(inbox.wait())
+    waiting = inbox.arrival()
     await asyncio.sleep(0)
     assert not waiting.done()
     inbox.post(trade(1))
     inbox.post(trade(2))  # the reader was woken already
     await waiting
-    await inbox.wait()  # and there is something left, so it does not wait again
+    await inbox.arrival()  # and there is something left, so it does not wait again
     assert len(inbox) == 2
 
 
 async def test_a_reader_that_was_cancelled_leaves_nothing_behind() -> None:
     inbox = Inbox()
-    waiting = asyncio.create_task(inbox.wait())
+    waiting = inbox.arrival()
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     inbox.post(trade(1))
-    await inbox.wait()
+    await inbox.arrival()
     assert drain(inbox) == [trade(1)]
 
 
@@ -100,7 +100,7 @@ async def test_settled_returns_once_all_was_dealt_with() -> None:
 
     async def read() -> None:
         while True:
-            await inbox.wait()
+            await inbox.arrival()
             while (event := inbox.take()) is not None:
                 dealt.append(event)  # before anything is awaited, as the quoting controller does
             await asyncio.sleep(0)

@@ -92,7 +92,8 @@ class Feed:
         return peeked
 
     def _happened_ns(self, event: MarketEvent) -> int:
-        return (event.ts_ns if event.venue_ts_ns is None else event.venue_ts_ns) + self.shift_ns
+        at_ns = event.venue_ts_ns
+        return (event.ts_ns if at_ns is None else at_ns) + self.shift_ns
 
     def venue_now_ns(self) -> int:
         return self._clock.mono_ns() + self._venue_less_mono_ns
