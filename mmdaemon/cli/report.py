@@ -11,7 +11,7 @@ from mmdaemon.research.report import Report, write_report
 
 NO_REPORT = 1
 DIFFERS = 2
-_TOLD = ("pnl", "fill_ratio", "running_share", "largest_position")
+_TOLD = ("pnl", "running_share", "both_sides", "fill_ratio", "largest_position")
 
 
 def report(*, run: int | None = None, out: Path | None = None, state_dir: Path | None = None) -> int:
@@ -56,7 +56,10 @@ def _epoch(path: Path) -> int:
 def show(made: Report, page: Path, console: Console) -> None:
     """What was assumed first, then the headline, then where all of it is."""
     run = made.run
-    console.print(f"run {run.epoch} on {run.symbol} at {run.venue}, {run.started} to {run.ended} UTC, {run.duration}")
+    to = "; " if run.ended.startswith("not ended") else " to "
+    why = f"; {run.end_reason}" if run.end_reason else ""
+    span = f"{run.started}{to}{run.ended} UTC, {run.duration}{why}"
+    console.print(f"run {run.epoch} on {run.symbol} at {run.venue}, {span}")
     for each in made.assumptions:
         console.print(f"  {each.name}: {each.text}", style="dim")
     for key in _TOLD:

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Mapping, Sequence
+from math import ceil
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,16 +13,22 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mmdaemon.cli import ExitCode, Refused, summary
 from mmdaemon.cli.console import Console
+from mmdaemon.clock import Clock
 from mmdaemon.core.types import NS
 from mmdaemon.daemon.supervisor import FAILURES, Daemon
 from mmdaemon.daemon.wire import market_of
+from mmdaemon.journal.connection import JournalFailed
 from mmdaemon.journal.recovery import JournalUnreadable, RecoveryRefused
 from mmdaemon.journal.state_dir import InUse, StateDir, StateDirRefused, locate, open_dir
+from mmdaemon.research.report import read_report
+from mmdaemon.research.report.quoting import TOO_SMALL
 from mmdaemon.research.session import play, until_the_end
 from mmdaemon.research.summary import summarise
 from mmdaemon.settings import MODES_AVAILABLE, Settings, assignments, load
+from mmdaemon.settings.equity import least_equity
 from mmdaemon.tapes.rows import TapeError
 from mmdaemon.venues.base import MarketSource
+from mmdaemon.venues.simulated.venue import SimulatedVenue
 
 SYNTHETIC_START_TS_NS = 1_767_571_200 * NS
 """2026-01-05 00:00 UTC: in virtual time the same seed is the same run on any day."""
@@ -34,6 +41,7 @@ def run(
     speed: Literal["real", "max"] | None = None,
     duration: Annotated[float | None, Parameter(help="Stop after this many seconds of the run's own time.")] = None,
     seed: int | None = None,
+    venue: Path | None = None,
     config: Path | None = None,
     set_: Annotated[Sequence[str], Parameter(name="--set", negative=())] = (),
     state_dir: Path | None = None,
@@ -50,6 +58,8 @@ def run(
         `max` runs in virtual time, without sockets, and prints the run's figures.
     seed
         Seed of the synthetic market and the simulated venue.
+    venue
+        Socket of a venue process (`mmdaemon venue --listen`), to trade there instead of at one in this process.
     config
         A TOML file; `mmdaemon check-config` tells what it amounts to.
     set_
@@ -58,7 +68,8 @@ def run(
         Where journal, lock, latch and control socket are.
     """
     chosen = {
-        "run.tape": _joined(tape) if tape else None,
+        "run.tape": joined(tape) if tape else None,
+        "venue.remote": str(venue) if venue else None,
         "simulated.fills": fills,
         "run.speed": speed,
         "run.duration_s": duration,
@@ -85,13 +96,20 @@ def run(
         raise Refused(_latched(directory, unreadable), ExitCode.CONFIG) from unreadable
     except RecoveryRefused as refused:
         raise Refused(str(refused), ExitCode.CONFIG) from refused
+    except JournalFailed as failed:
+        raise Refused(
+            f"the journal cannot be written, and what ran so far is no result: {failed}; make room, or name another "
+            "state directory (--state-dir)",
+            ExitCode.RETRY,
+        ) from failed
     except TapeError as error:
         raise Refused(str(error), ExitCode.CONFIG) from error
     finally:
         directory.release()
 
 
-def _joined(tape: Sequence[Path]) -> str:
+def joined(tape: Sequence[Path]) -> str:
+    """Recordings as the setting `run.tape` has them. Raises Refused (64) where a path has the separator in it."""
     for path in tape:
         if os.pathsep in str(path):
             raise Refused(f"{path}: {os.pathsep!r} stands between recordings; rename the file", ExitCode.USAGE)
@@ -139,13 +157,43 @@ def _to_the_end(settings: Settings, directory: StateDir) -> int:
                 said = ", ".join(f"{key} {value}" for key, value in fields.items())
                 bars.console.print(f"[red]{name}[/] {escape(said)}", highlight=False)
 
-        session = play(settings, directory, source, until_the_end(settings.run.duration_s, progress), log=log)
+        to_the_end = until_the_end(settings.run.duration_s, progress)
+
+        async def script(daemon: Daemon, venue: SimulatedVenue, clock: Clock) -> str:
+            if why := daemon.parts.kill_switch.reason:
+                raise Refused(
+                    f"state directory {directory.path} is killed ({why}), and at full speed nobody can resume: not one "
+                    "order would be placed. Give the run another state directory (--state-dir), or run in real time "
+                    "with this one and `mmdaemon resume`",
+                    ExitCode.CONFIG,
+                )
+            return await to_the_end(daemon, venue, clock)
+
+        session = play(settings, directory, source, script, log=log)
     wall_s = time.perf_counter() - begun
     daemon = session.daemon
-    summary.show(console, summarise(directory.journal_path), daemon.params.instrument, wall_s, daemon.venue.provenance)
-    for reason, count in session.tape_refused.items():
-        console.print(f"  [dim]dropped by the reader: {reason} {count:,}[/]", highlight=False)
+    ran = summarise(directory.journal_path)
+    summary.show(console, ran, daemon.params.instrument, wall_s, daemon.venue.provenance)
+    if not ran.orders:
+        console.print(
+            f"  [bold]no order was placed[/]: {escape(_why_none(settings, daemon, directory.journal_path))}",
+            highlight=False,
+        )
     return session.exit_code
+
+
+def _why_none(settings: Settings, daemon: Daemon, journal: Path) -> str:
+    """Why a run passed without an order: what the longest time without a quote is put down to."""
+    stops = read_report(journal).stops
+    why = stops[0].why if stops else "`mmdaemon explain` may know"
+    mark = daemon.state.venue.mark_px_ticks
+    if TOO_SMALL in why and mark:
+        rows = least_equity(settings, daemon.params.instrument, mark)
+        needed = [row.equity_quote for row in rows if row.equity_quote is not None]
+        why = f"each would be {TOO_SMALL}, worth {rows[0].smallest_order_quote:,.2f} {daemon.params.instrument.quote}"
+        if needed:
+            why += f"; with simulated.equity_quote={ceil(max(needed))} every regime can place one at this price"
+    return why
 
 
 def _length_ns(settings: Settings, source: MarketSource) -> int | None:

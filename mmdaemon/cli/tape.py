@@ -4,6 +4,7 @@ Both play the recording to its end, so that a broken one is found here and not b
 """
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from mmdaemon.cli import ExitCode, Refused
 from mmdaemon.cli.console import Console
 from mmdaemon.core.types import E10
 from mmdaemon.tapes.reading import open_recording, with_extra
-from mmdaemon.tapes.records import Recording
+from mmdaemon.tapes.records import Facts, Recording
 from mmdaemon.tapes.rows import TapeError
 from mmdaemon.tapes.steps import Steps
 from mmdaemon.tapes.survey import Latency, Quantiles, Survey, survey
@@ -40,6 +41,10 @@ class To(StrEnum):
     TARDIS = "tardis"
 
 
+_TARDIS_NAME = re.compile(
+    r".+_(incremental_book_L2|book_snapshot_\d+|trades|derivative_ticker)_\d{4}-\d\d-\d\d_.+\.csv(\.gz)?(\.part)?"
+)
+"""What `--force` may replace in a folder: anything else there is not ours to remove."""
 SUFFIXES = {".parquet": To.PARQUET, ".npz": To.NPZ, "": To.TARDIS}
 
 
@@ -109,11 +114,12 @@ def convert(
         raise Refused(f"{out}: its suffix says no format; give --to {', '.join(To)}", ExitCode.USAGE)
     _check_out(out, sources, kind, force=force)
     console = Console(highlight=False)
-    with _refusing():
+    with _refusing(out):
         recording = open_recording(sources, _steps(stated))
         with _bar(quiet=False, total=None) as counted:
             left_out = with_extra(out, lambda: _write(kind, recording, out, counted, force=force))
     dropped = recording.refusals
+    lost = lost_by(kind, recording.facts)
     said = ", ".join(f"{count:,} {reason}" for reason, count in sorted(dropped.counts.items()))
     console.print(f"{out}: written ({kind.value}); dropped {said or 'nothing'}", markup=False, soft_wrap=True)
     for line in dropped.described[:SHOWN]:
@@ -121,7 +127,30 @@ def convert(
     if left_out:
         said = ", ".join(f"{count:,} {reason}" for reason, count in sorted(left_out.items()))
         console.print(f"  not exact, or without a form in this format: {said}", markup=False, soft_wrap=True)
+    for each in lost:
+        console.print(f"  lost: {each}", markup=False, soft_wrap=True)
     return ExitCode.OK
+
+
+def lost_by(kind: To, facts: Facts) -> list[str]:
+    """Which facts a reader of the new files will not have, and so play them otherwise. Tardis CSV has no place for any;
+    the other formats keep them all."""
+    if kind is not To.TARDIS:
+        return []
+    lost: list[str] = []
+    if facts.book_step_ticks != 1:
+        lost.append(
+            f"that books are in steps of {facts.book_step_ticks} ticks: prints will be held against the touch as it "
+            "stands, and more aggressors be inferred wrongly"
+        )
+    if facts.clock_shift_ns:
+        lost.append(f"the clock's correction, {facts.clock_shift_ns / 1e6:+.3f} ms")
+    if facts.book_lag_ns:
+        lost.append(f"the correction of the book's lag, {facts.book_lag_ns / 1e6:.3f} ms")
+    instrument = facts.instrument
+    least = f"{instrument.min_qty_lots * instrument.lot_e10 / E10:g} and {instrument.min_notional_e10 / E10:g}"
+    lost.append(f"tick, lot, minimum ({least} {instrument.quote}): inferred anew unless given")
+    return lost
 
 
 def _write(kind: To, recording: Recording, out: Path, counted: Callable[[int], None], *, force: bool) -> dict[str, int]:
@@ -139,25 +168,24 @@ def _write(kind: To, recording: Recording, out: Path, counted: Callable[[int], N
         case To.TARDIS:
             from mmdaemon.tapes import tardis
 
-            with _folder(out, replace=force):
-                return tardis.write(recording, out, counted)
+            with _folder(out) as fresh:
+                return tardis.write(recording, fresh, counted)
 
 
 @contextmanager
-def _folder(out: Path, *, replace: bool) -> Generator[None]:
-    """A folder to write into. What fails leaves it as it was; what is to be replaced waits beside until then."""
-    was_there = out.exists()
-    aside = out.with_name(f".{out.name}.{os.getpid()}.aside")
-    if replace and was_there:
-        out.rename(aside)
-    is_whole = False
+def _folder(out: Path) -> Generator[Path]:
+    """A hidden folder beside `out` to write into, which takes its place once all is whole. Killed half way, it is what
+    is left, and `out` is as it was."""
+    out = out.resolve()
+    fresh, aside = (out.with_name(f".{out.name}.{os.getpid()}.{what}") for what in ("part", "aside"))
     try:
-        yield
-        is_whole = True
+        yield fresh
+        if out.exists():
+            out.rename(aside)
+        fresh.rename(out)
     finally:
-        if not is_whole and (aside.exists() or not was_there):
-            shutil.rmtree(out, ignore_errors=True)
-        if not is_whole and aside.exists():
+        shutil.rmtree(fresh, ignore_errors=True)
+        if aside.exists() and not out.exists():
             aside.rename(out)
     shutil.rmtree(aside, ignore_errors=True)
 
@@ -171,7 +199,13 @@ def _check_out(out: Path, sources: Sequence[Path], kind: To, *, force: bool) -> 
     if kind is To.TARDIS:
         if out.exists() and not out.is_dir():
             raise Refused(f"{out}: a Tardis recording is a folder, and this is a file; name another", ExitCode.USAGE)
-        if not force and out.exists() and any(out.iterdir()):
+        held = sorted(path.name for path in out.iterdir()) if out.exists() else []
+        if others := [name for name in held if not _TARDIS_NAME.fullmatch(name)]:
+            raise Refused(
+                f"{out}: the folder holds {others[0]}, which is no file of Tardis, and would be lost; name another",
+                ExitCode.USAGE,
+            )
+        if held and not force:
             raise Refused(f"{out}: the folder is not empty; --force replaces all of it", ExitCode.USAGE)
     elif out.is_dir():
         raise Refused(f"{out}: is a folder; name a file to write", ExitCode.USAGE)
@@ -216,13 +250,14 @@ def _steps(stated: Stated | None) -> Steps:
 
 
 @contextmanager
-def _refusing() -> Generator[None]:
+def _refusing(out: Path | None = None) -> Generator[None]:
     try:
         yield
     except TapeError as error:
         raise Refused(str(error), ExitCode.CONFIG) from error
     except OSError as error:
-        raise Refused(f"cannot be written or read: {error}", ExitCode.CONFIG) from error
+        where = f"{out}: " if out is not None and error.filename is None else ""  # a full disk names no file
+        raise Refused(f"{where}cannot be written or read: {error}", ExitCode.CONFIG) from error
 
 
 @contextmanager
@@ -275,7 +310,10 @@ def _figures(found: Survey) -> list[tuple[str, str]]:
     rows += [
         ("book to book", _spread(found.cadence_ms)),
         ("locked, crossed", f"{_share(found.locked_share)} of books locked, {found.crossed:,} crossed"),
-        ("aggressor known", f"{_share(found.aggressor_known_share)} of trades"),
+        (
+            "aggressor known",
+            f"{_share(found.aggressor_known_share)} of trades" if found.trades else "there are no trades",
+        ),
     ]
     if (places := found.places) is not None:
         counts = {"at the touch": places.at, "inside": places.inside, "through": places.through}

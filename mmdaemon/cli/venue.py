@@ -1,7 +1,6 @@
 """`mmdaemon venue`: the simulated venue as a process of its own, which daemons come to and go from."""
 
 import asyncio
-import os
 import signal
 import socket
 import sqlite3
@@ -14,6 +13,7 @@ from cyclopts import Parameter
 from loguru import logger
 
 from mmdaemon.cli import ExitCode, Refused
+from mmdaemon.cli.run import joined
 from mmdaemon.clock import RealClock, run_real
 from mmdaemon.core.types import NS
 from mmdaemon.daemon import wire
@@ -56,7 +56,7 @@ def venue(
         in order.
     """
     # Where the daemon's own file is given, it names the socket that this process is about to make.
-    tapes = os.pathsep.join(str(path) for path in tape) if tape else None
+    tapes = joined(tape) if tape else None
     chosen = {"venue.remote": "", "run.speed": "real", "run.seed": seed, "run.tape": tapes}
     flags = {path: value for path, value in chosen.items() if value is not None}
     settings = load(config, {**assignments(set_), **flags}).settings

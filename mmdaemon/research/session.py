@@ -10,11 +10,12 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from mmdaemon.clock import Clock, VirtualClock, run_virtual
-from mmdaemon.core.types import NS
+from mmdaemon.core.types import NS, KillState
 from mmdaemon.daemon import wire
 from mmdaemon.daemon.pace import sleep_ns
 from mmdaemon.daemon.supervisor import Daemon, Log, say_nothing
 from mmdaemon.journal.state_dir import StateDir
+from mmdaemon.research.summary import BROKE_OFF
 from mmdaemon.settings import Settings
 from mmdaemon.venues.base import MarketSource
 from mmdaemon.venues.simulated.exchange import Truth
@@ -25,6 +26,8 @@ Script = Callable[[Daemon, SimulatedVenue, Clock], Awaitable[str]]
 Progress = Callable[[int, Daemon], None]
 """Called every 20 virtual seconds with the time since the start in ns."""
 _TELL_NS = 20 * NS
+_DYING_NS = 60 * NS
+"""How long a broken run may take to read the venue empty. In virtual time nobody resumes, so it ends either way."""
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -73,14 +76,22 @@ def play(
 
 
 def until_the_end(duration_s: float, progress: Progress | None = None) -> Script:
-    """A script that does nothing: until the recording is over, or `duration_s` has passed (0: never)."""
+    """A script that does nothing: until the recording is over, or `duration_s` has passed (0: never), or a part broke.
+
+    A recording that breaks off never ends: without the last of these the run would go on without a market for good.
+    """
 
     async def wait(daemon: Daemon, _venue: SimulatedVenue, clock: Clock) -> str:
         begun_ns = clock.mono_ns()
-        told_ns = 0
+        told_ns = broken_ns = 0
         while True:
             await sleep_ns(clock, NS)
             passed_ns = clock.mono_ns() - begun_ns
+            if daemon.failure is not None:
+                broken_ns = broken_ns or passed_ns
+                is_quiet = daemon.parts.kill_switch.kill_state in (KillState.VERIFIED, KillState.KILLED)
+                if is_quiet or passed_ns - broken_ns >= _DYING_NS:
+                    return f"{BROKE_OFF}: {daemon.failure}"
             if progress is not None and passed_ns >= told_ns:
                 progress(passed_ns, daemon)
                 told_ns = passed_ns + _TELL_NS

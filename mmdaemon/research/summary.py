@@ -15,6 +15,8 @@ from mmdaemon.journal.reader import JournalReader
 from mmdaemon.journal.recovery import JournalUnreadable
 from mmdaemon.journal.replay import pnl_identity
 
+BROKE_OFF = "broke off"
+"""How the end of a run begins in the journal that a broken part ended, and not its market or its duration."""
 _UNHEALTHY = frozenset({Reason.BOOK.value, Reason.SOURCE_ENDED.value})
 
 

@@ -74,7 +74,7 @@ class SimulatedSection(Section):
     """The simulated venue: the account, its delays, and what is assumed of fills."""
 
     equity_quote: float = Field(default=100_000.0, ge=10, le=100_000_000)
-    """Balance at the start of each run: the simulated account lives and dies with the process."""
+    """Balance at the start: the simulated account lives and dies with the process that the venue is in."""
     maker_fee_bps: float = Field(default=2.0, ge=-5, le=50)
     """Fee of a resting fill; negative is a rebate."""
     taker_fee_bps: float = Field(default=6.0, ge=-5, le=100)

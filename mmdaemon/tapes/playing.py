@@ -136,8 +136,11 @@ class Tape:
 
     @property
     def provenance(self) -> dict[str, str]:
-        """What a report prints first. `span_s` is there where the end is known."""
+        """What a report prints first; what is counted is "so far" until the end was played. `span_s` is there where
+        the end is known."""
         facts, end = self._facts, self._recording.end_ts_ns
+        if end is None:
+            end = self._ended_ts_ns
         told = {
             "market": self._market,
             "from": utc(self._start_ts_ns),
@@ -146,11 +149,13 @@ class Tape:
         told |= corrections(facts) | facts.provenance
         if self._funding or self._marks or "funding, mark" not in told:
             told["funding, mark"] = self._funding_and_mark()
-        told["dropped"] = self._dropped() or "nothing so far"
-        told["local times raised"] = str(self._raised)
+        told["dropped"] = (self._dropped() or "nothing") + self._so_far
+        told["local times raised"] = f"{self._raised}{self._so_far}"
         if self._unsided:
             said = told.get("aggressor", "not told of every print")
-            told["aggressor"] = f"{said}; inferred by the quote rule for {self._inferred:,} of {self._unsided:,} prints"
+            told["aggressor"] = (
+                f"{said}; inferred by the quote rule for {self._inferred:,} of {self._unsided:,} prints{self._so_far}"
+            )
         if self._crossed:
             told["crossed books"] = f"{self._crossed}, told as they are: nothing is quoted or filled on them"
         if end is not None:
@@ -214,6 +219,7 @@ class Tape:
             else:
                 ts = self._raise(local, ts)
                 yield from self._ticker(number, record, ts, at, tick_e10)
+        self._ended_ts_ns = latest
         yield SourceEnded(0, ts, latest)
 
     def _raise(self, local: int, ts: int) -> int:
@@ -248,6 +254,7 @@ class Tape:
         self._counts: dict[str, int] = {}
         self._described: list[str] = []
         self._raised = self._crossed = self._funding = self._marks = self._unsided = self._inferred = 0
+        self._ended_ts_ns: int | None = None
 
     def _dropped(self) -> str:
         return ", ".join(f"{count} {reason}" for reason, count in sorted(self.refused.items()))
@@ -261,7 +268,11 @@ class Tape:
             f"{count:,} {name}" if count else f"no {name}"
             for name, count in (("funding rates", self._funding), ("marks", self._marks))
         ]
-        return f"{' and '.join(said)} so far" if self._funding or self._marks else "none so far"
+        return (" and ".join(said) if self._funding or self._marks else "none") + self._so_far
+
+    @property
+    def _so_far(self) -> str:
+        return " so far" if self._ended_ts_ns is None else ""
 
 
 def by_quote_rule(px_ticks: int, bid_px_ticks: int, ask_px_ticks: int) -> Side | None:

@@ -33,6 +33,7 @@ FIRST_LINE = 1 << 16
 """Bytes in which a first line must end, where it decides."""
 TARDIS = "exchange,symbol,timestamp,local_timestamp,"
 Made = TypeVar("Made")
+_SUFFIXES = {".csv", ".gz", ".parquet", ".npz"}
 _STREAM = re.compile(r"[0-9]{18,20} +[{\[]", re.ASCII)
 
 
@@ -129,7 +130,15 @@ def _recognised(path: Path) -> list[tuple[Path, Format]]:
     if not path.exists():
         raise TapeError(f"{path}: there is no such file or folder; {SUPPORTED}")
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+        files = sorted(
+            file
+            for file in path.iterdir()
+            if file.is_file() and not file.name.startswith(".") and file.suffix != ".part"  # of a write that was killed
+        )
+        for file in files:
+            # Passed over, the hour or the trades that it should hold would be missing without a word.
+            if file.suffix in _SUFFIXES and _is_empty(file):
+                raise TapeError(f"{file}: the file is empty; download it again, or take it out of the folder")
         known = [(file, kind) for file in files if (kind := format_of(file))]
         if not known:
             raise TapeError(f"{path}: none of its {len(files)} files is a recording that is known; {SUPPORTED}")
@@ -138,6 +147,16 @@ def _recognised(path: Path) -> list[tuple[Path, Format]]:
     if kind is None:
         raise TapeError(f"{path}: no recording that is known; {SUPPORTED}")
     return [(path, kind)]
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        if path.suffix == ".gz" and path.stat().st_size:
+            with gzip.open(path) as file:
+                return not file.read(1)
+        return not path.stat().st_size
+    except (OSError, EOFError, zlib.error):
+        return False  # `format_of` says what is wrong with it
 
 
 def _of_parquet(path: Path) -> Format | None:

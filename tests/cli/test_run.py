@@ -3,7 +3,10 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from mmdaemon.cli import ExitCode
@@ -11,13 +14,14 @@ from mmdaemon.cli.main import main
 from mmdaemon.journal.reader import JournalReader
 from mmdaemon.journal.recovery import read_latch
 from mmdaemon.journal.state_dir import open_dir
+from mmdaemon.research.report import read_report
 from mmdaemon.research.summary import RunSummary, summarise
 from mmdaemon.tapes import parquet
 from mmdaemon.tapes.reading import open_recording
 from mmdaemon.tapes.steps import Steps
-from tests.tapes.made import Made
+from tests.tapes.made import MS, T0, Made, snapshot
 
-HYPERLIQUID_QUEUE_DIGEST = "7b950ab4667aef8d17c859509d563958"
+HYPERLIQUID_QUEUE_DIGEST = "9dd7020272a4660e58d33bb4009bb1b7"
 """Golden: the recording under the queue model with the default settings. It changes when a decision does; say why."""
 
 
@@ -182,3 +186,58 @@ def test_a_recording_that_breaks_off_is_no_result(tmp_path: Path, monkeypatch: p
         assert run is not None
         assert journal.kills()
         assert not [order for order in journal.unsettled() if order.epoch == run.epoch]
+
+
+def test_a_recording_that_breaks_off_ends_the_run_where_nothing_else_would(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a duration only the market's end ends a run, and a broken market has none. What it leaves is killed, and
+    nobody can resume at full speed: the next run there would pass a whole market without one order."""
+    source = tmp_path / "edited.parquet"
+    parquet.write(Made([snapshot(i * 500) for i in range(12_000)]), source)
+    table = pq.read_table(source).replace_schema_metadata(pq.read_metadata(source).metadata)
+    at = table.schema.get_field_index("local_ts_ns")
+    times = [*table.column(at).to_pylist()[:-1], T0 + 12_000 * 500 * MS]
+    pq.write_table(table.set_column(at, table.schema.field(at), pa.array(times)), source)
+    state = tmp_path / "state"
+    asked = ["run", "--tape", str(source), "--speed", "max", "--state-dir", str(state)]
+    assert main(asked) == ExitCode.CONFIG
+    said = read_report(state / "journal.sqlite")
+    assert said.run.end_reason.startswith("broke off: ")
+    assert [each.name for each in said.assumptions][:2] == ["simulated", "no result"]
+    assert said.run.duration.startswith("1 h 40 min")
+    capsys.readouterr()
+    assert main(asked) == ExitCode.CONFIG
+    assert "nobody can resume" in capsys.readouterr().err
+
+
+def test_a_run_without_an_order_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["run", "--speed", "max", "--duration", "60", "--state-dir", str(tmp_path)]
+    assert main([*asked, "--set", "simulated.equity_quote=100"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "no order was placed: " in said
+    least = re.search(r"less than the smallest order, worth [0-9.]+ USDT; with simulated\.equity_quote=(\d+)", said)
+    assert least
+    assert main([*asked, "--set", f"simulated.equity_quote={least[1]}"]) == 0
+    assert "no order was placed" not in capsys.readouterr().out
+
+
+def test_a_journal_that_cannot_be_written_is_no_bug(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk, made by a limit on the size of the database."""
+    import sqlite3
+
+    whole = sqlite3.connect
+
+    def small(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+        db = whole(*args, **kwargs)
+        db.execute("PRAGMA max_page_count = 60")
+        return db
+
+    monkeypatch.setattr(sqlite3, "connect", small)
+    code = main(["run", "--speed", "max", "--duration", "3600", "--state-dir", str(tmp_path)])
+    assert code == ExitCode.RETRY
+    said = capsys.readouterr().err
+    assert "the journal cannot be written, and what ran so far is no result: " in said
+    assert "Traceback" not in said

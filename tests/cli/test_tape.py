@@ -10,9 +10,12 @@ from mmdaemon.cli.main import main
 from mmdaemon.cli.tape import Stated
 from mmdaemon.tapes.parquet import ParquetTape, write
 from mmdaemon.tapes.reading import open_tape
+from mmdaemon.tapes.records import Recording
 from mmdaemon.tapes.survey import Survey
+from mmdaemon.tapes.tardis_writer import Progress
 from tests.tapes.made import MS, T0, Made, delta, snapshot, touch, trade
 
+OLD = "made_trades_2020-01-01_BTCUSDT.csv.gz"
 STREAM_TIME_MS = 1_723_161_256_298
 
 
@@ -160,11 +163,17 @@ def test_nothing_is_overwritten_unless_forced(tmp_path: Path, capsys: pytest.Cap
         assert len(list(open_tape([out]).events())) == 5
     folder = tmp_path / "csv"
     folder.mkdir()
-    (folder / "old.txt").write_text("mine")
+    old = folder / OLD
+    old.write_text("mine")
     assert main(["tape", "convert", source, str(folder)]) == 64
     assert "the folder is not empty; --force replaces all of it" in capsys.readouterr().err
+    (folder / "thesis.txt").write_text("mine")
+    assert main(["tape", "convert", source, str(folder), "--force"]) == 64
+    assert "holds thesis.txt, which is no file of Tardis" in capsys.readouterr().err
+    assert old.exists()
+    (folder / "thesis.txt").unlink()
     assert main(["tape", "convert", source, str(folder), "--force"]) == 0
-    assert not (folder / "old.txt").exists()
+    assert not old.exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet", "b.npz", "b.parquet", "csv"]
 
 
@@ -198,12 +207,12 @@ def test_a_failure_leaves_what_was_there(
             target.write_text("mine")
         else:
             target.mkdir()
-            (target / "old.txt").write_text("mine")
+            (target / OLD).write_text("mine")
     assert main(["tape", "convert", str(source), str(target), "--force"]) == 78
     assert "in.gz: broken off" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["in.gz", *([out] if before else [])])
     if before:
-        assert (target if target.suffix else target / "old.txt").read_text() == "mine"
+        assert (target if target.suffix else target / OLD).read_text() == "mine"
 
 
 def test_a_format_that_cannot_hold_it_says_so_and_leaves_nothing(
@@ -213,3 +222,35 @@ def test_a_format_that_cannot_hold_it_says_so_and_leaves_nothing(
     assert main(["tape", "convert", str(source), str(tmp_path / "csv")]) == 78
     assert "a change of the touch" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
+
+
+def test_what_tardis_cannot_say_is_said_to_be_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Books in coarser steps than prints are read otherwise from the new files, where nothing says so."""
+    source = tmp_path / "a.parquet"
+    write(Made([snapshot(0), trade(100)], book_step_ticks=10, clock_shift_ns=2 * MS, clock_from="made"), source)
+    assert main(["tape", "convert", str(source), str(tmp_path / "csv")]) == 0
+    said = capsys.readouterr().out
+    assert "lost: that books are in steps of 10 ticks" in said
+    assert "lost: the clock's correction, +2.000 ms" in said
+    assert "lost: tick, lot, minimum (0.001 and 5 USDT)" in said
+    assert main(["tape", "convert", str(source), str(tmp_path / "b.npz")]) == 0
+    assert "lost: " not in capsys.readouterr().out
+
+
+def test_a_conversion_that_is_killed_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until all is written the folder has its old files under its own name: nothing is moved aside before."""
+    from mmdaemon.tapes import tardis
+
+    folder = tmp_path / "csv"
+    folder.mkdir()
+    (folder / OLD).write_text("mine")
+    whole = tardis.write
+
+    def looked_at(recording: Recording, out: Path, progress: Progress | None = None) -> dict[str, int]:
+        left_out = whole(recording, out, progress)
+        assert [path.name for path in folder.iterdir()] == [OLD]
+        return left_out
+
+    monkeypatch.setattr(tardis, "write", looked_at)
+    assert main(["tape", "convert", str(tape(tmp_path / "a.parquet")), str(folder), "--force"]) == 0
+    assert OLD not in [path.name for path in folder.iterdir()]

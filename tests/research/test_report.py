@@ -213,6 +213,7 @@ def test_a_cut_off_run_is_reported_as_far_as_it_was_written(journal: Path) -> No
     report = read_report(journal)
     assert report.run.duration == "2 min"
     assert report.run.end_reason == "still running, or cut off"
+    assert [said.name for said in report.assumptions][:2] == ["simulated", "not ended"]
     assert verdicts(report)["PnL identity"] is True
 
 

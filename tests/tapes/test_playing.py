@@ -331,7 +331,7 @@ def test_numbers_that_are_none_are_counted() -> None:
     tape = Tape(Made([snapshot(0), ticker(1, rate="nan"), ticker(2, rate="x", mark="-1")]))
     assert not [event for event in tape.events() if isinstance(event, FundingRate | MarkPrice)]
     assert tape.refused == {"bad_number": 3}
-    assert tape.provenance["funding, mark"] == "none so far"
+    assert tape.provenance["funding, mark"] == "none"
 
 
 # --- what is said of it -----------------------------------------------------------------------------------------------
@@ -349,12 +349,26 @@ def test_provenance() -> None:
         "local clock": "as recorded, not corrected",
         "lag of the book": "none corrected",
         "made": "in a test",
-        "funding, mark": "1 funding rates and 1 marks so far",
-        "dropped": "nothing so far",
+        "funding, mark": "1 funding rates and 1 marks",
+        "dropped": "nothing",
         "local times raised": "0",
         "span_s": "90.000",
     }
-    assert "span_s" not in Tape(Made([snapshot(0)], end_known=False)).provenance
+    unknown = Tape(Made([snapshot(0), trade(90_000, side=None)], end_known=False))
+    assert "span_s" not in unknown.provenance
+    assert unknown.provenance["to"] == "not known before the end is reached"
+    assert [unknown.provenance[name] for name in ("dropped", "local times raised", "funding, mark")] == [
+        "nothing so far",
+        "0 so far",
+        "none so far",
+    ]
+    events = unknown.events()
+    for _ in range(2):
+        next(events)
+    assert unknown.provenance["aggressor"].endswith("of 1 prints so far")
+    list(events)
+    assert unknown.provenance["aggressor"].endswith("of 1 prints")
+    assert unknown.provenance["to"] == "2026-01-01 00:01:30 UTC"
     said = Tape(Made([snapshot(0)], provenance={"market": "a market", "funding, mark": "not recorded"})).provenance
     assert (said["market"], said["funding, mark"]) == ("a market", "not recorded")
 

@@ -74,7 +74,8 @@ def test_anything_else_is_refused(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(TapeError, match=r"x\.csv: no recording that is known; read are: tapes of mmdaemon"):
         open_recording([path], Steps())
-    with pytest.raises(TapeError, match="none of its 1 files is a recording that is known; read are"):
+    of_folder = "none of its 1 files is a recording that is known; read are" if content else "empty; download it again"
+    with pytest.raises(TapeError, match=of_folder):
         open_recording([tmp_path], Steps())
 
 
@@ -209,3 +210,15 @@ except TapeError as error:
     assert done.stdout.splitlines()[0] == "BTC"
     assert "a.parquet: needs" in done.stdout
     assert "pip install 'mmdaemon[tapes]'" in done.stdout
+
+
+@pytest.mark.parametrize("content", [b"", gzip.compress(b"")])
+def test_an_empty_file_in_a_folder_is_not_passed_over(tmp_path: Path, content: bytes) -> None:
+    """A download that failed: without its trades the recording would play, and nothing would be filled."""
+    write(Made([snapshot(0)]), tmp_path / "a.parquet")
+    (tmp_path / "a.parquet.part").write_bytes(b"")
+    (tmp_path / "readme.txt").write_bytes(b"")
+    assert len(list(open_tape(tmp_path).events())) == 2
+    (tmp_path / "x_trades_2026-01-01_BTC.csv.gz").write_bytes(content)
+    with pytest.raises(TapeError, match=r"BTC\.csv\.gz: the file is empty; download it again"):
+        open_tape(tmp_path)

@@ -38,7 +38,8 @@ var Drawing = (function () {
 
   /* As many decimals as the distance between ticks needs. */
   const ticks = (u, splits, axis, space, step) => {
-    const decimals = Math.max(0, Math.min(8, Math.ceil(-Math.log10(step) - 1e-9)));
+    let decimals = 0;
+    while (decimals < 8 && Math.abs(step * 10 ** decimals - Math.round(step * 10 ** decimals)) > 1e-6) decimals += 1;
     return splits.map((v) => (v == null ? "" : number(v, decimals)));
   };
   const times = (u, splits, axis, space, step) => {

@@ -85,8 +85,9 @@
     adverse: ["adverse selection", "red"], carry: ["carry", "pink"], turnover: ["turnover", "sand"] };
   for (const [side, table] of [["buys", drawn.buy_edge], ["sells", drawn.sell_edge]]) {
     all.lines(panels, {
-      title: `Required edge of ${side}`, unit: "bps from fair value", height: 170, t: at(table.t_ms), stack: true, zero: true,
-      none: "No decision was journaled.",
+      title: `Required edge of ${side}`, unit: "bps from fair value", height: 170, stack: true, zero: true,
+      t: table.columns.total.some((v) => v != null) ? at(table.t_ms) : [],
+      none: "No decision came to a price, so no edge was required.",
       series: [
         ...Object.keys(EDGE).map((name) => ({ label: EDGE[name][0], values: table.columns[name], colour: EDGE[name][1],
           area: true, step: true, decimals: 2 })),

@@ -18,14 +18,16 @@ from mmdaemon.research.report.reading import read_report
 from mmdaemon.research.report.records import Figure, Part, Report
 
 _PACKAGE = "mmdaemon.research.report"
-_HEADLINE = ("pnl", "running_share", "fill_ratio", "largest_position")
+_HEADLINE = ("pnl", "running_share", "both_sides", "fill_ratio", "largest_position")
 """Figures that are shown large."""
+_LARGE = ("simulated", "not ended", "no result")
+"""Assumptions that are shown large."""
 _GROUPS = {
     "Money": ("equity_start", "equity_end", "transfers", "pnl_of_run", "mark", "volume"),
     "Inventory": ("position_end", "position_cap"),
     "Fills": ("fills_buy", "fills_sell", "fills_taker"),
     "Orders": ("orders", "amends", "cancels"),
-    "Quoting": ("both_sides", "one_side", "no_side", "stops"),
+    "Quoting": ("one_side", "no_side", "stops"),
     "Record": ("events", "decisions", "decisions_a_day", "digest"),
 }
 """The others; what is in none of these is time by guard state."""
@@ -143,14 +145,15 @@ def _head(report: Report) -> Iterable[str]:
     mode = "" if run.mode == run.venue else f", {_said('run.mode', run.mode)}"
     yield f"<small>run {_said('run.epoch', run.epoch)} at {_said('run.venue', run.venue)}{mode}</small></h1>"
     why = f"; {_said('run.end_reason', run.end_reason)}" if run.end_reason else ""
-    yield f"<p>{_said('run.started', run.started)} to {_said('run.ended', run.ended)} UTC, "
+    to = "; " if run.ended.startswith("not ended") else " to "
+    yield f"<p>{_said('run.started', run.started)}{to}{_said('run.ended', run.ended)} UTC, "
     yield f"{_said('run.duration', run.duration)}{why}</p></header>"
 
 
 def _assumptions(report: Report) -> Iterable[str]:
     yield '<section id="assumptions"><h2>What this rests on</h2><dl class="assumptions">'
     for i, each in enumerate(report.assumptions):
-        first = ' class="first"' if i == 0 and report.run.simulated else ""
+        first = ' class="first"' if each.name in _LARGE else ""
         name, text = _said(f"assumptions.{i}.name", each.name, "dt"), _said(f"assumptions.{i}.text", each.text, "dd")
         yield f"<div{first}>{name}{text}</div>"
     yield "</dl></section>"

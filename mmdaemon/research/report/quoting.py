@@ -20,12 +20,13 @@ EDGES = ("maker_fee", "exit", "adverse", "carry", "turnover", "min_edge")
 _UNHEALTHY = frozenset({Reason.BOOK.value, Reason.SOURCE_ENDED.value})
 _inputs_of = msgspec.msgpack.Decoder(DecisionInputs).decode
 _decision_of = msgspec.msgpack.Decoder(Decision).decode
+TOO_SMALL = "less than the smallest order"
 _WHY = {
     "guard": "the guard",
     "no_book": "no healthy book",
     "inventory": "inventory at its largest",
     "edge": "the required edge is wider than the widest spread",
-    "size": "less than the smallest order",
+    "size": TOO_SMALL,
 }
 
 

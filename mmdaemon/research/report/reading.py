@@ -25,6 +25,7 @@ from mmdaemon.research.report.money import money_of
 from mmdaemon.research.report.quoting import Quoted, guard_spans, quoted
 from mmdaemon.research.report.records import UNKNOWN, Drawn, Lines, Report, Run, Said
 from mmdaemon.research.report.words import Units, lasting, utc
+from mmdaemon.research.summary import BROKE_OFF
 
 _SIMULATED = frozenset({"simulated", "paper"})
 """Modes in which fills are made up."""
@@ -175,6 +176,15 @@ def _assumptions(run: RunRow, units: Units, made: Quoted, provenance: dict[str, 
                 "Fills are an assumption, not trades: nobody met these orders. No evidence of profit.",
             )
         )
+    if run.ended_ts_ns is None:
+        said.append(
+            Said(
+                "not ended",
+                "It still runs or was cut off. Figures are as far as journaled, counts of the market older.",
+            )
+        )
+    elif (run.end_reason or "").startswith(BROKE_OFF):
+        said.append(Said("no result", f"The run {run.end_reason}. Figures are of the part before."))
     names = [name for name in _FIRST if name in provenance] + [name for name in provenance if name not in _FIRST]
     said += [Said(name, provenance[name]) for name in names]
     return [
@@ -246,8 +256,8 @@ def _notes(run: RunRow, plotted: Drawn, made: Quoted, width_s: int, answered: An
         *said,
         Said(
             "prices",
-            "Fair value and quotes are those of journaled decisions: between two of them fair value stays within the "
-            "requote tolerance. Marks are once a minute.",
+            "Fair value and quotes are those of journaled decisions: while quotes stand, fair value stays within "
+            "the requote tolerance between two of them; while none stands it is not followed. Marks are once a minute.",
         ),
         Said(
             "markouts",
