@@ -205,6 +205,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
                 on_step(self._steps + 1)
                 ready.popleft()
                 self._steps += 1
+                if handle._cancelled:  # by on_step
+                    continue
             handle._run()
             spins += 1
             if spins >= spin_limit:

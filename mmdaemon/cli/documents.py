@@ -17,8 +17,8 @@ from mmdaemon.cli.main import VERBS, build
 from mmdaemon.core import guard
 from mmdaemon.core.orders import LIFE
 from mmdaemon.core.reasons import RULES, Blocks, Rule
-from mmdaemon.core.types import TERMINAL, GuardState, KillState, OrderStatus
-from mmdaemon.daemon import kill_switch
+from mmdaemon.core.types import NS, TERMINAL, GuardState, KillState, OrderStatus
+from mmdaemon.daemon import breaks, kill_switch
 from mmdaemon.daemon.operator import ENDED_BY_RESUME
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
@@ -64,6 +64,7 @@ def guards_markdown() -> str:
         "",
     ]
     lines += _machine(GuardState, guard.TRANSITIONS, first=GuardState.STARTING, last={GuardState.STOPPING})
+    lines += ["", "## Breaks", "", *_breaks()]
     lines += ["", "## Kill switch", "", "`daemon/kill_switch.py`. Anything but ARMED is the latch.", ""]
     lines += _machine(KillState, kill_switch.TRANSITIONS, first=KillState.ARMED, last=set())
     lines += ["", "## Orders", ""]
@@ -75,6 +76,23 @@ def guards_markdown() -> str:
     moves = {(a, b) for (a, _), b in LIFE.items()}
     lines += _machine(OrderStatus, moves, first=OrderStatus.NEW, last=TERMINAL)
     return "\n".join(lines) + "\n"
+
+
+def _breaks() -> Iterator[str]:
+    """The kinds of breaks: whose they are, what they block, and how long until they stop the daemon."""
+    yield from (
+        "`daemon/breaks.py`. Where venue and books do not agree, or the account does what we did not ask for: a row of",
+        "the journal's `breaks` from first sight until it is closed with a resolution, over restarts. While a hard one",
+        "is open quoting is off (`position`). A soft one whose time is over is hard; the third round on end that finds",
+        "a hard one whose time is over is HARD_STOP (`break`). `mmdaemon reconcile` shows them.",
+        "",
+        "| break | because | owner | hard | mended for | the daemon | a person |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    )
+    for rule in breaks.RULES:
+        hard = "at once" if rule.hard else "never" if rule.mend_ns is None else "after that"
+        time = "waits" if rule.mend_ns is None else f"{rule.mend_ns / NS:g} s"
+        yield (f"| `{rule.kind}` | {rule.because} | {rule.owner} | {hard} | {time} | {rule.mends} | {rule.person} |")
 
 
 def _ended_by_resume(rule: Rule) -> str:

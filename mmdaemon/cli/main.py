@@ -42,6 +42,9 @@ VERBS: Final[dict[str, Verb]] = {
     "resume": Verb("mmdaemon.cli.operate:resume", "End a pause or a finished kill, with a reason."),
     "kill": Verb("mmdaemon.cli.operate:kill", "Cancel everything, prove it by reading the venue, and stay stopped."),
     "flatten": Verb("mmdaemon.cli.operate:flatten", "Pause, then close the position by reduce-only slices."),
+    "reconcile": Verb(
+        "mmdaemon.cli.reconcile:reconcile", "Compare venue and books now; accept what only a person may (--repair)."
+    ),
     "check-config": Verb(
         "mmdaemon.cli.check_config:check_config",
         "Check a configuration and show every error at once, or what it amounts to.",
@@ -49,6 +52,9 @@ VERBS: Final[dict[str, Verb]] = {
     "explain": Verb(
         "mmdaemon.cli.explain:explain",
         "Why an order was there: the decision behind it, addend by addend, and its life.",
+    ),
+    "simulate": Verb(
+        "mmdaemon.cli.simulate:simulate", "Whole daemons under seeded faults and crashes, and what must hold of them."
     ),
     "replay": Verb(
         "mmdaemon.cli.replay:replay",

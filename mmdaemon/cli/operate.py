@@ -5,6 +5,7 @@ daemon refused and says why.
 """
 
 import asyncio
+import os
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -75,12 +76,18 @@ def kill(
     *,
     flatten: Annotated[bool, Parameter(negative=())] = False,
     wait: Annotated[bool, Parameter(negative=())] = False,
+    direct: Annotated[bool, Parameter(negative=())] = False,
+    if_dirty: Annotated[bool, Parameter(negative=())] = False,
+    venue: Path | None = None,
+    config: Path | None = None,
+    for_: Annotated[float | None, Parameter(name="--for")] = None,
     reason: str = "",
     state_dir: Path | None = None,
 ) -> int:
     """Cancel everything, prove it by reading the venue, and stay stopped until `resume`.
 
-    Exits with 0 once nothing rests at the venue, 1 where no daemon answers, 2 while orders remain.
+    Exits with 0 once nothing rests at the venue, 1 where no daemon answers (with --direct: the venue), 2 while orders
+    remain.
 
     Parameters
     ----------
@@ -88,11 +95,38 @@ def kill(
         Close the position too, by reduce-only slices within the price collar.
     wait
         Return only once nothing can land any more, not as soon as nothing rests.
+    direct
+        Ask no daemon: this process goes to the venue itself. For a daemon that hangs or is gone.
+    if_dirty
+        With --direct: do nothing after a clean stop, or while a daemon answers (for `ExecStopPost`).
+    venue
+        With --direct: socket of the venue process; by default where the last daemon of the state directory traded.
+    config
+        With --direct: the daemon's TOML file, for `venue.remote` and `venue.in_flight_max_s`.
+    for_
+        With --direct: give up after so many seconds (60 unless set); 0 goes on without end.
     reason
         Why, for the journal.
     state_dir
         The daemon's state directory.
     """
+    if direct:
+        if flatten:
+            raise Refused("--direct closes no position: it cancels and reads. Leave --flatten out", ExitCode.USAGE)
+        from mmdaemon.cli.direct import GIVE_UP_S, kill_direct
+
+        runtime = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
+        return kill_direct(
+            StateDir(locate_dir(state_dir).path, Path(runtime) if runtime else None),
+            venue=venue,
+            config=config,
+            if_dirty=if_dirty,
+            wait=wait,
+            reason=_said(reason),
+            for_s=GIVE_UP_S if for_ is None else for_,
+        )
+    if if_dirty or venue or config or for_ is not None:
+        raise Refused("--if-dirty, --venue, --config and --for belong to --direct; add it", ExitCode.USAGE)
     return _operate(locate_dir(state_dir), "kill", {"flatten": flatten, "wait": wait, "reason": _said(reason)})
 
 
@@ -177,8 +211,8 @@ def _latch_on_disk(directory: StateDir, reason: str) -> None:
     if not failures:
         _complain(f"latched: whatever starts in {directory.path} stays stopped until `mmdaemon resume --reason ...`")
     _complain(
-        "orders may still rest at the venue. If the process lives, stop it (SIGTERM cancels and confirms); if it is "
-        "gone, `mmdaemon run` on this directory cancels what rests and quotes nothing. Or cancel at the venue"
+        "orders may still rest at the venue: `mmdaemon kill --direct` cancels and reads them without a daemon, whether "
+        "its process hangs or is gone; so does `mmdaemon run` on this directory once it is gone. Or cancel at the venue"
     )
 
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 
 from loguru import logger
 
-from mmdaemon.cli import ExitCode, Refused
+from mmdaemon.cli import ExitCode, Refused, direct
 from mmdaemon.clock import RealClock, run_real
 from mmdaemon.core.types import NS
-from mmdaemon.daemon import wire
+from mmdaemon.daemon import stall, wire
 from mmdaemon.daemon.supervisor import FAILURES, Daemon
 from mmdaemon.daemon.verbs import handler_of
 from mmdaemon.journal.state_dir import StateDir
@@ -47,7 +47,18 @@ async def _serve(settings: Settings, directory: StateDir, clock: RealClock, writ
         source = wire.market_of(settings, clock.wall_ns())
         venue = wire.venue_of(settings, source, clock, f"{time.time_ns() // NS:x}-")
         daemon = Daemon(settings, clock, venue, directory, connect, fresh_account=True, log=_log)
+    try:
+        direct.remember(directory, settings)
+    except OSError as error:
+        logger.bind(error=str(error)).error("address_not_kept: `mmdaemon kill --direct` would need --venue")
     await daemon.start()
+    # Not earlier: the check of a large journal, before anything can be sent, takes as long as it takes.
+    with stall.StallWatch(daemon.gate, directory.write_latch, stall.STALL_S):
+        return await _run(daemon, settings, directory, written)
+
+
+async def _run(daemon: Daemon, settings: Settings, directory: StateDir, written: logging.LogWriter) -> int:
+    """The daemon and its doors, to its end."""
     control = ControlServer(directory.socket_path, handler_of(daemon))
     metrics = MetricsServer(
         daemon.parts.status,

@@ -4,10 +4,10 @@ Between timers, market events change only integers that fold. Floats change at t
 and whatever depends on time is sampled at `TimerFired`. Nothing here decides anything.
 """
 
-from math import floor, isfinite
+from math import floor
 from typing import assert_never
 
-from mmdaemon.core import bars, book, cost, fair_value, limits, markout, orders, position, reasons, regime
+from mmdaemon.core import bars, book, cost, fair_value, figures, limits, markout, orders, position, reasons, regime
 from mmdaemon.core import guard as guard_rules
 from mmdaemon.core.events import (
     AccountSnapshot,
@@ -76,25 +76,26 @@ def apply(state: State, event: Event, params: Params) -> None:
             if not bars.on_bar(state.bars, event):
                 _on_closed_bar(state, params)
         case FundingRate():
-            # A rate that is no number is no rate: what it was before does not make it known.
-            state.venue.funding = event if isfinite(event.rate) else None
+            # A rate that cannot be is no rate: what it was before does not make it known.
+            state.venue.funding = event if _is_funding(event) else None
             state.guard.dirty = True
             _sample_costs(state, params)
         case FeeSchedule():
-            state.venue.fees = event if isfinite(event.maker_rate) and isfinite(event.taker_rate) else None
+            state.venue.fees = event if all(map(figures.is_rate, (event.maker_rate, event.taker_rate))) else None
             state.guard.dirty = True
             state.dirty |= Dirty.COSTS
         case AccountSnapshot():
-            state.venue.account = event
+            # Neither does an account that cannot be: NaN is below no limit.
+            state.venue.account = event if _is_account(event) else None
             state.guard.dirty = True
-            if event.mono_ns > state.venue.mark_ns:
+            if state.venue.account is event and event.mono_ns > state.venue.mark_ns:
                 _on_mark(state, event.mark_px_ticks, event.mono_ns, params)
         case HealthFacts():
             _on_health(state, event)
         case LinkChanged():
             _on_link(state, event)
         case MarketDataRefused():
-            state.book.refused[event.reason] = state.book.refused.get(event.reason, 0) + 1
+            book.on_refused(state.book, event.reason)
         case Reconciled():
             _on_reconciled(state, event)
         case OperatorAction():
@@ -139,6 +140,16 @@ def _on_mark(state: State, px_ticks: int, mono_ns: int, params: Params) -> None:
     state.venue.mark_px_ticks, state.venue.mark_ns = px_ticks, mono_ns
     if state.guard.active & reasons.BIT[reasons.Reason.MARK]:
         state.guard.dirty = True  # as in `_on_book`: this cures it, and nothing else has the guard look again
+
+
+def _is_funding(e: FundingRate) -> bool:
+    due = e.next_ts_ns
+    return figures.is_rate(e.rate) and figures.is_time_or_none(due) and figures.is_interval_s(e.interval_s)
+
+
+def _is_account(e: AccountSnapshot) -> bool:
+    money = (e.wallet_e10, e.unrealised_e10, e.available_margin_e10)
+    return figures.is_money(e.position_lots) and all(map(figures.is_money, money))
 
 
 def _on_health(state: State, event: HealthFacts) -> None:
@@ -274,7 +285,7 @@ def _roll_day(state: State, params: Params) -> None:
     day = (state.ts_ns // NS - params.rollover_hour_utc * 3600) // _DAY_S
     risk = state.risk
     # A clock that steps back opens no day again: that would give the day's loss and turnover back.
-    if day <= risk.day or not state.venue.mark_px_ticks:
+    if day <= risk.day or not state.venue.mark_px_ticks or (risk.day >= 0 and not _clock_is_true(state, params)):
         return
     _sample_equity(state)
     open_loss = 0
@@ -283,6 +294,17 @@ def _roll_day(state: State, params: Params) -> None:
     risk.day = day
     risk.day_open_e10 = risk.equity_e10 + open_loss
     risk.day_turnover_start_e10 = state.position.turnover_e10
+
+
+def _clock_is_true(state: State, params: Params) -> bool:
+    """Whether our UTC is the venue's, as last measured, and has not stepped since: a day that a wrong clock opened
+    would forgive the loss of the true one."""
+    health = state.facts.health
+    if health is None or health.clock_offset_s is None:
+        return False
+    stepped_ns = (state.ts_ns - state.mono_ns) - (health.ts_ns - health.mono_ns)
+    most_ns = params.guard.clock_offset_max_ns
+    return abs(health.clock_offset_s) * NS <= most_ns and abs(stepped_ns) <= most_ns
 
 
 def _drift_multiplier(state: State, params: Params) -> float:
@@ -318,7 +340,7 @@ def _on_reconciled(state: State, event: Reconciled) -> None:
     facts = state.facts
     facts.breaks = event.breaks
     if event.breaks:
-        facts.bad_reconciles += 1
+        facts.bad_reconciles += not event.mending
     else:
         facts.bad_reconciles = 0
         facts.reconciled_ns = event.mono_ns

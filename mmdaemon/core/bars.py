@@ -22,8 +22,8 @@ from math import floor
 
 import msgspec
 
-from mmdaemon.core.book import LARGEST
 from mmdaemon.core.events import BarClosed
+from mmdaemon.core.figures import LARGEST
 from mmdaemon.core.types import NS
 
 MINUTE_NS = 60 * NS
@@ -95,16 +95,15 @@ class Bars(msgspec.Struct, kw_only=True):
 
 def on_bar(bars: Bars, e: BarClosed) -> str:
     """Take a closed bar. Returns "" or the reason it was ignored and counted under."""
-    closes_ts_ns = e.open_ts_ns + MINUTE_NS
     if not (
-        all(type(x) is int for x in (e.open_ticks, e.high_ticks, e.low_ticks, e.close_ticks, e.qty_lots))
+        all(type(x) is int for x in (e.open_ts_ns, e.open_ticks, e.high_ticks, e.low_ticks, e.close_ticks, e.qty_lots))
         and 0 < e.low_ticks <= min(e.open_ticks, e.close_ticks)
         and max(e.open_ticks, e.close_ticks) <= e.high_ticks <= LARGEST
         and e.qty_lots >= 0
         and e.open_ts_ns % MINUTE_NS == 0
     ):
         return _ignore(bars, "bad_bar")
-    if closes_ts_ns > e.ts_ns + FUTURE_NS:
+    if e.open_ts_ns + MINUTE_NS > e.ts_ns + FUTURE_NS:
         return _ignore(bars, "future")
     return _take(
         bars,

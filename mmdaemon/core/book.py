@@ -8,7 +8,8 @@ last healthy book stays and ages, so that the guard sees the age whatever the ve
     unsorted       levels not strictly ordered, best first
     crossed        best bid above best ask. Equal is *locked*: healthy, flagged and counted
     out_of_order   older than the last applied, by the venue's time or by ours
-    future         stamped by the venue over a minute ahead of our clock. Applied, it would make all that follows older
+    bad_time       (prints too) the venue's time is no whole number, or before 1970
+    future         (prints too) stamped by the venue over a minute ahead of our clock: all that follows would be older
     absurd         the mid is further than `jump_max_bps` from the last healthy one. A price that stays moved is real: a
                    second absurd update, later in venue time and in agreement with the first, is applied
     bad_trade      (prints) a price or size that is not a whole number in 1..2**48
@@ -24,12 +25,13 @@ when absurd, what the next one is compared with).
 import msgspec
 
 from mmdaemon.core.events import BookUpdate, TradePrint
+from mmdaemon.core.figures import LARGEST
 from mmdaemon.core.types import NEVER_NS, NS, Side
 
-LARGEST = 1 << 48
-"""Above any price in ticks and any size in lots that is real."""
 FUTURE_NS = 60 * NS
 """Far beyond any clock offset the guard lets pass."""
+NAMES_MAX = 64
+"""So many reasons are counted by name; what the edge calls its own beyond that is counted together."""
 
 Levels = tuple[tuple[int, int], ...]
 """`(px_ticks, qty_lots)`, best first."""
@@ -86,7 +88,9 @@ def on_book(book: Book, e: BookUpdate) -> str:
     asks = e.asks[:depth]
     if not bids or not asks:
         return _refuse(book, "one_sided")
-    venue_ts_ns = e.venue_ts_ns or 0
+    venue_ts_ns = 0 if e.venue_ts_ns is None else e.venue_ts_ns
+    if type(venue_ts_ns) is not int or venue_ts_ns < 0:
+        return _refuse(book, "bad_time")  # kept, NaN would be later than nothing, and no book out of order any more
     if e.mono_ns < book.healthy_mono_ns or 0 < venue_ts_ns < book.last_venue_ts_ns:
         return _refuse(book, "out_of_order")
     if venue_ts_ns > e.ts_ns + FUTURE_NS:
@@ -153,10 +157,14 @@ def on_trade(book: Book, e: TradePrint) -> str:
     px, qty = e.px_ticks, e.qty_lots
     if not (type(px) is int and type(qty) is int and 0 < px <= LARGEST and 0 < qty <= LARGEST):
         return _refuse(book, "bad_trade")
-    if (px < book.bid_px or px > book.ask_px > 0) and not book.through_since_ns:
-        venue_ts_ns = e.venue_ts_ns
-        if venue_ts_ns is None or venue_ts_ns > book.touch_venue_ts_ns:
-            book.through_since_ns = e.mono_ns
+    venue_ts_ns = e.venue_ts_ns
+    if venue_ts_ns is not None and (type(venue_ts_ns) is not int or venue_ts_ns < 0):
+        return _refuse(book, "bad_time")
+    if venue_ts_ns is not None and venue_ts_ns > e.ts_ns + FUTURE_NS:
+        return _refuse(book, "future")
+    is_through = px < book.bid_px or px > book.ask_px > 0
+    if is_through and not book.through_since_ns and (venue_ts_ns is None or venue_ts_ns > book.touch_venue_ts_ns):
+        book.through_since_ns = e.mono_ns
     known_x2 = book.known_mid_x2
     if known_x2 and abs(2 * px - known_x2) * 10_000 > book.jump_max_bps * known_x2:
         return _refuse(book, "absurd")
@@ -167,6 +175,12 @@ def on_trade(book: Book, e: TradePrint) -> str:
     elif e.aggressor is Side.SELL:
         book.sold_lots += qty
     return ""
+
+
+def on_refused(book: Book, reason: str) -> None:
+    """The edge could not make a fact of a message. Its reason is its own, so neither length nor number is trusted."""
+    reason = reason[:80]
+    _refuse(book, reason if reason in book.refused or len(book.refused) < NAMES_MAX else "other")
 
 
 def invalidate(book: Book) -> None:

@@ -197,14 +197,29 @@ class Started(_Fact, frozen=True, tag=True, gc=False):
     latched: bool
 
 
-class Reconciled(_Fact, frozen=True, tag=True, gc=False):
-    """Venue truth was read and compared. `breaks` names what does not agree; empty is clean."""
+class Found(msgspec.Struct, frozen=True, gc=False):
+    """One break, as found. The kinds, with owners and limits, are the table in `daemon/breaks.py`."""
+
+    name: str
+    owner: str
+    hard: bool
+    """Quoting is off while it is open."""
+    detail: str
+
+
+class Reconciled(_Fact, frozen=True, tag=True):
+    """Venue truth was read and compared. `breaks` says what does not agree; empty is clean."""
 
     scope: str
-    """"start", "gap", "resume" or "periodic"."""
+    """"start", "gap", "resume", "operator" or "periodic"; "doubt" is a first difference after a gap, no whole round."""
     breaks: tuple[str, ...]
+    """Hard ones alone: "name: detail"."""
     position_lots: int
     """The position as the venue gave it, in the answer that was compared."""
+    found: tuple[Found, ...] = ()
+    """Every open break, soft ones too."""
+    mending: bool = False
+    """The daemon is still mending what it may: this does not count towards the halt yet."""
 
 
 class TimerFired(_Fact, frozen=True, tag=True, gc=False):

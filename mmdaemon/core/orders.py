@@ -33,6 +33,7 @@ import msgspec
 
 from mmdaemon.core.commands import Amend, Command, Place
 from mmdaemon.core.events import Fill, OrderAdopted, OrderUpdate, RequestFailed
+from mmdaemon.core.figures import is_report
 from mmdaemon.core.types import TERMINAL, ExecKind, OrderStatus, Purpose, Side
 
 NEW, SENT, LIVE, PARTIAL = OrderStatus.NEW, OrderStatus.SENT, OrderStatus.LIVE, OrderStatus.PARTIAL
@@ -133,9 +134,7 @@ def next_id(orders: Orders, bot_tag: str, epoch: int) -> str:
     orders.counter += 1
     client_id = f"mm{bot_tag}-{epoch}-{orders.counter}"
     if len(client_id) > ID_MAX or not (bot_tag.isascii() and bot_tag.isalnum()) or epoch < 0:
-        raise ValueError(
-            f"client id {client_id!r}: need at most {ID_MAX} letters, digits and dashes; check the bot tag"
-        )
+        raise ValueError(f"client id {client_id!r}: at most {ID_MAX} letters, digits and dashes; check the bot tag")
     return client_id
 
 
@@ -168,7 +167,9 @@ def submit(orders: Orders, command: Command, mono_ns: int) -> None:
 
 
 def on_update(orders: Orders, e: OrderUpdate) -> bool:
-    """Take a report. True when anything that a decision depends on has changed."""
+    """Take a report. True when anything that a decision depends on has changed. One that cannot be is only counted."""
+    if not is_report((e.px_ticks, e.qty_lots), (e.cum_filled_lots, e.revision)):
+        return _count(orders, "bad_report")
     order = orders.live.get(e.client_id)
     if order is None:
         cum_lots = orders.closed.get(e.client_id)
@@ -195,16 +196,14 @@ def on_request_failed(orders: Orders, e: RequestFailed) -> bool:
     """A cancel or an amend did not take. Says nothing of the order itself: an UNKNOWN one stays UNKNOWN."""
     order = orders.live.get(e.client_id)
     if order is None:
-        _count_absent(orders, e.client_id, "refusal")
-        return False
+        return _count_absent(orders, e.client_id, "refusal")
     before = order.reserved_lots
     if e.request == "cancel" and order.cancel_sent_ns:
         order.cancel_sent_ns = 0
     elif e.request == "amend" and order.pending_ns and e.revision in (None, order.revision):
         order.pending_px_ticks = order.pending_qty_lots = order.pending_ns = 0
     else:
-        _count(orders, "refusal_of_nothing")
-        return False
+        return _count(orders, "refusal_of_nothing")
     order.refused_ns = e.mono_ns
     _settle(orders, order, before)
     return True
@@ -217,9 +216,10 @@ def on_adopted(orders: Orders, e: OrderAdopted) -> bool:
     and every `Fill` that comes afterwards adds to it. A closed id is taken in again when it is reported open: the
     venue's word that it rests outweighs ours that it does not.
     """
+    if not is_report((e.px_ticks, e.qty_lots), (e.cum_filled_lots,)):
+        return _count(orders, "bad_report")
     if e.client_id in orders.live or (e.client_id in orders.closed and e.status in TERMINAL):
-        _count(orders, "adopted_twice")
-        return False
+        return _count(orders, "adopted_twice")
     if orders.closed.pop(e.client_id, None) is not None:
         _count(orders, "open_after_close")
     status = PARTIAL if e.status is LIVE and e.cum_filled_lots else e.status
@@ -246,8 +246,7 @@ def on_fill(orders: Orders, e: Fill) -> bool:
             _count_absent(orders, e.client_id, "fill")
         return False
     if e.side is not order.side:
-        _count(orders, "fill_of_other_side")
-        return False
+        return _count(orders, "fill_of_other_side")
     before = order.reserved_lots
     order.filled_lots += e.qty_lots
     if order.filled_lots > max(order.qty_lots, order.pending_qty_lots):
@@ -332,8 +331,7 @@ def _believe_filled(orders: Orders, order: WorkingOrder, e: OrderUpdate) -> bool
         else:
             return False
     if cum_lots < order.cum_filled_lots:
-        _count(orders, "cum_fell")
-        return False
+        return _count(orders, "cum_fell")
     if cum_lots > max(order.qty_lots, order.pending_qty_lots):
         _count(orders, "cum_over_quantity")
     order.cum_filled_lots = cum_lots
@@ -392,9 +390,11 @@ def _reserve(orders: Orders, side: Side, lots: int) -> None:
         orders.reserved_sell_lots += lots
 
 
-def _count(orders: Orders, anomaly: str) -> None:
+def _count(orders: Orders, anomaly: str) -> bool:
+    """False: a report that is only counted has changed nothing."""
     orders.anomalies[anomaly] = orders.anomalies.get(anomaly, 0) + 1
+    return False
 
 
-def _count_absent(orders: Orders, client_id: str, what: str) -> None:
-    _count(orders, f"{what}_after_close" if client_id in orders.closed else f"{what}_of_unknown_order")
+def _count_absent(orders: Orders, client_id: str, what: str) -> bool:
+    return _count(orders, f"{what}_after_close" if client_id in orders.closed else f"{what}_of_unknown_order")

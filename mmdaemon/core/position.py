@@ -22,8 +22,8 @@ from itertools import islice
 
 import msgspec
 
-from mmdaemon.core.book import LARGEST
 from mmdaemon.core.events import Bill, BillKind, Fill
+from mmdaemon.core.figures import is_count, is_money, is_time_or_none
 from mmdaemon.core.types import ExecKind, Instrument, Side
 
 IDS_KEPT = 50_000
@@ -116,15 +116,17 @@ def on_fill(p: Position, fill: Fill, inst: Instrument) -> bool:
     A fill that crosses zero closes what is open and opens the rest; its fee belongs to the whole.
 
     Raises:
-        ValueError: the fill cannot be booked: price or size not a positive integer, or another instrument version.
-            Nothing has changed then. A fill that is not booked is a break, so it must not pass for a duplicate.
+        ValueError: the fill cannot be booked: price or size not a positive integer, fee or time not an integer, or
+            another instrument version. Nothing has changed then. A fill that is not booked is a break, so it must not
+            pass for a duplicate.
     """
     _check_instrument(p, inst)
     side, px_ticks, qty_lots = int(fill.side), fill.px_ticks, fill.qty_lots
-    if not (_is_count(px_ticks) and _is_count(qty_lots)):
+    if not (is_count(px_ticks) and is_count(qty_lots) and is_money(fill.fee_e10) and is_time_or_none(fill.venue_ts_ns)):
         raise ValueError(
-            f"fill {fill.trade_id}: price and size must be whole and within 1..2**48, got {px_ticks!r} ticks and "
-            f"{qty_lots!r} lots; the codec must refuse such a message"
+            f"fill {fill.trade_id:.80}: price and size must be whole and within 1..2**48, fee and time whole, got "
+            f"{px_ticks!r:.80} ticks, {qty_lots!r:.80} lots, {fill.fee_e10!r:.80} e-10, at {fill.venue_ts_ns!r:.80}; "
+            "the codec must refuse such a message"
         )
     if not _remember(p.trade_ids, fill.trade_id):
         p.duplicate_fills += 1
@@ -180,7 +182,16 @@ def _reduce(p: Position, side: int, px_ticks: int, closed_lots: int) -> None:
 
 
 def on_bill(p: Position, bill: Bill) -> bool:
-    """Book a line of the ledger as given: positive is received. False where its bill id was booked before."""
+    """Book a line of the ledger as given: positive is received. False where its bill id was booked before.
+
+    Raises:
+        ValueError: the amount is not an integer that the journal can hold. Nothing has changed then.
+    """
+    if not is_money(bill.amount_e10):
+        raise ValueError(
+            f"bill {bill.bill_id:.80}: the amount must be whole and within 2**63, got {bill.amount_e10!r:.80} e-10; "
+            "the codec must refuse such a message"
+        )
     if not _remember(p.bill_ids, bill.bill_id):
         p.duplicate_bills += 1
         return False
@@ -201,7 +212,7 @@ def on_mark(p: Position, px_ticks: int, inst: Instrument) -> bool:
         ValueError: another instrument version than the one the books are kept in.
     """
     _check_instrument(p, inst)
-    if not _is_count(px_ticks):
+    if not is_count(px_ticks):
         p.refused_marks += 1
         return False
     # Without an earlier mark there is no position yet: the first fill would have set one.
@@ -268,11 +279,6 @@ def _check_instrument(p: Position, inst: Instrument) -> None:
             f"{inst.symbol}: the books are kept in instrument version {p.instrument_version} ({p.unit_e10}e-10 a tick "
             f"and lot), got version {inst.version} ({inst.unit_e10}e-10); open new books at the present equity"
         )
-
-
-def _is_count(x: int) -> bool:
-    """Whole, positive and not absurd. Asked as a range that x lies in, so that NaN is not in it either."""
-    return type(x) is int and 0 < x <= LARGEST
 
 
 def _remember(ids: dict[str, None], new: str) -> bool:

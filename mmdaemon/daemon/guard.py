@@ -43,6 +43,9 @@ class GuardActor:
         self._leverage_max = leverage_max
         self.facts: AccountFacts | None = None
         self._facts_ns = 0
+        self._wall_less_mono_ns = 0
+        """When the facts were read: what is more or less since then is a step of our clock, seen before they are read
+        again."""
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as both:
@@ -61,15 +64,16 @@ class GuardActor:
             self._report(lag_ns=self._clock.mono_ns() - wake_at)
 
     def _report(self, lag_ns: int) -> None:
-        now = self._clock.mono_ns()
+        now, wall = self._clock.mono_ns(), self._clock.wall_ns()
+        stepped_ns = wall - now - self._wall_less_mono_ns
         self._inbox.post(
             HealthFacts(
                 now,
-                self._clock.wall_ns(),
+                wall,
                 None,
                 # Whichever is worse: how late we were woken, or how far behind the core is with what has come.
                 loop_lag_s=max(lag_ns, self._inbox.behind_ns(now)) / NS,
-                clock_offset_s=self.facts.clock_offset_s if self.facts else None,
+                clock_offset_s=self.facts.clock_offset_s - stepped_ns / NS if self.facts else None,
                 journal_age_s=self._journal.oldest_pending_ns(now) / NS,
                 journal_failed=self._journal.failed,
                 account_facts_ok=not self.wrong_facts() if self.facts else None,
@@ -81,6 +85,7 @@ class GuardActor:
             try:
                 self.facts = await self._venue.facts()
                 self._facts_ns = self._clock.mono_ns()
+                self._wall_less_mono_ns = self._clock.wall_ns() - self._facts_ns
             except VenueUnavailable:
                 if self._clock.mono_ns() - self._facts_ns > _FACTS_AGE_MAX_NS:
                     self.facts = None

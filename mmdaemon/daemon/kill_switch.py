@@ -27,10 +27,11 @@ from mmdaemon.core.state import State
 from mmdaemon.core.types import BPS, NS, KillState, OrderStatus, Purpose, Side
 from mmdaemon.daemon.gate import Gate
 from mmdaemon.daemon.pace import sleep_ns
+from mmdaemon.daemon.sweep import Progress, read_open_orders, sweep
 from mmdaemon.journal import rows
 from mmdaemon.journal.connection import JournalFailed
 from mmdaemon.journal.writer import JournalWriter
-from mmdaemon.venues.base import OrderReport, Venue, VenueUnavailable
+from mmdaemon.venues.base import Venue, VenueUnavailable
 
 _S = KillState
 TRANSITIONS: frozenset[tuple[KillState, KillState]] = frozenset(
@@ -45,29 +46,9 @@ TRANSITIONS: frozenset[tuple[KillState, KillState]] = frozenset(
         (_S.KILLED, _S.ARMED),
     }
 )
-_READ_AGAIN_NS = NS // 20
-_BACK_OFF_MAX_NS = 2 * NS
-_LOOK_AGAIN_NS = NS
-"""Longest between two reads while it waits for what may still land: such an order is to be gone within 2 s."""
 _LATCH_WAIT_S = 0.1
 _MARK_AGE_MAX_NS = 5 * NS
 _SLICE_WAIT_NS = NS // 2
-
-
-class Progress(msgspec.Struct):
-    """What is seen while it works; the evidence in the journal."""
-
-    tripped_ns: int = 0
-    quiet_ns: int = 0
-    cancels: int = 0
-    reads: int = 0
-    failed_reads: int = 0
-    late: int = 0
-    """Orders that turned up after QUIET."""
-    slices: int = 0
-    orders_left: int = -1
-    """-1: not read yet."""
-    position_lots: int | None = None
 
 
 class KillSwitch:
@@ -174,72 +155,19 @@ class KillSwitch:
                     await self._journal.durable(row)
 
     async def _cancel_until_verified(self) -> None:
-        """Cancel all by symbol and by id until nothing has rested throughout the in-flight window."""
-        back_off_ns = _READ_AGAIN_NS
-        empty_reads = 0
-        empty_since_ns = 0
-        quiet_pace_ns = min(_LOOK_AGAIN_NS, self._params.in_flight_max_ns // 5)
-        rested: list[OrderReport] | None = []
-        while True:
-            if not empty_reads:
-                await self._cancel_everything(rested or [])
-                if rested:
-                    await sleep_ns(self._clock, _READ_AGAIN_NS)
-            rested = await self._read_open_orders()
-            now = self._clock.mono_ns()
-            if rested is None:
-                # A failed read proves nothing, not even that what was empty still is.
-                empty_reads = 0
-                await sleep_ns(self._clock, back_off_ns)
-                back_off_ns = min(2 * back_off_ns, _BACK_OFF_MAX_NS)
-                continue
-            back_off_ns = _READ_AGAIN_NS
-            if rested:
-                if self.kill_state is not KillState.KILLING:
-                    self.progress.late += len(rested)
-                    self._move(KillState.KILLING, "an order landed late")
-                empty_reads = 0
-                continue
-            empty_reads += 1
-            if empty_reads == 1:
-                empty_since_ns = now
-            elif self.kill_state is KillState.KILLING:
-                self.progress.quiet_ns = now
-                self._move(KillState.QUIET, self.reason)
-            if now - empty_since_ns >= self._params.in_flight_max_ns and empty_reads > 1:
-                self._move(KillState.VERIFIED, self.reason)
-                return
-            await sleep_ns(self._clock, _READ_AGAIN_NS if empty_reads == 1 else quiet_pace_ns)
+        """See `sweep`. A foreign order is cancelled too: the symbol is to be empty."""
+        async for reached in sweep(self._venue, self._clock, self._params.in_flight_max_ns, self._known, self.progress):
+            self._move(reached, self.reason if reached is not KillState.KILLING else "an order landed late")
 
-    async def _cancel_everything(self, rested: list[OrderReport]) -> None:
-        """By symbol, and each id that is known or UNKNOWN. A foreign order is cancelled too: the symbol is to be
-        empty."""
-        try:
-            await self._venue.cancel_all()
-        except VenueUnavailable:
-            self.progress.failed_reads += 1
-        known = [o.client_id for o in self._state.orders.live.values() if not o.ended_ns]
-        seen = [report.client_id for report in rested]
-        for client_id in dict.fromkeys((*known, *seen)):
-            self.progress.cancels += 1
-            await self._venue.send(Cancel(client_id, risk=True))
-
-    async def _read_open_orders(self) -> list[OrderReport] | None:
-        self.progress.reads += 1
-        try:
-            rested = await self._venue.open_orders()
-        except VenueUnavailable:
-            self.progress.failed_reads += 1
-            return None
-        self.progress.orders_left = len(rested)
-        return rested
+    def _known(self) -> list[str]:
+        return [order.client_id for order in self._state.orders.live.values() if not order.ended_ns]
 
     async def _flatten_until_flat(self) -> None:
         """Reduce-only slices within the collar until the venue says flat twice."""
         flat_reads = 0
         while flat_reads < 2:
             await sleep_ns(self._clock, _SLICE_WAIT_NS)
-            rested = await self._read_open_orders()
+            rested = await read_open_orders(self._venue, self.progress)
             if rested is None or rested:
                 # A position is not flat while something rests that could open it again.
                 flat_reads = 0

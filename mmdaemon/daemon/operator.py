@@ -1,11 +1,11 @@
-"""What a person may do to a running daemon: pause, resume, kill, flatten. Used by the control socket, scripts and
-tests alike.
+"""What a person may do to a running daemon: pause, resume, kill, flatten, reconcile. Used by the control
+socket, scripts and tests alike.
 
 Every action is journaled with who and why, taken or refused. Narrowing actions always work; `resume` is the one that
 widens, and asks for a reason, for a kill switch that has finished, and for a clean reconcile with the venue.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -15,10 +15,12 @@ from mmdaemon.core.events import OperatorAction
 from mmdaemon.core.params import Params
 from mmdaemon.core.reasons import Reason
 from mmdaemon.core.state import State
-from mmdaemon.core.types import GuardState, KillState
+from mmdaemon.core.types import NS, GuardState, KillState
+from mmdaemon.daemon.breaks import Kind, Round
 from mmdaemon.daemon.gate import Gate
 from mmdaemon.daemon.inbox import Inbox
 from mmdaemon.daemon.kill_switch import KillSwitch
+from mmdaemon.daemon.pace import sleep_ns
 from mmdaemon.daemon.reconcile import Reconciler
 from mmdaemon.daemon.status import decimal_text
 from mmdaemon.journal import rows
@@ -40,6 +42,16 @@ ENDED_BY_RESUME = frozenset(
     }
 )
 """Hard reasons that a resume begins to count anew. The others hold until what they say is no longer so."""
+_SHOWN = 50
+"""Breaks that are told one by one."""
+_CANCEL_READS = 5
+"""How often the venue is read, a second apart, until orders that a person named are gone."""
+UNREADABLE = 3
+"""Exit code of a reconcile that could not read the venue. Never taken for a clean one."""
+
+
+class _Refused(Exception):
+    """What a person asked for is not there to be done."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -122,7 +134,7 @@ class Operator:
         if not why_not and asked != (self._narrowed, self._kill_switch.trips):
             why_not = "it was paused or killed again meanwhile"
         if not why_not and self._kill_switch.kill_state is not KillState.ARMED:
-            why_not = self._rearm()
+            why_not = self._rearm(action)
         if why_not:
             await self._journal_outcome(action, f"refused: {why_not}")
             return Outcome(False, 2, f"not resumed: {why_not}")
@@ -159,7 +171,76 @@ class Operator:
         staying = [r.value for r in hard if r not in ENDED_BY_RESUME]
         return f"still so: {', '.join(staying)}" if staying else ""
 
-    def _rearm(self) -> str:
+    # --- reconcile --------------------------------------------------------------------------------------------------
+
+    async def reconcile(
+        self, who: str, *, repair: bool = False, reason: str = "", cancel: Sequence[str] = ()
+    ) -> Outcome:
+        """One whole round now, and what came of it. `repair` accepts what was traded without an order of ours, and
+        cancels the orders in `cancel`, which must not be ours; both by a person's word, with a reason.
+
+        Exit codes: 0 clean, 2 breaks are open (or it was refused), 3 the venue could not be read, 64 usage.
+        """
+        if (cancel and not repair) or (repair and not reason.strip()):
+            return Outcome(False, 64, 'to repair takes a reason: `mmdaemon reconcile --repair --reason "..."`')
+        # Only what was there to be seen when it was asked: nobody accepts a trade that is made meanwhile.
+        accepted = self._reconciler.ledger.acceptable() if repair else ()
+        try:
+            lines, seen = [], await self._reconciler.examine("operator")
+            if repair:
+                lines, seen = await self._repair(seen, self._action("repair", reason.strip(), who), accepted, cancel)
+        except VenueUnavailable as error:
+            return Outcome(False, UNREADABLE, f"the venue could not be read ({error}): nothing was concluded")
+        except (JournalFailed, _Refused) as error:
+            return Outcome(False, 2, f"not repaired: {error}")
+        clean = not seen.found
+        return Outcome(clean, 0 if clean else 2, "\n".join([*lines, *self._lines(seen)]))
+
+    async def _repair(
+        self, seen: Round, action: OperatorAction, accepted: Sequence[str], cancel: Sequence[str]
+    ) -> tuple[list[str], Round]:
+        if unknown := [client_id for client_id in cancel if client_id not in _others(seen)]:
+            why = f"no order of others is open as {', '.join(unknown)}"
+            await self._journal_outcome(action, f"refused: {why}")
+            raise _Refused(why)
+        what = [f"accepted {name}" for name in accepted] + [f"cancelling {client_id}" for client_id in cancel]
+        closed = self._reconciler.ledger.accept(accepted, f"accepted by {action.who}: {action.reason}", action.ts_ns)
+        epoch, seq = self._params.run_epoch, self._state.seq
+        if len(what) > _SHOWN:
+            what = [*what[:_SHOWN], f"and {len(what) - _SHOWN} more"]
+        row = rows.operator_row(epoch, seq, action, f"taken: {'; '.join(what) or 'nothing to repair'}")
+        await self._journal.durable(self._journal.put([row, *closed]))
+        seen = await self._reconciler.examine("operator", cancel)
+        for _ in range(_CANCEL_READS):
+            if not _others(seen) & set(cancel):
+                break
+            await sleep_ns(self._clock, NS)
+            seen = await self._reconciler.examine("operator")
+        return what, seen
+
+    def _lines(self, seen: Round) -> list[str]:
+        """What was compared, and what is open, a line each."""
+        lot_e10 = self._params.instrument.lot_e10
+        held, booked = (decimal_text(lots * lot_e10) for lots in (seen.position_lots, seen.booked_lots))
+        lines = [
+            f"orders    {seen.orders} open at the venue, {seen.ours} of them ours",
+            f"fills     {seen.fills} read, {seen.fills_new} of them new to the books",
+            f"ledger    {seen.bills} lines read, {seen.bills_new} of them new to the books",
+            f"position  the venue {held}, our books {booked}",
+            f"equity    the venue {decimal_text(seen.equity_e10)}, our books {decimal_text(seen.booked_equity_e10)}",
+        ]
+        for each in seen.found[:_SHOWN]:
+            known = self._reconciler.ledger.open.get(each.name)
+            age_s = (self._clock.wall_ns() - known.opened_ts_ns) / NS if known else 0.0
+            how = f"{each.owner}, {'hard' if each.hard else 'soft'}, open for {age_s:.0f} s"
+            lines.append(f"break     {each.name} ({how}): {each.detail}")
+        if len(seen.found) > _SHOWN:
+            lines.append(f"break     and {len(seen.found) - _SHOWN} more; all are in the journal's table `breaks`")
+        return [*lines, "clean: nothing is open"] if not seen.found else lines
+
+    # --- resume -----------------------------------------------------------------------------------------------------
+
+    def _rearm(self, action: OperatorAction) -> str:
         """Undo what a kill that has finished closed. Returns why that cannot be; nothing was opened then."""
         if self._kill_switch.kill_state is not KillState.KILLED:
             return "it was killed again meanwhile"
@@ -167,6 +248,11 @@ class Operator:
             self._clear_latch()
         except StateDirRefused as error:
             return str(error)
+        try:
+            # Before ARMED, with nothing in between: no process that ends here leaves a kill that nobody resumed.
+            self._journal.put([rows.operator_row(self._params.run_epoch, None, action, "arming the kill switch again")])
+        except JournalFailed as failure:
+            return f"it could not be journaled ({failure})"
         self._kill_switch.rearm()
         self._gate.open()
         return ""
@@ -180,3 +266,9 @@ class Operator:
 
     def _action(self, action: str, reason: str, who: str) -> OperatorAction:
         return OperatorAction(self._clock.mono_ns(), self._clock.wall_ns(), None, action, reason, who)
+
+
+def _others(seen: Round) -> set[str]:
+    """Ids of open orders that are not this daemon's."""
+    split = (each.name.partition("/") for each in seen.found)
+    return {client_id for kind, _, client_id in split if kind in (Kind.FOREIGN_ORDER, Kind.SECOND_INSTANCE)}

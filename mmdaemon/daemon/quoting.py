@@ -14,6 +14,7 @@ from mmdaemon.core.events import Event
 from mmdaemon.core.limits import Refusal
 from mmdaemon.core.params import Params
 from mmdaemon.core.state import State
+from mmdaemon.daemon.assertions import Assertions
 from mmdaemon.daemon.inbox import Inbox
 from mmdaemon.daemon.record import Recorder
 from mmdaemon.daemon.sender import Sender
@@ -42,6 +43,7 @@ class QuotingController:
         self._recorder = recorder
         self._sender = sender
         self._on_step = on_step
+        self._assertions = Assertions(state, params)
         self.digest = Digest(params)
         self.commands = 0
         self.refusals: dict[str, int] = {}
@@ -61,8 +63,13 @@ class QuotingController:
                 await asyncio.sleep(0)
 
     def handle(self, event: Event) -> Step:
-        """One event, whole: step, rows, commands, word to the others."""
+        """One event, whole: step, rows, commands, word to the others.
+
+        Raises:
+            InvariantBroken: the step broke what must always hold; nothing of it was handed on.
+        """
         step = engine.step(self._state, event, self._params)
+        self._assertions.check(self._state, event, step)
         try:
             number = self._recorder.record(self._state, event, step)
         except JournalFailed:

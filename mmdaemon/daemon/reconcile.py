@@ -3,9 +3,11 @@
 Order of work: fills and ledger first (they explain the rest), then open orders, then each order that is overdue,
 then the position. Everything found goes into the inbox as events; the verdict is `Reconciled`, and only a clean one
 lets the guard run. A read that fails is no answer: the round is begun anew, and nothing is concluded from half of it.
+What does not agree is a break; kinds, owners and limits are the table in `breaks.py`.
 """
 
 import asyncio
+from collections.abc import Sequence
 
 import msgspec
 
@@ -13,11 +15,22 @@ from mmdaemon.clock import Clock
 from mmdaemon.core import orders as order_rules
 from mmdaemon.core import position
 from mmdaemon.core.commands import Cancel
-from mmdaemon.core.events import AccountSnapshot, Event, OrderAdopted, OrderUpdate, Reconciled, RequestFailed
+from mmdaemon.core.events import (
+    AccountSnapshot,
+    Bill,
+    Event,
+    Fill,
+    Found,
+    OrderAdopted,
+    OrderUpdate,
+    Reconciled,
+)
 from mmdaemon.core.orders import WorkingOrder
 from mmdaemon.core.params import Params
 from mmdaemon.core.state import State
-from mmdaemon.core.types import E10, NS, GuardState, OrderStatus, Purpose
+from mmdaemon.core.types import NS, GuardState, OrderStatus, Purpose
+from mmdaemon.daemon.breaks import Kind, Ledger, Round, difference, found, overdue, text
+from mmdaemon.daemon.evidence import evidence
 from mmdaemon.daemon.inbox import Inbox
 from mmdaemon.daemon.pace import sleep_ns
 from mmdaemon.daemon.sender import LATEST_NS
@@ -25,12 +38,11 @@ from mmdaemon.venues.base import Absent, Cursor, OrderReport, Venue, VenueUnavai
 
 _CHECK_NS = 2 * NS
 _OVERLAP_NS = 60 * NS
+_MENDING_OVERLAP_NS = 3600 * NS
+"""How far back is read while something does not agree: a fill may come late to a history that was read before."""
 _QUIET_NS = 2 * NS
-"""Longest a position may be compared again before a difference counts: fills of the last moments are still on their
-way."""
+"""Longest a position is compared again before a difference counts: fills of the last moments are on their way."""
 _TRIES = 5
-_EQUITY_TOLERANCE_E10 = E10 // 10_000
-"""What venues round away. Anything larger is money that somebody has not told us of."""
 _BACK_OFF_NS = NS
 
 
@@ -52,6 +64,7 @@ class Reconciler:
         inbox: Inbox,
         clock: Clock,
         cadences: Cadences,
+        ledger: Ledger,
         since_ns: int,
         opened_ns: int,
     ) -> None:
@@ -61,14 +74,23 @@ class Reconciler:
         self._inbox = inbox
         self._clock = clock
         self._cadences = cadences
+        self.ledger = ledger
         self._since_ns = since_ns
-        """Fills and bills before this venue time are known to be booked."""
+        """Fills and bills before this time are booked: all agreed then."""
+        self._own = f"mm{params.bot_tag}-"
         self._opened_ns = opened_ns
         """When the account was first met: what is older is in its opening equity, and must not be booked on top."""
         self._absent: dict[str, int] = {}
         """Ids the venue did not know when asked -> when it first said so."""
+        self._orphans: set[str] = set()
+        """Orders of ours that nobody knew, until they are gone."""
+        self._news: list[Found] = []
+        self._read: dict[str, int] = {}
+        """What history this round read, by the names that `Round` has for it."""
         self._wake = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
+        self.orders: tuple[OrderReport, ...] = ()
+        """What was open at the venue when it was last asked."""
         self.foreign_orders = 0
         self.orphans = 0
 
@@ -78,29 +100,36 @@ class Reconciler:
 
     async def run(self) -> None:
         """Until cancelled."""
-        next_orders = next_position = self._clock.mono_ns()
+        orders_at = whole_at = self._clock.mono_ns()
         while True:
             now = self._clock.mono_ns()
             try:
                 if self._is_in_doubt():
                     await self.reconcile("start" if not self._state.facts.reconciled_ns else "gap")
-                    next_orders = next_position = self._clock.mono_ns()
-                elif now >= next_position + self._cadences.position_ns:
+                    whole_at, orders_at = self._next()
+                elif now >= whole_at or (now >= orders_at and self.ledger.is_mending):
                     await self.reconcile("periodic")
-                    next_orders = next_position = self._clock.mono_ns()
-                elif now >= next_orders + self._cadences.orders_ns:
+                    whole_at, orders_at = self._next()
+                elif now >= orders_at:
                     async with self._one_at_a_time:
-                        await self._check_orders()
-                    next_orders = self._clock.mono_ns()
+                        seen = await self._check_orders()
+                    _, orders_at = self._next()
+                    self._news = [each for each in seen if each.name not in self.ledger.open]
+                    if self._news:
+                        # A verdict now: another daemon's order is nothing to leave for the next round.
+                        whole_at = now
+                        continue
                 # On every pass, whatever else was due: nothing else asks about an order that was never acknowledged.
                 await self._check_overdue()
             except VenueUnavailable:
-                await sleep_ns(self._clock, _BACK_OFF_NS)
+                await self._rest(_BACK_OFF_NS)  # less where a link comes back meanwhile
                 continue
             if not self._is_in_doubt():
                 await self._rest(_CHECK_NS)
             elif self._state.facts.breaks or not self._state.venue.private_up:
-                await self._rest(_BACK_OFF_NS)
+                # Stopped for good it waits for a person, who has a round of his own.
+                is_stopped = self._state.guard.state is GuardState.HARD_STOP
+                await self._rest(self._cadences.orders_ns if is_stopped else _BACK_OFF_NS)
 
     async def _rest(self, duration_ns: int) -> None:
         """Until woken, by `wake` or by the clock."""
@@ -111,59 +140,114 @@ class Reconciler:
         finally:
             timer.cancel()
 
+    def _next(self) -> tuple[int, int]:
+        """When the next whole round and the next look at the orders are due."""
+        now = self._clock.mono_ns()
+        return now + self._cadences.position_ns, now + self._cadences.orders_ns
+
     def _is_in_doubt(self) -> bool:
         state = self._state
-        if state.guard.state is GuardState.RECONCILING or state.facts.breaks:
+        if state.guard.state is GuardState.RECONCILING or state.facts.breaks or self.ledger.hard:
             return state.venue.private_up or not state.facts.reconciled_ns
         return bool(state.venue.private_down_ns) and state.venue.private_up
 
     # --- a round ----------------------------------------------------------------------------------------------------
 
     async def reconcile(self, scope: str) -> tuple[str, ...]:
-        """One whole round. Returns the breaks it found; empty is clean.
+        """As `examine`; returns the hard breaks that are open. Empty is clean."""
+        return (await self.examine(scope)).breaks
+
+    async def examine(self, scope: str, cancel: Sequence[str] = ()) -> Round:
+        """One whole round, with all that was compared. `cancel`: orders to take out first, which a person named.
 
         Raises:
             VenueUnavailable: a read failed, so there is no verdict.
         """
         async with self._one_at_a_time:
             begun_ns = self._clock.wall_ns()
+            for client_id in cancel:
+                await self._venue.send(Cancel(client_id, risk=True))
+            self._read.clear()
             await self._book_history()
-            breaks = await self._check_orders()
+            if scope == "gap" and self._state.guard.reconciled and not self._state.facts.breaks:
+                await self._look_first()
+            seen = await self._check_orders()
+            seen += [each for each in self._news if each not in seen]  # told even if it is gone again
             if scope == "start":
                 await self._account_for_all()
-            position_lots = await self._check_position(breaks)
-            # Only a round that got this far has read everything up to its beginning.
-            self._since_ns = begun_ns
-            self._post(Reconciled(*self._now(), scope, tuple(breaks), position_lots))
+            snapshot = await self._check_position(seen)
+            now = self._clock.mono_ns()
+            verdict, mending = self.ledger.judge(seen + overdue(self._state, self._params, now), now)
+            reports, ours = self.orders, self._state.position
+            made = Round(
+                scope=scope,
+                orders=len(reports),
+                ours=sum(report.client_id.startswith(self._own) for report in reports),
+                **self._read,
+                position_lots=snapshot.position_lots,
+                booked_lots=ours.position_lots,
+                equity_e10=snapshot.equity_e10,
+                booked_equity_e10=position.equity_cash_e10(ours, snapshot.mark_px_ticks),
+                found=verdict,
+            )
+            if not made.breaks:
+                # Only a round that got this far and agreed has booked everything up to its beginning.
+                self._since_ns = begun_ns
+            self._verdict(scope, snapshot, verdict, mending=mending)
+            self._news = []
             await self._inbox.settled()
-            return tuple(breaks)
+            return made
+
+    def _verdict(self, scope: str, snapshot: AccountSnapshot, seen: tuple[Found, ...], *, mending: bool) -> None:
+        hard = tuple(text(each) for each in seen if each.hard)
+        self._post(Reconciled(*self._now(), scope, hard, snapshot.position_lots, seen, mending))
+
+    async def _look_first(self) -> None:
+        """After a gap, before the long way round: a venue that says something else altogether (begun anew, restored,
+        another account) must not go on being quoted at while each order is asked for."""
+        snapshot = await self._venue.snapshot()
+        if differs := difference(self._state, self._params, snapshot):
+            verdict, _ = self.ledger.judge([differs], self._clock.mono_ns())
+            self._verdict("doubt", snapshot, verdict, mending=True)
 
     async def _book_history(self) -> None:
-        since = Cursor(max(self._opened_ns, self._since_ns - _OVERLAP_NS))
-        for fill in await self._venue.fills(since):
-            self._post(fill)
-        for bill in await self._venue.bills(since):
-            self._post(bill)
+        """Fills and bills since all agreed last, and a good deal longer while something does not."""
+        overlap_ns = _MENDING_OVERLAP_NS if self._state.facts.breaks else _OVERLAP_NS
+        since = Cursor(max(self._opened_ns, self._since_ns - overlap_ns))
+        booked = self._state.position
+        fills = await self._venue.fills(since)
+        self._book("fills", fills, sum(fill.trade_id not in booked.trade_ids for fill in fills))
+        bills = await self._venue.bills(since)
+        self._book("bills", bills, sum(bill.bill_id not in booked.bill_ids for bill in bills))
         await self._inbox.settled()
 
-    async def _check_orders(self) -> list[str]:
-        """Open orders at the venue against those we know. Returns what only a person can mend."""
-        breaks: list[str] = []
+    def _book(self, name: str, facts: Sequence[Fill | Bill], new: int) -> None:
+        self._read[name], news = len(facts), f"{name}_new"
+        self._read[news] = self._read.get(news, 0) + new
+        for fact in facts:
+            self._post(fact)
+
+    async def _check_orders(self) -> list[Found]:
+        """Open orders at the venue against those we know."""
+        seen: list[Found] = []
         asked_ns = self._clock.mono_ns()
         reports = await self._venue.open_orders()
-        own = f"mm{self._params.bot_tag}-"
+        self.orders = tuple(reports)
         foreign = 0
         for report in reports:
             self._absent.pop(report.client_id, None)
             known = self._state.orders.live.get(report.client_id)
             if known is not None:
                 self._report(report, known)
-            elif not report.client_id.startswith(own):
+            elif not report.client_id.startswith(self._own):
                 foreign += 1
+                what = f"{report.side.name.lower()} {report.qty_lots} lots at {report.px_ticks} ticks"
                 if report.client_id.startswith("mm"):
-                    breaks.append(f"second_instance: order {report.client_id} is another daemon's")
+                    seen.append(found(Kind.SECOND_INSTANCE, f"{what} is another daemon's", report.client_id))
+                else:
+                    seen.append(found(Kind.FOREIGN_ORDER, what, report.client_id))
             else:
-                await self._adopt_orphan(report, breaks)
+                await self._adopt_orphan(report, seen)
         self.foreign_orders = foreign
         open_ids = {report.client_id for report in reports}
         for order in list(self._state.orders.live.values()):
@@ -172,7 +256,9 @@ class Reconciler:
                 continue
             await self._ask(order)
         await self._inbox.settled()
-        return breaks
+        self._orphans &= open_ids | self._state.orders.live.keys()
+        seen += [found(Kind.ORPHAN, "reserved; its cancel is out", client_id) for client_id in sorted(self._orphans)]
+        return seen
 
     async def _account_for_all(self) -> None:
         """Of an earlier run nothing may be of unknown fate when quoting begins: ask until it is found or is gone."""
@@ -186,11 +272,11 @@ class Reconciler:
                 return
             await sleep_ns(self._clock, _BACK_OFF_NS)
 
-    async def _adopt_orphan(self, report: OrderReport, breaks: list[str]) -> None:
+    async def _adopt_orphan(self, report: OrderReport, seen: list[Found]) -> None:
         """An order of ours that we do not know: reserve it, then take it out."""
         epoch = report.client_id.split("-")[1] if report.client_id.count("-") == 2 else ""
         if not epoch.isdigit() or int(epoch) > self._params.run_epoch:
-            breaks.append(f"second_instance: order {report.client_id} has our tag and an epoch that is not ours")
+            seen.append(found(Kind.SECOND_INSTANCE, "it has our tag and an epoch that is not ours", report.client_id))
             return
         # What it filled must be booked before it is adopted: from then on each fill counts against its quantity. So its
         # state is read again around the history, until nothing happened in between.
@@ -204,6 +290,7 @@ class Reconciler:
                 report = after
                 break
         self.orphans += 1
+        self._orphans.add(report.client_id)
         self._post(
             OrderAdopted(
                 *self._now(),
@@ -219,32 +306,22 @@ class Reconciler:
         )
         await self._venue.send(Cancel(report.client_id, risk=True))
 
-    async def _check_position(self, breaks: list[str]) -> int:
+    async def _check_position(self, seen: list[Found]) -> AccountSnapshot:
         """The venue's position and equity against our books', given a moment for what is on its way."""
         snapshot = await self._venue.snapshot()
         for _ in range(_TRIES):
             self._post(snapshot)
             await self._inbox.settled()
-            if not self._differs(snapshot):
-                return snapshot.position_lots
+            if difference(self._state, self._params, snapshot) is None:
+                return snapshot
             await sleep_ns(self._clock, _QUIET_NS // _TRIES)
             await self._book_history()
             snapshot = await self._venue.snapshot()
         self._post(snapshot)
         await self._inbox.settled()
-        if found := self._differs(snapshot):
-            breaks.append(found)
-        return snapshot.position_lots
-
-    def _differs(self, snapshot: AccountSnapshot) -> str:
-        """What does not agree, both values in it; empty where all does. Both equities are at the venue's mark."""
-        ours = self._state.position
-        if abs(snapshot.position_lots - ours.position_lots) > self._params.guard.position_tolerance_lots:
-            return f"position: the venue says {snapshot.position_lots} lots, our books {ours.position_lots}"
-        equity_e10 = position.equity_cash_e10(ours, snapshot.mark_px_ticks)
-        if abs(snapshot.equity_e10 - equity_e10) > _EQUITY_TOLERANCE_E10:
-            return f"equity: the venue says {snapshot.equity_e10}, our books {equity_e10} (1e-10 of quote)"
-        return ""
+        if differs := difference(self._state, self._params, snapshot):
+            seen.append(differs)
+        return snapshot
 
     # --- single orders ----------------------------------------------------------------------------------------------
 
@@ -300,31 +377,8 @@ class Reconciler:
             await self._book_history()
 
     def _report(self, report: OrderReport, known: WorkingOrder) -> None:
-        """The venue's answer for an order as an event, where it says more than we know."""
-        now = self._clock.mono_ns()
-        pending = (known.pending_px_ticks, known.pending_qty_lots)
-        # The price and size that an amend asked for prove that it took; anything else proves nothing until its time
-        # is over.
-        took = known.pending_ns > 0 and (report.px_ticks, report.qty_lots) == pending
-        if not report.status.is_terminal:
-            if known.cancel_sent_ns and now - known.cancel_sent_ns > self._params.ack_check_ns:
-                self._post(RequestFailed(*self._now(), report.client_id, "cancel", "unanswered"))
-            if known.pending_ns and not took and now - known.pending_ns > self._params.in_flight_max_ns:
-                self._post(RequestFailed(*self._now(), report.client_id, "amend", "unanswered", known.revision))
-            if known.acked_ns and known.status in (OrderStatus.LIVE, OrderStatus.PARTIAL) and not took:
-                return
-        self._post(
-            OrderUpdate(
-                *self._now(),
-                report.client_id,
-                report.status,
-                report.cum_filled_lots,
-                report.px_ticks,
-                report.qty_lots,
-                known.revision if took else known.revision_in_force,
-                "reconciled",
-            )
-        )
+        for event in evidence(report, known, self._params, self._clock.mono_ns(), self._clock.wall_ns()):
+            self._post(event)
 
     def _post(self, event: Event) -> None:
         self._inbox.post(event)

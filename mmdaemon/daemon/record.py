@@ -27,6 +27,7 @@ from mmdaemon.core.events import (
 from mmdaemon.core.params import Params
 from mmdaemon.core.state import State
 from mmdaemon.core.types import NS, Purpose, Side
+from mmdaemon.daemon.breaks import Ledger
 from mmdaemon.journal import rows
 from mmdaemon.journal.rows import DecisionChain
 from mmdaemon.journal.statements import Row
@@ -41,10 +42,12 @@ _CHECKPOINT_NS = 3600 * NS
 class Recorder:
     """Turns events and steps into rows and hands them over. Called by the quoting controller, once an event."""
 
-    def __init__(self, journal: JournalWriter, params: Params, chain: DecisionChain) -> None:
+    def __init__(self, journal: JournalWriter, params: Params, chain: DecisionChain, ledger: Ledger) -> None:
         self._journal = journal
         self._params = params
         self._chain = chain
+        self._ledger = ledger
+        self._breaches: int | None = None
         self._minute = -1
         self._day = -1
         self._checkpoint_ns = 0
@@ -57,6 +60,7 @@ class Recorder:
         kept: list[Row] = []
         urgent = self._of_event(kept, state, event)
         urgent = self._of_step(kept, state, event, step) or urgent
+        urgent = self._of_breaches(kept, state) or urgent
         if not kept:
             return 0
         return self._journal.put(kept, urgent=urgent)
@@ -67,6 +71,8 @@ class Recorder:
             case Fill():
                 mark = state.venue.mark_px_ticks or None
                 kept.append(rows.fill_row(epoch, seq, event, self._params.instrument, mark))
+                # In the same commit: a trade that nobody asked for is never booked without a word.
+                kept.extend(self._ledger.on_fill(event, state.position.duplicate_fills, seq))
                 return True
             case Bill():
                 kept.append(rows.bill_row(epoch, seq, event, self._params.instrument.venue))
@@ -76,7 +82,9 @@ class Recorder:
                 return isinstance(event, OrderAdopted)
             case Reconciled():
                 kept.append(rows.reconciliation_row(epoch, seq, event))
-                return bool(event.breaks)
+                moved = self._ledger.on_reconciled(event, seq)
+                kept.extend(moved)
+                return bool(moved)
             case OperatorAction():
                 kept.append(rows.operator_row(epoch, seq, event, "taken"))
                 kept.extend(risk_of(state, self._params))
@@ -106,12 +114,26 @@ class Recorder:
             urgent = urgent or not isinstance(command, Cancel)
         return urgent
 
+    def _of_breaches(self, kept: list[Row], state: State) -> bool:
+        """Breaches of the cancel budget count since the last resume, whatever happens to the process."""
+        before, self._breaches = self._breaches, state.budgets.cancel_breaches
+        if before is None or before == self._breaches:
+            return False
+        kept.extend(breaches_of(state, self._params))
+        return True
+
     def _of_time(self, kept: list[Row], state: State) -> bool:
         """Once a minute a sample and the limits' slice; hourly the position. A day that turned is urgent: its opening
         equity is what the day's loss is measured from, whatever happens to the process."""
-        minute = state.ts_ns // _MINUTE_NS
-        if minute == self._minute or not state.venue.mark_px_ticks:
+        if not state.venue.mark_px_ticks:
             return False
+        turned = state.risk.day != self._day
+        self._day = state.risk.day
+        minute = state.ts_ns // _MINUTE_NS
+        if minute == self._minute:
+            if turned:  # the day turns a little later than the minute where the clock had to be read first
+                kept.extend(risk_of(state, self._params))
+            return turned
         self._minute = minute
         kept.append(rows.minute_row(minute_of(state, self._params)))
         if state.mono_ns - self._checkpoint_ns >= _CHECKPOINT_NS:
@@ -119,8 +141,6 @@ class Recorder:
             kept.extend(checkpoint_of(state, self._params))
         else:
             kept.extend(risk_of(state, self._params))
-        turned = state.risk.day != self._day
-        self._day = state.risk.day
         return turned
 
 
@@ -157,9 +177,16 @@ def minute_of(state: State, params: Params) -> rows.Minute:
 def checkpoint_of(state: State, params: Params) -> list[Row]:
     """The slices from which a restart goes on, with the fills that come after."""
     slices = {"position": _encode(state.position), "risk": _encode(state.risk)}
+    slices["cancel_breaches"] = _encode(state.budgets.cancel_breaches)
     return rows.checkpoint_rows(params.run_epoch, state.seq, state.ts_ns, slices)
 
 
 def risk_of(state: State, params: Params) -> list[Row]:
     """The slice that the loss limits rest on: small, and kept often, so that a crash gives no loss back."""
     return rows.checkpoint_rows(params.run_epoch, state.seq, state.ts_ns, {"risk": _encode(state.risk)})
+
+
+def breaches_of(state: State, params: Params) -> list[Row]:
+    """How often the cancel budget broke."""
+    slices = {"cancel_breaches": _encode(state.budgets.cancel_breaches)}
+    return rows.checkpoint_rows(params.run_epoch, state.seq, state.ts_ns, slices)

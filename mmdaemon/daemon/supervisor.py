@@ -22,6 +22,7 @@ from mmdaemon.core.events import (
     KillChanged,
     LinkChanged,
     OperatorAction,
+    Reconciled,
     Started,
     StopRequested,
     TaskDied,
@@ -101,6 +102,7 @@ class Daemon:
         self._exit_code = EXIT_OK
         self._ending = False
         self._opened_ns = 0
+        self._open_breaks: list[str] = []
         self.failure: BaseException | None = None
         """What ended a part first, where it was an error."""
 
@@ -173,6 +175,7 @@ class Daemon:
             # says: its monotonic time may be of another boot.
             aged = msgspec.structs.replace(fact.event, mono_ns=state.mono_ns - state.ts_ns + fact.event.ts_ns)
             core_apply.apply(state, aged, self.params)
+        state.budgets.cancel_breaches = recovered.cancel_breaches
         for order in recovered.orders:
             core_apply.apply(state, order, self.params)
         self.journal.put(
@@ -208,10 +211,13 @@ class Daemon:
             since_ns=recovered.read_until_ts_ns,
             opened_ns=self._opened_ns,
             latched=latched,
+            breaks=recovered.breaks,
             on_step=self._on_step,
             on_latch_failure=lambda failure: self._log("latch_file_failed", {"failure": failure}),
             metrics_port=lambda: self.metrics_port,
         )
+        # A hard one keeps quoting off until a whole round of this run does not find it any more.
+        self.state.facts.breaks = self.parts.ledger.hard
         now = (self.clock.mono_ns(), self.clock.wall_ns(), None)
         self.inbox.post(Started(*now, self.params.run_epoch, bool(latched)))
         if recovered.paused:
@@ -300,6 +306,9 @@ class Daemon:
                 self.parts.kill_switch.trip(" ".join(moved.reasons) or "latched")
             elif moved.after is GuardState.RECONCILING:
                 self.parts.reconciler.wake()
+        if type(event) is Reconciled and (names := [each.name for each in event.found]) != self._open_breaks:
+            self._open_breaks = names
+            self._log("breaks", {"open": "; ".join(names) or "none"})
         if type(event) is KillChanged:
             self._log("kill_switch", {"state": event.state.value, "reason": event.reason})
         elif type(event) is OperatorAction:

@@ -27,12 +27,15 @@ def handler_of(daemon: Daemon) -> Handler:
                 outcome = await operator.kill(reason, request.who, say, flatten=flatten, wait=wait)
             case "flatten":
                 outcome = await operator.flatten(reason, request.who, say)
+            case "reconcile":
+                repair, cancel = args.get("repair") is True, str(args.get("cancel", "")).split()
+                outcome = await operator.reconcile(request.who, repair=repair, reason=reason, cancel=cancel)
             case "stop":
                 daemon.stop(reason or f"asked by {request.who}")
                 outcome = Outcome(True, 0, "stopping: quotes are cancelled and read as gone first")
             case _:
-                known = "status, pause, resume, kill, flatten, stop"
+                known = "status, pause, resume, kill, flatten, reconcile, stop"
                 outcome = Outcome(False, 64, f"no such verb: {request.verb!r}; there are {known}")
-        return Answer(outcome.ok, outcome.exit_code, [outcome.message], daemon.parts.status())
+        return Answer(outcome.ok, outcome.exit_code, outcome.message.splitlines(), daemon.parts.status())
 
     return handle

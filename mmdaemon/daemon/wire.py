@@ -7,7 +7,7 @@ the venue, and all three are handed in.
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from mmdaemon.core.params import Params
 from mmdaemon.core.state import State
 from mmdaemon.core.types import E10, NS
 from mmdaemon.daemon import cost, regime, timers
+from mmdaemon.daemon.breaks import Ledger
 from mmdaemon.daemon.gate import Gate
 from mmdaemon.daemon.guard import GuardActor
 from mmdaemon.daemon.inbox import Inbox
@@ -32,6 +33,7 @@ from mmdaemon.daemon.record import Recorder
 from mmdaemon.daemon.sender import Sender
 from mmdaemon.daemon.status import StatusView
 from mmdaemon.journal.connection import Connection, Durability, InlineConnection, ThreadConnection
+from mmdaemon.journal.records import Break
 from mmdaemon.journal.rows import DecisionChain
 from mmdaemon.journal.state_dir import StateDir
 from mmdaemon.journal.writer import JournalWriter
@@ -127,6 +129,7 @@ class Parts:
         since_ns: int,
         opened_ns: int,
         latched: str,
+        breaks: Sequence[Break],
         on_step: Callable[[Event, Step], None],
         on_latch_failure: Callable[[str], None],
         metrics_port: Callable[[], int],
@@ -154,13 +157,14 @@ class Parts:
         )
         self.sender = Sender(venue, journal, gate, post, clock)
         self.chain = DecisionChain(params.run_epoch, _encode(params))
-        self.recorder = Recorder(journal, params, self.chain)
+        self.ledger = Ledger(params.bot_tag, params.run_epoch, breaks, clock.mono_ns())
+        self.recorder = Recorder(journal, params, self.chain, self.ledger)
         self.controller = QuotingController(state, params, inbox, self.recorder, self.sender, on_step)
         cadences = Cadences(
             orders_ns=round(settings.venue.reconcile_orders_s * NS),
             position_ns=round(settings.venue.reconcile_position_s * NS),
         )
-        self.reconciler = Reconciler(state, params, venue, inbox, clock, cadences, since_ns, opened_ns)
+        self.reconciler = Reconciler(state, params, venue, inbox, clock, cadences, self.ledger, since_ns, opened_ns)
         self.guard = GuardActor(state, venue, journal, clock, inbox, settings.venue.leverage)
         self.operator = Operator(
             state, params, gate, self.kill_switch, self.reconciler, inbox, journal, clock, state_dir.clear_latch

@@ -18,7 +18,8 @@ from mmdaemon.clock import Clock
 from mmdaemon.core.events import Bill, Fill, OrderAdopted
 from mmdaemon.core.types import NS, Instrument, KillState, OrderStatus, Purpose, Side
 from mmdaemon.journal.connection import BUSY_S, Durability, pragmas, writable_uri
-from mmdaemon.journal.rows import RunStart, run_started_row
+from mmdaemon.journal.records import Break
+from mmdaemon.journal.rows import RunStart, old_breaks_closed_row, run_started_row
 from mmdaemon.journal.state_dir import StateDir
 from mmdaemon.journal.statements import STATEMENTS
 
@@ -99,11 +100,19 @@ class Recovered(msgspec.Struct, frozen=True, kw_only=True):
     read_until_ts_ns: int
     """When venue and journal last agreed, else when the account was first met: fills and bills are booked up to there.
     (Not the last fill: one before it may have been lost with the process, and the first one of all has none before.)"""
-    open_breaks: tuple[str, ...]
+    breaks: tuple[Break, ...]
+    """Open ones of this account, oldest first."""
+    cancel_breaches: int
+    """Of the cancel budget, since the last resume."""
     clean_start: bool
     """There was no run before, or it stopped cleanly."""
     unclean_starts: int
     """Starts after an unclean end within the crash-loop window, this one included."""
+
+    @property
+    def open_breaks(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(each.name for each in self.breaks)
 
 
 def read_latch(state: StateDir) -> Latch:
@@ -244,9 +253,10 @@ def _begin(
     since = (checkpoint.epoch, checkpoint.seq) if checkpoint else (account, -1)
     (opened_ts_ns,) = db.execute("SELECT started_ts_ns FROM runs WHERE epoch = ?", (account,)).fetchone()
     (read_until_ts_ns,) = db.execute(
-        "SELECT coalesce((SELECT max(ts_ns) FROM reconciliations WHERE epoch >= ? AND breaks = '[]'), "
+        # Not what a clock said that ran ahead: what happened before that time comes would never be read.
+        "SELECT coalesce((SELECT max(ts_ns) FROM reconciliations WHERE epoch >= ? AND breaks = '[]' AND ts_ns <= ?), "
         "(SELECT started_ts_ns FROM runs WHERE epoch = ?))",
-        (account, account),
+        (account, ts_ns + NS, account),
     ).fetchone()
     return Recovered(
         epoch=epoch,
@@ -257,17 +267,29 @@ def _begin(
         instruments=_instruments(db),
         orders=_unsettled_orders(db, account, mono_ns, ts_ns),
         checkpoint=checkpoint,
-        risk=_risk(db, account),
+        risk=_slice(db, "risk", account),
         facts=_facts_after(db, since),
         opened_ts_ns=opened_ts_ns,
         paused=_pause(db),
         read_until_ts_ns=read_until_ts_ns,
-        open_breaks=tuple(
-            n for (n,) in db.execute("SELECT name FROM breaks WHERE closed_ts_ns IS NULL ORDER BY rowid")
-        ),
+        breaks=_open_breaks(db, account, ts_ns),
+        cancel_breaches=_cancel_breaches(db, account),
         clean_start=clean,
         unclean_starts=unclean_starts,
     )
+
+
+def _open_breaks(db: sqlite3.Connection, account: int, ts_ns: int) -> tuple[Break, ...]:
+    statement, values = old_breaks_closed_row(ts_ns, account)
+    db.execute(STATEMENTS[statement], values)
+    fields = Break.__struct_fields__
+    found = db.execute(f"SELECT {', '.join(fields)} FROM breaks WHERE closed_ts_ns IS NULL ORDER BY rowid")  # noqa: S608 - our own field names
+    return tuple(msgspec.convert(dict(zip(fields, each, strict=True)), Break, strict=False) for each in found)
+
+
+def _cancel_breaches(db: sqlite3.Connection, account: int) -> int:
+    newest = _slice(db, "cancel_breaches", account)
+    return 0 if newest is None else msgspec.msgpack.decode(newest, type=int)
 
 
 def _pause(db: sqlite3.Connection) -> str:
@@ -344,10 +366,11 @@ def _checkpoint(db: sqlite3.Connection, account: int) -> Checkpoint | None:
     return Checkpoint(newest[0], newest[1], dict(slices.fetchall()))
 
 
-def _risk(db: sqlite3.Connection, account: int) -> bytes | None:
+def _slice(db: sqlite3.Connection, name: str, account: int) -> bytes | None:
+    """The newest of a slice that is kept more often than the whole."""
     newest = db.execute(
-        "SELECT blob FROM checkpoints WHERE slice = 'risk' AND epoch >= ? ORDER BY epoch DESC, seq DESC LIMIT 1",
-        (account,),
+        "SELECT blob FROM checkpoints WHERE slice = ? AND epoch >= ? ORDER BY epoch DESC, seq DESC LIMIT 1",
+        (name, account),
     ).fetchone()
     return None if newest is None else newest[0]
 

@@ -319,6 +319,11 @@ def break_closed_row(ts_ns: int, name: str, resolution: str) -> Row:
     return row(Statement.BREAK_CLOSED, ts_ns, resolution, name)
 
 
+def old_breaks_closed_row(ts_ns: int, account_epoch: int) -> Row:
+    """Of an account that is gone with its run nothing can be mended any more."""
+    return row(Statement.BREAKS_OF_OLD_ACCOUNTS, ts_ns, "the account is a new one", account_epoch)
+
+
 def checkpoint_rows(epoch: int, seq: int, ts_ns: int, slices: Mapping[str, bytes]) -> list[Row]:
     """Slices of State as they stood after event `seq`. All slices of one checkpoint belong in one `put`."""
     written = [row(Statement.CHECKPOINT, name, epoch, seq, ts_ns, blob) for name, blob in slices.items()]

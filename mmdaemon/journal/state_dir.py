@@ -5,6 +5,7 @@ closes it by being there: its text only says why. What cannot be looked at count
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
@@ -135,6 +136,8 @@ def open_dir(path: Path, environ: Mapping[str, str]) -> StateDir:
     except OSError as error:
         raise StateDirRefused(_unusable(path, error)) from error
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        if os.statvfs(path).f_flag & os.ST_RDONLY:
+            raise StateDirRefused(_unusable(path, OSError(errno.EROFS, os.strerror(errno.EROFS))))
         raise StateDirRefused(f"state directory {path}: no permission to read and write; chown it, or name another")
     if mode & stat.S_IWOTH:
         raise StateDirRefused(f"state directory {path}: anybody may write to it; chmod 700 {path}")

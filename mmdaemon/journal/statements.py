@@ -37,6 +37,7 @@ class Statement(StrEnum):
     RECONCILIATION = auto()
     BREAK_SEEN = auto()
     BREAK_CLOSED = auto()
+    BREAKS_OF_OLD_ACCOUNTS = auto()
     MINUTE = auto()
     CHECKPOINT = auto()
     CHECKPOINTS_PRUNED = auto()
@@ -148,12 +149,18 @@ _SQL: dict[Statement, _Sql] = {
         "breaks",
         "name owner hard detail epoch seq opened_ts_ns last_seen_ts_ns",
         "ON CONFLICT (name) WHERE closed_ts_ns IS NULL "
-        "DO UPDATE SET detail = excluded.detail, last_seen_ts_ns = excluded.last_seen_ts_ns",
+        "DO UPDATE SET hard = max(hard, excluded.hard), detail = excluded.detail, "
+        "last_seen_ts_ns = excluded.last_seen_ts_ns",
     ),
     Statement.BREAK_CLOSED: _Sql(
         "breaks",
         "UPDATE breaks SET closed_ts_ns = ?, resolution = ? WHERE name = ? AND closed_ts_ns IS NULL",
         ("closed_ts_ns", "resolution", "name"),
+    ),
+    Statement.BREAKS_OF_OLD_ACCOUNTS: _Sql(
+        "breaks",
+        "UPDATE breaks SET closed_ts_ns = ?, resolution = ? WHERE epoch < ? AND closed_ts_ns IS NULL",
+        ("closed_ts_ns", "resolution", "epoch"),
     ),
     Statement.MINUTE: _insert(
         "minutes",

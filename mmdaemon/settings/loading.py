@@ -29,6 +29,8 @@ NOT_SETTINGS: Final = frozenset({"MMDAEMON_SHARED", "MMDAEMON_NEED_CHROMIUM"})
 PACKAGE: Final = Path(__file__).resolve().parents[1]
 COMMAND_LINE: Final = "command line"
 HIDDEN: Final = "(not shown)"
+LONGEST: Final = 200
+"""Characters of a value that a problem repeats."""
 
 
 class Loaded(NamedTuple):
@@ -147,8 +149,10 @@ def _read(config: Path | None, problems: list[Problem]) -> Iterator[tuple[str, A
         reason = f"cannot be read: {error.strerror}"
     except UnicodeDecodeError:
         reason = "is not UTF-8 text"
-    except tomllib.TOMLDecodeError as error:
-        reason = f"is not TOML: {error}"
+    except RecursionError:
+        reason = "is nested too deeply"
+    except ValueError as error:  # TOMLDecodeError, and Python's own for a number of too many digits
+        reason = f"is not TOML: {error}"[:LONGEST]
     if reason:
         problems.append(Problem(str(config), "file", "", reason, nearest))
 
@@ -180,7 +184,7 @@ def _parsed(path: str, text: str) -> Value:
         return text
     try:
         return cast("Value", tomllib.loads(f"value = {text}")["value"])
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -231,7 +235,11 @@ def _preset(said: Mapping[str, object]) -> str:
 def _shown(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return f'"{value}"' if isinstance(value, str) else str(value)
+    try:
+        text = f'"{value}"' if isinstance(value, str) else str(value)
+    except (ValueError, RecursionError):
+        return "(too large to show)"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def _invalid(
@@ -273,7 +281,7 @@ def _number_reason(path: str, value: object, field: FieldInfo) -> tuple[str, str
     low, high = float("-inf") if low is None else low, float("inf") if high is None else high
     if low <= value <= high:
         return f"must be {kind}", ""
-    hint = unit_hint(key, float(value), low, high)
+    hint = unit_hint(key, float(value), low, high) if abs(value) < 1e300 else ""  # an integer may exceed any float
     if value > high:
         return f"is above {high:g}, the ceiling that is compiled in", hint
     return f"is below {low:g}, the least allowed" if value < low else "is not a finite number", hint

@@ -97,7 +97,8 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _on_top_of_the_preset(cls, given: dict[str, Any]) -> dict[str, Any]:
-        preset = PRESETS.get(given.get("preset", DEFAULT_PRESET), PRESETS[DEFAULT_PRESET])
+        name: object = given.get("preset", DEFAULT_PRESET)
+        preset = PRESETS.get(name, PRESETS[DEFAULT_PRESET]) if isinstance(name, str) else PRESETS[DEFAULT_PRESET]
         return overlaid(given, preset)
 
     @model_validator(mode="after")

@@ -1,5 +1,6 @@
 """The rows of hftbacktest's `.npz`: flags, columns, their order, and floats as exact steps. See `npz.py`."""
 
+import tokenize
 import zipfile
 import zlib
 from fractions import Fraction
@@ -128,6 +129,13 @@ def as_steps(values: Floats, step_e10: int) -> tuple[Ints, Bools, Bools]:
     return counts, nearest | (counts * float(step) == values), nearest
 
 
+DAMAGED = (
+    *(ValueError, KeyError, TypeError, AttributeError, EOFError, RuntimeError, NotImplementedError),
+    *(SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
+)
+"""What numpy and zipfile raise for a file whose bytes were changed: the header of an array is Python text to numpy."""
+
+
 def load(path: Path) -> tuple[Rows, Facts | None]:
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
@@ -135,7 +143,7 @@ def load(path: Path) -> tuple[Rows, Facts | None]:
             facts = msgspec.json.decode(file[FACTS].tobytes(), type=Facts) if FACTS in file else None
     except OSError as error:
         raise TapeError(f"{path}: cannot be read ({error.strerror or error}); is it an .npz file?") from error
-    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGED as error:
         raise TapeError(
             f"{path}: not an .npz of hftbacktest, or broken off ({error}); it must hold an array `data`"
         ) from error

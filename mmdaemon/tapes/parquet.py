@@ -113,7 +113,7 @@ class ParquetTape:
                     yield from records_of(columns)
         except Impossible as error:
             raise TapeError(f"{path} row {error.row + 1:,}: {error.why}; convert it anew from its source") from error
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise TapeError(f"{path}: damaged after row {row:,} ({error}); copy or convert it again") from error
         if checks.digest() != meta.digest:
             raise TapeError(
@@ -160,7 +160,7 @@ def _metadata(path: Path) -> tuple[bytes | None, int, pa.Schema]:
     try:
         with pq.ParquetFile(path) as file:
             return (file.metadata.metadata or {}).get(KEY), file.metadata.num_rows, file.schema_arrow
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise TapeError(f"{path}: not a whole Parquet file ({error}); copy or convert it again") from error
 
 

@@ -12,6 +12,7 @@ from decimal import Decimal
 from io import BufferedIOBase
 from pathlib import Path
 
+from mmdaemon.core.figures import LARGEST
 from mmdaemon.core.types import E10, NS
 
 KEPT_PER_REASON = 5
@@ -166,6 +167,8 @@ def counting(step_e10: int, off: str, *, zero: bool = False) -> Callable[[str], 
         count, rest = divmod(numerator * E10, denominator * step_e10)
         if rest:
             raise BadRow(off, f"{text} is not a multiple of {Decimal(step_e10).scaleb(-10).normalize():f}")
+        if count > LARGEST:
+            raise BadRow("bad_number", f"{text} is larger than any price or size")
         if len(known) >= REMEMBERED:
             known.clear()
         known[text] = count

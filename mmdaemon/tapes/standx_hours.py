@@ -83,7 +83,7 @@ def kind_of(path: Path) -> str | None:
     """`BOOKS` or `TRADES` by the columns of the file; None where they are others, or it is not Parquet."""
     try:
         schema = pq.read_schema(path)  # pyright: ignore[reportUnknownMemberType]
-    except (pa.ArrowException, OSError):
+    except (pa.ArrowException, OSError, UnicodeDecodeError):
         return None
     return next((kind for kind in COLUMNS if not _lacking(schema, kind)), None)
 
@@ -104,7 +104,7 @@ def read(path: Path, kind: str, columns: list[str]) -> pa.Table:
         with pq.ParquetFile(path) as file:
             lacking = _lacking(file.schema_arrow, kind)
             table = None if lacking else file.read(columns=columns)  # pyright: ignore[reportUnknownMemberType]
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise TapeError(f"{path}: not a whole Parquet file ({error}); copy it again from the recorder") from error
     if table is None:
         raise TapeError(f"{path}: not a file of {kind} of a StandX recording: {'; '.join(lacking)}")

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from mmdaemon.core.figures import LARGEST
 from mmdaemon.core.types import E10, Side
 from mmdaemon.tapes.records import Depth, DepthKind, Levels, Ticker, Trade
 from mmdaemon.tapes.rows import REMEMBERED, BadRow, Refusals, TapeError
@@ -117,6 +118,8 @@ class Counted(dict[str, int]):
         count, rest = divmod(numerator * E10, denominator * self._step_e10)
         if rest:
             raise BadRow(self._off, f"{text} is not a multiple of {Decimal(self._step_e10).scaleb(-10).normalize():f}")
+        if count > LARGEST:
+            raise BadRow("bad_number", f"{text[:40]} is larger than any price or size")
         if len(self) >= REMEMBERED:
             self.clear()
         self[text] = count
@@ -145,7 +148,7 @@ def times(path: Path, row: int, cells: list[str], market: Market) -> tuple[int, 
             "a tape holds one market: split the file by symbol"
         )
     for text in cells[2:4]:
-        if TIME_US.fullmatch(text) is None:
+        if TIME_US.fullmatch(text) is None or int(text) * 1000 >= 1 << 63:  # no column holds such nanoseconds
             raise BadRow("bad_time", f"{text[:40]!r} is not microseconds of UTC")
     return int(cells[2]) * 1000, int(cells[3]) * 1000
 

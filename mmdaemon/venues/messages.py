@@ -8,6 +8,9 @@ A frame is a length (4 bytes, big-endian) and one message. A conversation:
             Ask(number, what, argument)              Answered(number, result) or Failed(number, why)
             Beat, each second                        Beat, each second
 
+A client that says in its Hello that it came to kill is let in beside the one that trades: it may cancel and read, and is
+told nothing but answers.
+
 A frame that is too long or is no such message ends the connection: who speaks another language is not half-understood.
 Events carry the venue's time; `mono_ns` and `ts_ns` mean nothing here and are the receiver's to stamp.
 """
@@ -99,10 +102,12 @@ class What(StrEnum):
 
 
 class Hello(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
-    """`pid` is for people: it names the holder to whoever is refused."""
+    """`pid` is for people: it names the holder to whoever is refused. `kills`: cancels and reads, whoever else is
+    connected, be it stopped or hung."""
 
     version: int
     pid: int
+    kills: bool = False
 
 
 class Subscribe(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):

@@ -82,8 +82,10 @@ class RemoteVenue:
 
     in_flight_floor_s = 1.0
 
-    def __init__(self, path: Path, clock: Clock, request_timeout_s: float = 5.0) -> None:
+    def __init__(self, path: Path, clock: Clock, request_timeout_s: float = 5.0, *, kills: bool = False) -> None:
+        """`kills`: to cancel and to read, beside whoever is connected; no events, and no outcome of a cancel."""
         self.path = path
+        self._kills = kills
         self._clock = clock
         self._timeout_s = request_timeout_s
         self._welcome: Welcome | None = None
@@ -103,6 +105,11 @@ class RemoteVenue:
     @property
     def name(self) -> str:
         return self._welcome.name if self._welcome else "remote"
+
+    @property
+    def why(self) -> str:
+        """Why there is no connection now; empty while there is one."""
+        return "" if self._writer is not None else self._why
 
     @property
     def can_amend(self) -> bool:
@@ -195,7 +202,7 @@ class RemoteVenue:
         try:
             async with asyncio.timeout(self._timeout_s):
                 reader, writer = await asyncio.open_unix_connection(self.path)
-                writer.write(messages.frame(Hello(messages.VERSION, os.getpid())))
+                writer.write(messages.frame(Hello(messages.VERSION, os.getpid(), self._kills)))
                 answer = await messages.read_answer(reader)
             if isinstance(answer, Refused):
                 raise _NotReached(f"the venue at {self.path} refused: {answer.why}")
@@ -261,7 +268,9 @@ class RemoteVenue:
             self._clock.call_at(self._clock.mono_ns() + round(messages.BEAT_S * NS), self._beat, writer)
 
     def _write(self, message: FromClient) -> None:
-        if self._writer is not None:
+        # Closed by the other side, and not listened to since (this process was stopped): uvloop would raise. That the
+        # connection is lost is found by who listens, and what was sent or asked meanwhile is given up with it.
+        if self._writer is not None and not self._writer.transport.is_closing():
             self._writer.write(messages.frame(message))
 
     def _lost(self, writer: asyncio.StreamWriter) -> None:

@@ -214,7 +214,7 @@ def test_a_daily_loss_outlasts_a_resume_until_the_next_day() -> None:
     desk.feed(desk.bill(BillKind.FUNDING, -4_000 * E10))
     desk.feed(desk.operator("resume"))
     assert desk.guard is S.HARD_STOP
-    desk.wall_ns += DAY_NS
+    desk.date_passes(DAY_NS)
     desk.all_of(desk.timer(), desk.operator("resume"))
     assert desk.guard is S.RECONCILING
 
@@ -494,10 +494,10 @@ def test_reducing_while_flat_quotes_nothing() -> None:
 def test_drawdown_is_measured_from_the_peak_since_the_last_resume() -> None:
     desk = running(PARAMS)
     desk.feed(desk.bill(BillKind.FUNDING, 2_000 * E10))  # a profit raises the peak
-    desk.wall_ns += DAY_NS
+    desk.date_passes(DAY_NS)
     desk.feed(desk.timer())
     desk.feed(desk.bill(BillKind.FUNDING, -2_500 * E10))
-    desk.wall_ns += DAY_NS
+    desk.date_passes(DAY_NS)
     desk.feed(desk.timer())
     desk.feed(desk.bill(BillKind.FUNDING, -2_599 * E10))
     assert desk.guard is S.RUNNING  # 5,099 of 102,000 is below 5 %
@@ -531,7 +531,7 @@ def test_an_open_loss_is_charged_to_the_new_day_too() -> None:
     mark = MID - 20_000  # 2,000 quote of it
     desk.all_of(desk.mark(mark), desk.timer())
     assert desk.state.risk.equity_e10 == EQUITY_E10 - 2_000 * E10
-    desk.wall_ns += DAY_NS
+    desk.date_passes(DAY_NS)
     desk.feed(desk.timer())
     assert desk.state.risk.day_open_e10 == EQUITY_E10  # what is there, and the open loss on top
     assert desk.guard is S.RUNNING
@@ -543,7 +543,7 @@ def test_an_open_loss_is_charged_to_the_new_day_too() -> None:
 def test_an_open_profit_is_no_credit_for_the_new_day() -> None:
     desk = running(PARAMS).hold(500)
     desk.all_of(desk.mark(MID + 20_000), desk.timer())
-    desk.wall_ns += DAY_NS
+    desk.date_passes(DAY_NS)
     desk.feed(desk.timer())
     assert desk.state.risk.day_open_e10 == desk.state.risk.equity_e10 == EQUITY_E10 + 100 * E10
 
@@ -552,7 +552,7 @@ def test_a_new_day_forgets_the_loss_that_was_realised_and_the_turnover() -> None
     desk = running(PARAMS)
     desk.feed(desk.bill(BillKind.FUNDING, -2_000 * E10))
     desk.all_of(desk.fill(Side.BUY, 40), desk.fill(Side.SELL, 40))
-    desk.wall_ns += DAY_NS
+    desk.date_passes(DAY_NS)
     desk.feed(desk.timer())
     assert desk.state.risk.day_open_e10 == EQUITY_E10 - 2_000 * E10
     assert desk.state.risk.day_turnover_start_e10 == desk.state.position.turnover_e10 > 0
@@ -564,17 +564,17 @@ def test_the_day_turns_at_the_rollover_hour() -> None:
         day = desk.state.risk.day
         seconds = desk.now[1] // NS
         left_s = (hour * 3600 - seconds) % 86_400
-        desk.wall_ns += (left_s - 1) * NS
+        desk.date_passes((left_s - 1) * NS)
         desk.feed(desk.timer())
         assert desk.state.risk.day == day
-        desk.wall_ns += NS
+        desk.date_passes(NS)
         desk.feed(desk.timer())
         assert desk.state.risk.day == day + 1
 
 
 def test_a_clock_that_steps_back_over_midnight_gives_no_loss_back() -> None:
     desk = running(PARAMS)
-    desk.wall_ns += DAY_NS
+    desk.date_passes(DAY_NS)
     desk.feed(desk.timer())
     desk.feed(desk.bill(BillKind.FUNDING, -2_000 * E10))
     desk.wall_ns -= DAY_NS

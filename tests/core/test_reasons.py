@@ -68,7 +68,7 @@ def reject(desk: Desk, times: int) -> None:
 def lose_over_two_days(desk: Desk) -> None:
     for _ in range(2):
         desk.feed(desk.bill(BillKind.FUNDING, -2_900 * E10))
-        desk.wall_ns += DAY_NS
+        desk.date_passes(DAY_NS)
         desk.feed(desk.timer())
 
 
@@ -125,7 +125,7 @@ def wait_for_deadline(desk: Desk, until_ns: int) -> None:
 
 
 def next_day(desk: Desk) -> None:
-    desk.wall_ns += DAY_NS
+    desk.date_passes(DAY_NS)
     desk.feed(desk.timer())
 
 
@@ -243,7 +243,7 @@ def test_a_source_that_ended_is_never_cured() -> None:
 @pytest.mark.parametrize("reason", HARD)
 def test_a_hard_reason_latches_whatever_comes(reason: Reason) -> None:
     desk = raised(reason)
-    desk.wall_ns += DAY_NS
+    desk.date_passes(DAY_NS)
     desk.feed(KillChanged(*desk.now, KillState.ARMED, "nobody asked"))
     desk.seconds(5)
     assert desk.guard is GuardState.HARD_STOP

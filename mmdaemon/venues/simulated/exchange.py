@@ -59,6 +59,12 @@ class Exchange:
         self.bills: list[Bill] = []
         self.mark_ticks = 0
         self.next_due_ns = NEVER_NS
+        self.on_request: Callable[[int, Command], None] | None = None
+        """Called with each request before it is worked on, for those who watch."""
+        self.on_limited: Callable[[Command], None] | None = None
+        """Called with each request that came over the rate limit, and got no further."""
+        self.on_change: Callable[[int], None] | None = None
+        """Called when anything of the account may have changed."""
         self._config = config
         self._emit = emit
         self._fill_first = Draws(seed, "exchange/fill_first")
@@ -138,15 +144,20 @@ class Exchange:
         self.received.append((at_ns, command))
         if len(self.received) > 2 * self._config.keep:
             self._forget()
+        if self.on_request is not None:
+            self.on_request(at_ns, command)
         match command:
             case Place():
-                return self._place(at_ns, command)
+                answer = self._place(at_ns, command)
             case Amend():
-                return self._amend(at_ns, command)
+                answer = self._amend(at_ns, command)
             case Cancel():
-                return self._cancel(at_ns, command)
+                answer = self._cancel(at_ns, command)
             case _:
                 assert_never(command)
+        if self.on_change is not None:
+            self.on_change(at_ns)
+        return answer
 
     def _place(self, at_ns: int, command: Place) -> OrderUpdate | RequestFailed:
         refused = rules.refusal(command.px_ticks, command.qty_lots, self.instrument)
@@ -209,6 +220,12 @@ class Exchange:
         if order.status is not OrderStatus.REJECTED:
             self.orders[client_id] = order
         return client_id
+
+    def withdraw(self, at_ns: int, client_id: str) -> None:
+        """Whoever placed it cancels it, if it is there still."""
+        order = self.orders.get(client_id)
+        if order is not None and not order.status.is_terminal:
+            self._tell(at_ns, self.matching.cancel(order, "cancelled"))
 
     def manual_trade(self, at_ns: int, side: Side, qty_lots: int) -> None:
         """Somebody trades at market in our account."""
@@ -314,6 +331,8 @@ class Exchange:
                 case _:
                     assert_never(happening)
         self.stop_keeper.on_position(self.matching.position_lots)
+        if happenings and self.on_change is not None:
+            self.on_change(at_ns)
 
     def _executed(self, at_ns: int, executed: Executed, kind: ExecKind, rate: Decimal | None) -> None:
         order, px_ticks, qty_lots, liquidity = executed.order, executed.px_ticks, executed.qty_lots, executed.liquidity

@@ -1,7 +1,8 @@
 """What goes wrong, when. Decided by (seed, kind, ordinal) alone, so that taking one fault away moves no other.
 
-Two sorts. A request has a fate of its own: lost on the way, answered in vain, delivered late; a read fails. Links,
-reads, rate limits and books are bad for a window of time; windows are drawn minute by minute, or scripted.
+Two sorts. A request, a read or a message of the private stream has a fate of its own: lost on the way, answered in
+vain, delivered late or twice. Links, reads, rate limits and books are bad for a window of time; windows are drawn
+minute by minute, or scripted.
 """
 
 from collections.abc import Iterator
@@ -22,6 +23,13 @@ class FaultKind(StrEnum):
     LATE = "late"
     """It arrives after the time of the window, whatever the client believes by then, and out of order."""
     READ_FAILS = "read_fails"
+    # the next message of the private stream
+    STREAM_LOST = "stream_lost"
+    """It never comes, and the stream says nothing of it."""
+    STREAM_AGAIN = "stream_again"
+    """It comes, and once more up to forty minutes later."""
+    STREAM_LATE = "stream_late"
+    """It comes later than those that were sent after it."""
     # for a time
     PRIVATE_DOWN = "private_down"
     PUBLIC_DOWN = "public_down"
@@ -35,6 +43,10 @@ class FaultKind(StrEnum):
     """No book comes; trades do, and the link is up."""
     BOOK_FROZEN = "book_frozen"
     """Books come with fresh times and old content."""
+    BOOK_CROSSED = "book_crossed"
+    BOOK_ONE_SIDED = "book_one_sided"
+    BOOK_ABSURD = "book_absurd"
+    """Half as high again as the market, all of it."""
 
 
 WINDOWS = (
@@ -45,7 +57,12 @@ WINDOWS = (
     FaultKind.RATE_STORM,
     FaultKind.BOOK_SILENT,
     FaultKind.BOOK_FROZEN,
+    FaultKind.BOOK_CROSSED,
+    FaultKind.BOOK_ONE_SIDED,
+    FaultKind.BOOK_ABSURD,
 )
+SPOILED = (FaultKind.BOOK_CROSSED, FaultKind.BOOK_ONE_SIDED, FaultKind.BOOK_ABSURD)
+Levels = tuple[tuple[int, int], ...]
 
 
 class ScriptedFault(msgspec.Struct, frozen=True):
@@ -64,6 +81,11 @@ class FaultRates(msgspec.Struct, frozen=True, kw_only=True):
     late: float = 0.0
     late_max_s: float = 2.0
     read_fails: float = 0.0
+    stream_lost: float = 0.0
+    stream_again: float = 0.0
+    stream_again_max_s: float = 2_400.0
+    stream_late: float = 0.0
+    stream_late_max_s: float = 2.0
     private_down: float = 0.0
     public_down: float = 0.0
     rest_down: float = 0.0
@@ -71,6 +93,9 @@ class FaultRates(msgspec.Struct, frozen=True, kw_only=True):
     rate_storm: float = 0.0
     book_silent: float = 0.0
     book_frozen: float = 0.0
+    book_crossed: float = 0.0
+    book_one_sided: float = 0.0
+    book_absurd: float = 0.0
     window_max_s: float = 20.0
 
     def __post_init__(self) -> None:
@@ -96,14 +121,45 @@ class Fate(msgspec.Struct, frozen=True):
 FINE = Fate()
 
 
+def spoil(kind: FaultKind, bids: Levels, asks: Levels) -> tuple[Levels, Levels]:
+    """A book as a fault makes it arrive."""
+    if kind is FaultKind.BOOK_ONE_SIDED:
+        return bids, ()
+    if kind is FaultKind.BOOK_CROSSED:
+        gap = asks[0][0] - bids[0][0] + 5 if bids and asks else 0
+        return tuple((px + gap, qty) for px, qty in bids), asks
+    return tuple((px * 3 // 2, qty) for px, qty in bids), tuple((px * 3 // 2, qty) for px, qty in asks)
+
+
+class StreamFate(msgspec.Struct, frozen=True):
+    """What becomes of one message of the private stream."""
+
+    comes: bool = True
+    late_ns: int = 0
+    again_ns: int = 0
+    """After how long it comes once more; 0: it does not."""
+
+
+STREAM_FINE = StreamFate()
+
+
 class FaultPlan:
     """Seeded rates, with fates that a script may force on whatever comes next."""
 
-    def __init__(self, seed: int, rates: FaultRates) -> None:
+    def __init__(
+        self, seed: int, rates: FaultRates, only: frozenset[tuple[str, int]] | None = None, *, calm: bool = False
+    ) -> None:
+        """`only`: nothing but these fates, as (kind, ordinal of the request or read), whatever the rates say."""
         self._rates = rates
+        self._only = only
+        self.calm = calm
+        """While it is, requests and reads have no fate but a forced one."""
+        self.drawn: list[tuple[FaultKind, int]] = []
+        """The fates of requests and reads so far, forced ones left out: what `only` takes."""
         self._draws = {kind: Draws(seed, f"fault/{kind}") for kind in FaultKind}
         self._lengths = {kind: Draws(seed, f"fault/{kind}/length") for kind in FaultKind}
         self._next: list[tuple[FaultKind, int]] = []
+        self._stream_good = not (rates.stream_lost or rates.stream_again or rates.stream_late)
         self._good = not (rates.request_lost or rates.ack_lost or rates.late or rates.read_fails)
         self.seen: dict[FaultKind, int] = dict.fromkeys(FaultKind, 0)
         """How often each fault was injected."""
@@ -121,8 +177,15 @@ class FaultPlan:
         return None
 
     def _happens(self, kind: FaultKind, ordinal: int, probability: float) -> bool:
-        happens = self._draws[kind].happens(ordinal, probability)
-        self.seen[kind] += happens
+        if self.calm:
+            return False
+        if self._only is not None:
+            happens = (kind.value, ordinal) in self._only
+        else:
+            happens = self._draws[kind].happens(ordinal, probability)
+        if happens:
+            self.seen[kind] += 1
+            self.drawn.append((kind, ordinal))
         return happens
 
     def request(self, ordinal: int) -> Fate:
@@ -133,11 +196,32 @@ class FaultPlan:
             kind, late_ns = forced
             return Fate(kind is not FaultKind.REQUEST_LOST, kind is not FaultKind.ACK_LOST, late_ns)
         rates = self._rates
-        late_ns = 0
-        if self._happens(FaultKind.LATE, ordinal, rates.late):
-            late_ns = 1 + self._lengths[FaultKind.LATE].below(ordinal, max(1, round(rates.late_max_s * NS)))
+        late_ns = self._length(FaultKind.LATE, ordinal, rates.late, rates.late_max_s)
         lost = self._happens(FaultKind.REQUEST_LOST, ordinal, rates.request_lost)
         return Fate(not lost, not self._happens(FaultKind.ACK_LOST, ordinal, rates.ack_lost), late_ns)
+
+    def stream(self, ordinal: int) -> StreamFate:
+        if self._stream_good and not self._next:
+            return STREAM_FINE
+        forced = self._forced((FaultKind.STREAM_LOST, FaultKind.STREAM_AGAIN, FaultKind.STREAM_LATE))
+        if forced is not None:
+            kind, ns = forced
+            late_ns = ns if kind is FaultKind.STREAM_LATE else 0
+            return StreamFate(kind is not FaultKind.STREAM_LOST, late_ns, ns if kind is FaultKind.STREAM_AGAIN else 0)
+        rates = self._rates
+        lost = self._happens(FaultKind.STREAM_LOST, ordinal, rates.stream_lost)
+        late_ns = self._length(FaultKind.STREAM_LATE, ordinal, rates.stream_late, rates.stream_late_max_s)
+        return StreamFate(
+            not lost,
+            late_ns,
+            self._length(FaultKind.STREAM_AGAIN, ordinal, rates.stream_again, rates.stream_again_max_s),
+        )
+
+    def _length(self, kind: FaultKind, ordinal: int, probability: float, most_s: float) -> int:
+        """How long, where it happens; else 0."""
+        if not self._happens(kind, ordinal, probability):
+            return 0
+        return 1 + self._lengths[kind].below(ordinal, max(1, round(most_s * NS)))
 
     def read_fails(self, ordinal: int) -> bool:
         if self._good and not self._next:

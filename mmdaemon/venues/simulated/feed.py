@@ -32,6 +32,7 @@ from mmdaemon.core.types import NEVER_NS, NS
 from mmdaemon.venues.base import MarketSource
 from mmdaemon.venues.simulated.config import SimulatedConfig
 from mmdaemon.venues.simulated.exchange import FUNDING_INTERVAL_S, Exchange
+from mmdaemon.venues.simulated.faults import FaultKind, spoil
 from mmdaemon.venues.simulated.latency import DelayDraws
 
 NEAR_NS = 5 * NS
@@ -65,6 +66,7 @@ class Feed:
         self._next_mark_ns = 0
         self._down = self._closed = False
         self._freeze: bool | None = None  # books: None delivered, False held back, True repeated
+        self._spoil: FaultKind | None = None
         self._last_book: BookUpdate | None = None
 
         self._events: Iterator[MarketEvent] = source.events()
@@ -165,6 +167,10 @@ class Feed:
         """Hold books back (False), deliver the last one again in their place (True), or let them through (None)."""
         self._freeze = repeat
 
+    def spoil_books(self, kind: FaultKind | None) -> None:
+        """Deliver books that are wrong in this way, or as they are (None)."""
+        self._spoil = kind
+
     def close(self) -> None:
         self._closed = True
         if self._timer is not None:
@@ -209,6 +215,9 @@ class Feed:
                     self._deliver(BookUpdate(mono, wall, happened, stale.bids, stale.asks))
                 return
             self._last_book = event
+            if self._spoil is not None:
+                self._deliver(BookUpdate(mono, wall, happened, *spoil(self._spoil, event.bids, event.asks)))
+                return
             self._deliver(BookUpdate(mono, wall, happened, event.bids, event.asks))
         elif isinstance(event, TradePrint):
             self._deliver(TradePrint(mono, wall, happened, event.px_ticks, event.qty_lots, event.aggressor))

@@ -8,6 +8,8 @@ anywhere. A process that is started anew has a new account.
 
   * One client at a time; another is refused by name. A killed one leaves at once (the kernel closes its socket), and a
     newcomer waits a moment for that; one that is stopped or hangs is not heard, and loses its place after 10 s.
+  * Who comes to kill is let in beside it at once, as an exchange lets in a second session with the same key: it may
+    cancel and read, nothing else, and is told answers alone.
   * A request goes on with the venue's latency whatever becomes of who sent it. One that was sent longer ago than the
     window (it lay in a socket while somebody was stopped) is refused: what `in_flight_floor_s` promises.
   * Whatever happened is committed to the ledger before any of it is told, once a turn of the loop.
@@ -23,7 +25,7 @@ from typing import Final, assert_never
 import msgspec
 
 from mmdaemon.clock import Clock
-from mmdaemon.core.commands import Command
+from mmdaemon.core.commands import Cancel, Command
 from mmdaemon.core.events import Event, LinkChanged
 from mmdaemon.core.types import NS, Instrument
 from mmdaemon.venues import messages
@@ -60,15 +62,20 @@ _HELLO_S: Final = 5.0
 _PLACE_S: Final = 2.0
 """How long a newcomer waits for the one before it to be gone."""
 _CHANGES: Final = frozenset({What.CANCEL_ALL, What.PROTECT, What.DEAD_MAN})
+_NO_KILL: Final = frozenset({What.PROTECT, What.DEAD_MAN})
+"""What somebody who came to kill may not ask: it would change what protects the position of who trades."""
+KILLERS_MAX: Final = 4
 
 
 class _Client:
     """One connection that was welcomed."""
 
-    def __init__(self, number: int, pid: int, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, number: int, pid: int, writer: asyncio.StreamWriter, *, kills: bool) -> None:
         self.number = number
         self.pid = pid
         self.writer = writer
+        self.kills = kills
+        self.outbox: list[bytes] = []
         self.subscribed = False
         self.asking: set[asyncio.Task[None]] = set()
         self.why = ""
@@ -91,9 +98,10 @@ class VenueServer:
         self._instrument: Instrument | None = None
         self._server: asyncio.Server | None = None
         self._client: _Client | None = None
+        """Who trades."""
+        self._killers: list[_Client] = []
         self._gone = asyncio.Event()
         self._serving: set[asyncio.Task[None]] = set()
-        self._outbox: list[bytes] = []
         self._flush_is_due = self._is_closed = False
         self._links = {"public": False, "private": False}
 
@@ -112,8 +120,8 @@ class VenueServer:
         if self._server is not None:
             self._server.close()
             self._server = None
-        if self._client is not None:
-            self._client.cut("the venue ends")
+        for client in self._clients():
+            client.cut("the venue ends")
         for task in self._serving:
             task.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
@@ -169,6 +177,29 @@ class VenueServer:
             raise Malformed(f"a {type(hello).__name__} before any greeting")
         if hello.version != messages.VERSION:
             return await self._refuse(writer, f"you speak version {hello.version}, this venue {messages.VERSION}")
+        why = await self._why_no_place(kills=hello.kills)
+        if why:
+            return await self._refuse(writer, why)
+        number = self._ledger.connected(hello.pid, self._clock.wall_ns())
+        client = _Client(number, hello.pid, writer, kills=hello.kills)
+        if client.kills:
+            self._killers.append(client)
+        else:
+            self._client = client
+        assert self._instrument is not None
+        told = {**self._venue.provenance, "venue": f"a process of its own, account {self._account}"}
+        self._write(
+            client,
+            Welcome(messages.VERSION, self._venue.name, self._account, self._instrument, self._venue.can_amend, told),
+        )
+        self._log("connected", {"pid": hello.pid, "kills": hello.kills})
+        return client
+
+    async def _why_no_place(self, *, kills: bool) -> str:
+        """Empty: there is one."""
+        if kills:
+            full = len(self._killers) >= KILLERS_MAX
+            return f"{KILLERS_MAX} clients are connected to kill; look what became of them" if full else ""
         deadline = asyncio.get_running_loop().time() + _PLACE_S
         while (holder := self._client) is not None:
             self._gone.clear()
@@ -176,19 +207,8 @@ class VenueServer:
                 async with asyncio.timeout_at(deadline):
                     await self._gone.wait()
             except TimeoutError:
-                return await self._refuse(
-                    writer, f"process {holder.pid} is connected, and one client at a time is served; stop it first"
-                )
-        number = self._ledger.connected(hello.pid, self._clock.wall_ns())
-        self._client = client = _Client(number, hello.pid, writer)
-        assert self._instrument is not None
-        told = {**self._venue.provenance, "venue": f"a process of its own, account {self._account}"}
-        self._write(
-            client,
-            Welcome(messages.VERSION, self._venue.name, self._account, self._instrument, self._venue.can_amend, told),
-        )
-        self._log("connected", {"pid": hello.pid})
-        return client
+                return f"process {holder.pid} is connected, and one client at a time is served; stop it first"
+        return ""
 
     async def _refuse(self, writer: asyncio.StreamWriter, why: str) -> None:
         self._log("refused", {"why": why})
@@ -201,9 +221,11 @@ class VenueServer:
     def _part(self, client: _Client, why: str) -> None:
         for task in client.asking:
             task.cancel()
-        if self._client is client:
+        client.outbox.clear()
+        if client.kills:
+            self._killers.remove(client)
+        else:
             self._client = None
-            self._outbox.clear()
             self._gone.set()
         self._ledger.disconnected(client.number, self._clock.wall_ns(), why)
         self._due()
@@ -212,7 +234,8 @@ class VenueServer:
     def _beat(self) -> None:
         if self._server is None:
             return
-        self._say(Beat())
+        for client in self._clients():
+            self._say(client, Beat())
         self._clock.call_at(self._clock.mono_ns() + round(messages.BEAT_S * NS), self._beat)
 
     # --- to the client ------------------------------------------------------------------------------------------------
@@ -223,14 +246,16 @@ class VenueServer:
             self._links[event.link] = event.up
         client = self._client
         if client is not None and client.subscribed and isinstance(event, VenueEvent):
-            self._say(Told(event))
+            self._say(client, Told(event))
         elif not isinstance(event, messages.MARKET):
             self._due()
 
-    def _say(self, message: FromVenue) -> None:
-        if self._client is not None:
-            self._outbox.append(messages.frame(message))
-            self._due()
+    def _clients(self) -> list[_Client]:
+        return [*([self._client] if self._client else ()), *self._killers]
+
+    def _say(self, client: _Client, message: FromVenue) -> None:
+        client.outbox.append(messages.frame(message))
+        self._due()
 
     def _due(self) -> None:
         if not self._flush_is_due:
@@ -244,37 +269,40 @@ class VenueServer:
             return
         self._ledger.keep(self._venue.truth())
         self._ledger.commit()
-        frames, self._outbox = self._outbox, []
-        client = self._client
-        if client is None or not frames:
-            return
-        if client.writer.transport.get_write_buffer_size() > BUFFER_MAX_BYTES:
-            client.cut(f"it does not read: {BUFFER_MAX_BYTES:,} bytes wait for it")
-            return
-        client.writer.write(b"".join(frames))
+        for client in self._clients():
+            frames, client.outbox = client.outbox, []
+            if not frames or client.writer.transport.is_closing():
+                continue
+            if client.writer.transport.get_write_buffer_size() > BUFFER_MAX_BYTES:
+                client.cut(f"it does not read: {BUFFER_MAX_BYTES:,} bytes wait for it")
+                continue
+            client.writer.write(b"".join(frames))
 
     def _write(self, client: _Client, message: FromVenue) -> None:
         """Past the outbox: what says nothing of the account."""
-        client.writer.write(messages.frame(message))
+        if not client.writer.transport.is_closing():
+            client.writer.write(messages.frame(message))
 
     # --- from the client ----------------------------------------------------------------------------------------------
 
     async def _take(self, client: _Client, request: messages.FromClient) -> None:
+        if client.kills and not _is_of_a_kill(request):
+            raise Malformed("who comes to kill cancels and reads, and nothing else")
         match request:
             case Beat():
                 pass
             case Subscribe():
-                client.subscribed = True
+                client.subscribed = not client.kills
                 for link, up in self._links.items():
-                    if up:
-                        self._say(Told(LinkChanged(0, 0, None, link, True)))
+                    if up and client.subscribed:
+                        self._say(client, Told(LinkChanged(0, 0, None, link, True)))
             case Send(sent_ts_ns=sent_ts_ns, command=command):
                 await self._command(client, sent_ts_ns, command)
             case Ask():
                 if request.what in _CHANGES:
                     self._ledger.received_other(client.number, self._clock.wall_ns(), request.what)
                 if len(client.asking) >= ASKED_MAX:
-                    self._say(Failed(request.number, f"{ASKED_MAX} questions are at work already"))
+                    self._say(client, Failed(request.number, f"{ASKED_MAX} questions are at work already"))
                     return
                 task = asyncio.get_running_loop().create_task(self._answer(client, request), name=request.what)
                 client.asking.add(task)
@@ -291,7 +319,8 @@ class VenueServer:
         self._ledger.received(client.number, now, sent_ts_ns, command, "expired" if late else "")
         self._due()
         if late:
-            self._say(Told(expired(command, now)))
+            if client.subscribed:
+                self._say(client, Told(expired(command, now)))
             return
         await self._venue.send(command)
 
@@ -308,5 +337,11 @@ class VenueServer:
             answer = Answered(ask.number, msgspec.Raw(packed))
             if len(packed) + 64 > ANSWER_MAX_BYTES:
                 answer = Failed(ask.number, f"the answer has {len(packed):,} bytes, more than a frame takes")
-        if self._client is client:
-            self._say(answer)
+        if client in self._clients():
+            self._say(client, answer)
+
+
+def _is_of_a_kill(request: messages.FromClient) -> bool:
+    if isinstance(request, Send):
+        return isinstance(request.command, Cancel)
+    return not isinstance(request, Ask) or request.what not in _NO_KILL

@@ -13,6 +13,8 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
+import msgspec
+
 from mmdaemon.clock import Clock
 from mmdaemon.core.commands import Command
 from mmdaemon.core.events import (
@@ -50,20 +52,31 @@ LINKS = {"private": FaultKind.PRIVATE_DOWN, "public": FaultKind.PUBLIC_DOWN, "re
 
 
 class SimulatedVenue:
-    """See `venues.base.Venue`. It is opened once, and its account begins there. One event loop uses it.
+    """See `venues.base.Venue`. Its account begins when it is first opened; after `hang_up` it may be opened again, for
+    the next client of the same account, until it is closed. One event loop uses it.
 
     `faults.seen` counts what was injected; `truth()` is the venue's own record.
     """
 
     def __init__(
-        self, source: MarketSource, clock: Clock, config: SimulatedConfig | None = None, seed: int = 7
+        self,
+        source: MarketSource,
+        clock: Clock,
+        config: SimulatedConfig | None = None,
+        seed: int = 7,
+        faults: FaultPlan | None = None,
     ) -> None:
         self.config = config or SimulatedConfig()
         self.seed = seed
-        self.faults = FaultPlan(seed, self.config.faults)
+        self.faults = faults or FaultPlan(seed, self.config.faults)
         self._source, self._clock = source, clock
-        self._exchange = Exchange(source.instrument, self.config, seed, self._to_stream)
+        self.exchange = Exchange(source.instrument, self.config, seed, self._to_stream)
+        """For those who watch: the daemon never asks it."""
+        self._exchange = self.exchange
         self._lines: tuple[Feed, Wire] | None = None
+        self._client: Deliver | None = None
+        self.changed_facts: dict[str, object] = {}
+        """What somebody changed of the account, by the names of `AccountFacts`."""
         self._closed = False
 
     @property
@@ -100,22 +113,37 @@ class SimulatedVenue:
         return self._source.instrument
 
     async def open(self, deliver: Deliver) -> None:
-        if self._lines is not None or self._closed:
-            raise RuntimeError("a simulated venue is opened once; make a new one")
+        if self._client is not None or self._closed:
+            raise RuntimeError(
+                "a simulated venue has one client at a time, until it is closed; `hang_up`, or a new one"
+            )
+        self._client = deliver
         clock, config = self._clock, self.config
         now = clock.mono_ns()
-        clock.call_at(now, self._say_up)
-        feed = Feed(self._source, self._exchange, clock, config, self.seed, deliver)
-        wire = Wire(self._exchange, feed, clock, config, self.seed, self.faults, deliver)
+        clock.call_at(now, self._say_up, deliver)
+        if self._lines is not None:
+            return
+        feed = Feed(self._source, self._exchange, clock, config, self.seed, self._tell)
+        wire = Wire(self._exchange, feed, clock, config, self.seed, self.faults, self._tell)
         self._lines = feed, wire
         for fault in config.script:
             clock.call_at(now + round(fault.after_s * NS), wire.inject, fault.kind, round(fault.seconds * NS))
         if config.faults.has_windows:
             wire.draw_windows()
 
-    def _say_up(self) -> None:
-        if not self._closed:
+    def _say_up(self, client: Deliver) -> None:
+        if self._client is client and not self._closed:
             self._wire.say_up()
+
+    def _tell(self, event: Event) -> None:
+        if self._client is not None:
+            self._client(event)
+
+    def hang_up(self) -> None:
+        """The client is gone, as when its process ends: it hears nothing more, and what it sent goes on to arrive."""
+        self._client = None
+        if self._lines is not None:
+            self._lines[1].hang_up()
 
     async def close(self) -> None:
         """Nothing is delivered any more, and nothing can be asked. What rests stays the venue's affair."""
@@ -184,7 +212,8 @@ class SimulatedVenue:
         config = self.config
         venue_ts_ns = await self._wire.ask("facts", lambda at: at)
         offset_s = (venue_ts_ns + round(config.response.base_s * NS) - self._clock.wall_ns()) / NS
-        return AccountFacts(config.account, "one_way", "crossed", float(config.leverage), True, False, offset_s)
+        facts = AccountFacts(config.account, "one_way", "crossed", float(config.leverage), True, False, offset_s)
+        return msgspec.structs.replace(facts, **self.changed_facts)
 
     async def fees(self) -> FeeSchedule:
         config = self.config
@@ -230,6 +259,10 @@ class SimulatedVenue:
     def foreign_order(self, side: Side, px_ticks: int, qty_lots: int, client_id: str = "") -> str:
         """An order in our account that we did not send, resting from now on. Returns its id."""
         return self._exchange.foreign_order(self._feed.advance(), side, px_ticks, qty_lots, client_id)
+
+    def withdraw(self, client_id: str) -> None:
+        """A foreign order is cancelled by its owner, now."""
+        self._exchange.withdraw(self._feed.advance(), client_id)
 
     def manual_trade(self, side: Side, qty_lots: int) -> None:
         """Somebody trades in our account at market, now."""

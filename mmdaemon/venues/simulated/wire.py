@@ -8,6 +8,7 @@ request that a fault makes late comes out of order.
     `OrderUpdate(UNKNOWN, reason="timeout")`; the request goes on to arrive, and a later answer is not told.
   * Nothing is said twice: an answer that is lost is only to be had by asking.
   * A private gap loses what is on its way and what happens in it. Nothing is replayed.
+  * A client that is gone (`hang_up`) un-sends nothing: its requests go on to arrive, and are answered to nobody.
 """
 
 from asyncio import Future, get_running_loop
@@ -24,14 +25,15 @@ from mmdaemon.venues.base import Deliver, VenueUnavailable
 from mmdaemon.venues.simulated import rules
 from mmdaemon.venues.simulated.config import SimulatedConfig
 from mmdaemon.venues.simulated.exchange import Exchange
-from mmdaemon.venues.simulated.faults import WINDOWS, FaultKind, FaultPlan
+from mmdaemon.venues.simulated.faults import SPOILED, WINDOWS, FaultKind, FaultPlan
 from mmdaemon.venues.simulated.feed import Feed
 from mmdaemon.venues.simulated.latency import DelayDraws, Lane
 
 T = TypeVar("T")
 F = TypeVar("F", bound=msgspec.Struct)
-Asked = tuple[Command, int, bool]
-"""A request on its way, the monotonic time at which its sender gives up, and whether it will be answered."""
+Asked = tuple[Command, int, int, bool]
+"""A request on its way, the connection it was sent over, the monotonic time at which its sender gives up, and whether
+it will be answered."""
 
 MINUTE_NS = 60 * NS
 LINKS = {FaultKind.PRIVATE_DOWN: "private", FaultKind.PUBLIC_DOWN: "public"}
@@ -64,10 +66,18 @@ class Wire:
         self._orders = rules.Bucket(config.orders_per_s, config.burst)
         self._cancels = rules.Bucket(config.cancels_per_s, config.burst)
         self._read_rate = rules.Bucket(config.reads_per_s, config.burst)
-        self._sent = self._asked = 0
+        self._sent = self._asked = self._streamed = 0
         self._ends_ns: dict[FaultKind, int] = {}
         """Windows that are open."""
+        self._connection = 0
+        """Which client it is: answers to the one before are not told to the next."""
         self._closed = False
+
+    def hang_up(self) -> None:
+        """The client is gone, and whatever was on its way to it is lost. What it sent stays on its way."""
+        self._connection += 1
+        self._answers.clear()
+        self._private.clear()
 
     def close(self) -> None:
         self._closed = True
@@ -92,21 +102,22 @@ class Wire:
         if not fate.arrives or FaultKind.REST_DOWN in self._ends_ns:
             self._give_up(deadline, command.client_id)
             return
+        asked = self._connection
         answered = fate.answered and arrives + fate.late_ns < deadline
         if not answered:
             self._give_up(deadline, command.client_id)
         if fate.late_ns:
-            self._clock.call_at(arrives + fate.late_ns, self._arrive, (command, deadline, answered))
+            self._clock.call_at(arrives + fate.late_ns, self._arrive, (command, asked, deadline, answered))
         else:
-            self._arrivals.put(arrives, (command, deadline, answered))
+            self._arrivals.put(arrives, (command, asked, deadline, answered))
 
     def _arrive(self, asked: Asked) -> None:
         if self._closed:
             return
-        command, deadline, answered = asked
+        command, connection, deadline, answered = asked
         at = self._feed.advance()
         answer = self._limited(at, command) or self._exchange.request(at, command)
-        if answered:
+        if answered and connection == self._connection:
             back = self._clock.mono_ns() + self._response.next_ns()
             if back < deadline:
                 self._answers.put(back, (answer, deadline))
@@ -119,6 +130,8 @@ class Wire:
         bucket = self._cancels if cancels else self._orders
         if FaultKind.RATE_STORM not in self._ends_ns and bucket.take(at_ns):
             return None
+        if self._exchange.on_limited is not None:
+            self._exchange.on_limited(command)
         client_id, reason = command.client_id, rules.RATE_LIMIT
         if isinstance(command, Place):
             return OrderUpdate(0, 0, at_ns, client_id, OrderStatus.REJECTED, 0, None, None, None, reason)
@@ -134,10 +147,11 @@ class Wire:
             self.tell(answer)
 
     def _give_up(self, deadline_ns: int, client_id: str) -> None:
-        self._clock.call_at(deadline_ns, self._time_out, client_id)
+        self._clock.call_at(deadline_ns, self._time_out, client_id, self._connection)
 
-    def _time_out(self, client_id: str) -> None:
-        self.tell(OrderUpdate(0, 0, None, client_id, OrderStatus.UNKNOWN, None, None, None, None, "timeout"))
+    def _time_out(self, client_id: str, connection: int) -> None:
+        if connection == self._connection:  # whose process ended has no timer any more
+            self.tell(OrderUpdate(0, 0, None, client_id, OrderStatus.UNKNOWN, None, None, None, None, "timeout"))
 
     # --- the private stream -------------------------------------------------------------------------------------------
 
@@ -145,7 +159,20 @@ class Wire:
         """The exchange says something to the account; it happened at `event.venue_ts_ns`."""
         if FaultKind.PRIVATE_DOWN not in self._ends_ns:
             happened_ns = event.venue_ts_ns or self._feed.venue_now_ns()
-            self._private.put(self._feed.mono_of(happened_ns) + self._stream.next_ns(), event)
+            due_ns = self._feed.mono_of(happened_ns) + self._stream.next_ns()
+            self._streamed += 1
+            fate = self._faults.stream(self._streamed)
+            if fate.late_ns and fate.comes:
+                self._clock.call_at(due_ns + fate.late_ns, self._tell_late, event, self._connection)
+            elif fate.comes:
+                self._private.put(due_ns, event)
+            if fate.again_ns:
+                self._clock.call_at(due_ns + fate.again_ns, self._tell_late, event, None)
+
+    def _tell_late(self, event: Event, connection: int | None) -> None:
+        """Out of order; a second delivery (None) to whoever is there by then."""
+        if connection in (None, self._connection) and FaultKind.PRIVATE_DOWN not in self._ends_ns:
+            self.tell(event)
 
     def tell(self, event: Event) -> None:
         if not self._closed:
@@ -168,29 +195,46 @@ class Wire:
         self._asked += 1
         fails = self._faults.read_fails(self._asked)
         deadline = self._clock.mono_ns() + self._timeout_ns
-        await self._to_and_fro(self._read_out, deadline, what)
-        now = self._feed.advance()
-        bucket = self._cancels if changes else self._read_rate
-        limited = FaultKind.RATE_STORM in self._ends_ns or not bucket.take(now)
-        failed = fails or (FaultKind.READS_FAIL in self._ends_ns and not changes)
-        result = None if limited or failed else answer(now)
-        if changes:
-            self._feed.arm()
+        found: list[T] = []
+        limited = False
+
+        def arrive() -> None:
+            nonlocal limited
+            now = self._feed.advance()
+            bucket = self._cancels if changes else self._read_rate
+            limited = FaultKind.RATE_STORM in self._ends_ns or not bucket.take(now)
+            if not (limited or fails or (FaultKind.READS_FAIL in self._ends_ns and not changes)):
+                found.append(answer(now))
+            if changes:
+                self._feed.arm()
+
+        # A change works on a timer of the venue's: a client that is cancelled meanwhile un-sends nothing.
+        await self._to_and_fro(self._read_out, deadline, what, arrive if changes else None)
+        if not changes:
+            arrive()
         await self._to_and_fro(self._read_back, deadline, what)
-        if result is None:
+        if not found:
             raise VenueUnavailable(
                 f"{what}: {'over the rate limit' if limited else 'the venue answered with an error'}"
             )
-        return result
+        return found[0]
 
-    async def _to_and_fro(self, latency: DelayDraws, deadline_ns: int, what: str) -> None:
+    async def _to_and_fro(
+        self, latency: DelayDraws, deadline_ns: int, what: str, arrive: Callable[[], None] | None = None
+    ) -> None:
         arrives = self._clock.mono_ns() + latency.next_ns()
         if FaultKind.REST_DOWN not in self._ends_ns and arrives < deadline_ns:
+            if arrive is not None:
+                self._clock.call_at(arrives, self._unless_down, arrive)
             await self._until(arrives)
             if FaultKind.REST_DOWN not in self._ends_ns:
                 return
         await self._until(deadline_ns)
         raise VenueUnavailable(f"{what}: no answer within {self._timeout_ns / NS:g} s")
+
+    def _unless_down(self, arrive: Callable[[], None]) -> None:
+        if not self._closed and FaultKind.REST_DOWN not in self._ends_ns:
+            arrive()
 
     async def _until(self, mono_ns: int) -> None:
         waiter: Future[None] = get_running_loop().create_future()
@@ -218,6 +262,8 @@ class Wire:
         self._clock.call_at(ends_ns, self._end, kind)
         if kind in FREEZES:
             self._feed.freeze_books(FREEZES[kind])
+        elif kind in SPOILED:
+            self._feed.spoil_books(kind)
         if kind is FaultKind.PRIVATE_DOWN:
             self._private.clear()
         elif kind is FaultKind.PUBLIC_DOWN:
@@ -233,6 +279,8 @@ class Wire:
         del self._ends_ns[kind]
         if kind in FREEZES and not FREEZES.keys() & self._ends_ns.keys():
             self._feed.freeze_books(None)
+        if kind in SPOILED:
+            self._feed.spoil_books(next((each for each in SPOILED if each in self._ends_ns), None))
         if kind is FaultKind.PUBLIC_DOWN:
             self._feed.reconnect()
         if kind in LINKS:

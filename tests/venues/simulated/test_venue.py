@@ -851,7 +851,7 @@ def test_a_venue_is_opened_once() -> None:
     async def script(daemon: Daemon) -> None:
         protocol: Venue = daemon.venue  # checked by the type checker
         assert (protocol.name, protocol.can_amend, protocol.in_flight_floor_s) == ("simulated", True, 1.0)
-        with pytest.raises(RuntimeError, match="opened once"):
+        with pytest.raises(RuntimeError, match="one client at a time"):
             await daemon.venue.open(daemon.seen.append)
 
     play(script, QUIET)

@@ -1,0 +1,53 @@
+"""Rows of docs/FAULTS.md about the process that had no test: a part that will not be cancelled, a loop that pauses."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from mmdaemon.core.reasons import BIT, Reason
+from mmdaemon.core.types import NS, GuardState
+from tests.core.build import running
+from tests.daemon.build import World, run_world
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+@pytest.mark.xfail(strict=True, reason="Daemon._cancel_parts waits for ever: bound it by _CLOSE_S and say who it is")
+def test_a_part_that_swallows_its_cancellation_does_not_hold_up_the_stop(path: Path) -> None:
+    """Nothing rests by then, but until it ends the journal is not closed and the run is not called clean."""
+
+    async def script(world: World) -> None:
+        await world.trade(5)
+
+        async def stubborn() -> None:
+            for _ in range(3):
+                try:
+                    await world.sleep(3_600)
+                except asyncio.CancelledError:
+                    continue  # as a careless `except` around an await would
+
+        world.daemon._begin("stubborn", stubborn())
+        await world.sleep(1)
+        begun_ns = world.now_ns
+        code = await world.stop()
+        assert world.now_ns - begun_ns < 60 * NS, "it waited for a part that does not end"
+        assert world.venue.resting() == []
+        assert code != 0
+        assert any("stubborn" in str(fields) for _, fields in world.said)
+
+    run_world(script, path)
+
+
+def test_a_pause_of_the_garbage_collector_is_loop_lag_and_pauses() -> None:
+    """Whatever keeps the loop from running shows as lag in the next measurement, and nothing is quoted meanwhile."""
+    desk = running()
+    commands = desk.wait(2.0).all_of(desk.health(lag_s=2.0))
+    assert desk.guard is GuardState.SOFT_PAUSE
+    assert desk.state.guard.active & BIT[Reason.LOOP_LAG]
+    assert len(commands) == len(desk.live)
+    desk.seconds(desk.params.guard.soft_clear_ns / NS + 2)
+    assert desk.guard is GuardState.RUNNING
