@@ -6,8 +6,11 @@ A verb's module is imported when it is called and not before, so that `mmdaemon 
 import os
 import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from traceback import print_exception
+from types import FrameType
 from typing import Final, NamedTuple
 
 from cyclopts import App, CycloptsError
@@ -70,7 +73,13 @@ Exit codes: 64 usage, 70 a bug, 75 try again, 77 credentials, 78 configuration.
 
 def build() -> App:
     """The command line with all verbs, none of them imported yet."""
-    app = App(name="mmdaemon", help=HELP, version=__version__, help_format="plaintext")
+    app = App(
+        name="mmdaemon",
+        help=HELP,
+        version=__version__,
+        help_format="plaintext",
+        suppress_keyboard_interrupt=False,  # `main` says what stopped it
+    )
     for name, verb in VERBS.items():
         app.command(verb.target, name=name, help=verb.summary)
     return app
@@ -80,23 +89,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the verb that `arguments` (else the command line) names, and return its exit code."""
     app = build()
     try:
-        code: object = app(
-            sys.argv[1:] if arguments is None else list(arguments),
-            exit_on_error=False,
-            result_action="return_value",
-        )
-        sys.stdout.flush()
+        with _terminable():
+            code: object = app(
+                sys.argv[1:] if arguments is None else list(arguments),
+                exit_on_error=False,
+                result_action="return_value",
+            )
+            sys.stdout.flush()
     except CycloptsError:
         return ExitCode.USAGE  # cyclopts has said what was wrong
     except BrokenPipeError:
         # The reader went away (`| head`). What Python flushes at exit must not complain of it once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+    except KeyboardInterrupt as stopped:
+        number = next((each for each in stopped.args if isinstance(each, signal.Signals)), signal.SIGINT)
+        print(f"mmdaemon: stopped by {number.name} before it was done", file=sys.stderr)
+        return 128 + number
     except Exception as error:  # noqa: BLE001 - the supervisor boundary of the command line
         return exit_code(error)
     return code if isinstance(code, int) else ExitCode.OK
+
+
+@contextmanager
+def _terminable() -> Generator[None]:
+    """SIGTERM is a KeyboardInterrupt, so that what cleans up after Ctrl-C does after both. The daemon in real time has
+    a handler of its own."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt(signal.Signals(number))
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def exit_code(error: Exception) -> int:

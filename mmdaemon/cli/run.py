@@ -1,6 +1,7 @@
 """`mmdaemon run`: the daemon, in real time until stopped, or over a market in virtual time to its end."""
 
 import os
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from math import ceil
@@ -13,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mmdaemon.cli import ExitCode, Refused, summary
 from mmdaemon.cli.console import Console
+from mmdaemon.cli.telling import telling
 from mmdaemon.clock import Clock
 from mmdaemon.core.types import NS
 from mmdaemon.daemon.supervisor import FAILURES, Daemon
@@ -26,6 +28,7 @@ from mmdaemon.research.session import play, until_the_end
 from mmdaemon.research.summary import summarise
 from mmdaemon.settings import MODES_AVAILABLE, Settings, assignments, load
 from mmdaemon.settings.equity import least_equity
+from mmdaemon.tapes.playing import Tape, crossed_warning
 from mmdaemon.tapes.rows import TapeError
 from mmdaemon.venues.base import MarketSource
 from mmdaemon.venues.simulated.venue import SimulatedVenue
@@ -121,6 +124,10 @@ def locked(path: Path, environ: Mapping[str, str]) -> StateDir:
 
     Raises Refused: another process holds it (75, try again), or it cannot be used (78).
     """
+    if path.exists() and not path.is_dir():
+        raise Refused(
+            f"state directory {path} is a file, not a directory; name another by --state-dir", ExitCode.CONFIG
+        )
     try:
         return open_dir(path, environ).lock()
     except InUse as held:
@@ -138,18 +145,29 @@ def _latched(directory: StateDir, unreadable: JournalUnreadable) -> str:
 
 
 def _to_the_end(settings: Settings, directory: StateDir) -> int:
-    """Virtual time, to the end of the recording or the duration."""
+    """Virtual time, to the end of the recording or the duration. On a terminal with a bar, else with a line on stderr
+    now and then."""
     if not settings.run.tape and not settings.run.duration_s:
         raise Refused("the synthetic market has no end: give --duration (seconds) with --speed max", ExitCode.USAGE)
     console = Console()
-    source = market_of(settings, SYNTHETIC_START_TS_NS)
-    begun = time.perf_counter()
-    with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console) as bars:
-        bar = bars.add_task("starting", total=_length_ns(settings, source))
+    is_drawn = console.is_terminal
+    text = "opening the recording" if settings.run.tape else "starting"
+    columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
+    with (
+        telling(lambda: text, quiet=is_drawn),
+        Progress(*columns, console=console, disable=not is_drawn) as bars,
+    ):
+        source = market_of(settings, SYNTHETIC_START_TS_NS)
+        begun = time.perf_counter()
+        total = _length_ns(settings, source)
+        of = f" of {total / NS / 3600:,.2f} h" if total else ""
+        bar = bars.add_task("starting", total=total)
 
         def progress(passed_ns: int, daemon: Daemon) -> None:
+            nonlocal text
             held = daemon.state.position
-            text = f"{passed_ns / NS / 3600:.2f} h  {daemon.state.guard.state.value}  {held.buys + held.sells} fills"
+            passed, guard, fills = passed_ns / NS / 3600, daemon.state.guard.state.value, held.buys + held.sells
+            text = f"{passed:,.2f} h{'' if is_drawn else of}  {guard}  {fills:,} {'fill' if fills == 1 else 'fills'}"
             bars.update(bar, completed=passed_ns, description=text)
 
         def log(name: str, fields: Mapping[str, object]) -> None:
@@ -167,9 +185,16 @@ def _to_the_end(settings: Settings, directory: StateDir) -> int:
                     "with this one and `mmdaemon resume`",
                     ExitCode.CONFIG,
                 )
+            if not is_drawn:  # the end may be hours away, or never come
+                told = [f"  {name}: {said}" for name, said in daemon.venue.provenance.items()]
+                print("mmdaemon: what this run rests on", *told, sep="\n", file=sys.stderr, flush=True)
             return await to_the_end(daemon, venue, clock)
 
-        session = play(settings, directory, source, script, log=log)
+        try:
+            session = play(settings, directory, source, script, log=log)
+        except KeyboardInterrupt:
+            print(f"mmdaemon: the run in {directory.path} was cut short: no result", file=sys.stderr)
+            raise
     wall_s = time.perf_counter() - begun
     daemon = session.daemon
     ran = summarise(directory.journal_path)
@@ -179,6 +204,8 @@ def _to_the_end(settings: Settings, directory: StateDir) -> int:
             f"  [bold]no order was placed[/]: {escape(_why_none(settings, daemon, directory.journal_path))}",
             highlight=False,
         )
+    if isinstance(source, Tape) and (warning := crossed_warning(source.crossed, source.books)):
+        console.print(f"  [bold]{escape(warning)}[/]", highlight=False)
     return session.exit_code
 
 
@@ -199,5 +226,4 @@ def _why_none(settings: Settings, daemon: Daemon, journal: Path) -> str:
 def _length_ns(settings: Settings, source: MarketSource) -> int | None:
     if settings.run.duration_s:
         return round(settings.run.duration_s * NS)
-    span = source.provenance.get("span_s")
-    return round(float(span) * NS) if span else None
+    return source.span_ns if isinstance(source, Tape) else None

@@ -10,7 +10,7 @@ from loguru import logger
 
 from mmdaemon.cli import ExitCode, Refused, direct
 from mmdaemon.clock import RealClock, run_real
-from mmdaemon.core.types import NS
+from mmdaemon.core.types import NS, KillState
 from mmdaemon.daemon import stall, wire
 from mmdaemon.daemon.supervisor import FAILURES, Daemon
 from mmdaemon.daemon.verbs import handler_of
@@ -18,15 +18,23 @@ from mmdaemon.journal.state_dir import StateDir
 from mmdaemon.ops import logging
 from mmdaemon.ops.control import ControlError, ControlServer
 from mmdaemon.ops.metrics import MetricsError, MetricsServer
+from mmdaemon.research.summary import BROKE_OFF
 from mmdaemon.settings import Settings
+from mmdaemon.tapes.rows import TapeError
 from mmdaemon.venues.base import Venue
 
 _GC_THRESHOLDS = (50_000, 20, 100)
 """After a freeze almost nothing is left to collect; a full collection on a warm heap cost 13 to 37 ms."""
+_DYING_S = 60.0
+"""How long a run whose recording broke off may take to read the venue empty."""
 
 
 def serve(settings: Settings, directory: StateDir) -> int:
-    """Run until stopped: by a signal, the control socket, the end of a tape, or `run.duration_s`. The exit code."""
+    """Run until stopped: by a signal, the control socket, the end of a tape, or `run.duration_s`. The exit code.
+
+    Raises:
+        TapeError: the recording breaks off; what rested is cancelled and the venue was read empty.
+    """
     written = logging.setup()
     try:
         return run_real(lambda clock: _serve(settings, directory, clock, written))
@@ -82,24 +90,34 @@ async def _run(daemon: Daemon, settings: Settings, directory: StateDir, written:
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
         logger.bind(state_dir=str(directory.path), metrics_port=daemon.metrics_port).info("started")
-        await _until_the_end(daemon, settings.run.duration_s)
+        await _until_the_end(daemon, settings.run.duration_s, is_tape=bool(settings.run.tape))
     finally:
         daemon.stop("its doors could not be opened")
         code = await running
         await control.close()
         await metrics.close()
     logger.bind(exit_code=code).info("stopped")
+    if isinstance(daemon.failure, TapeError):
+        raise daemon.failure
     return code
 
 
-async def _until_the_end(daemon: Daemon, duration_s: float) -> None:
-    """Stop at the end of a tape, or once the duration is over."""
+async def _until_the_end(daemon: Daemon, duration_s: float, *, is_tape: bool) -> None:
+    """Stop at the end of a tape, or once the duration is over. Where a part broke a market at a venue goes on and an
+    operator may look; a recording has nothing to come any more, so its run ends once the venue was read empty."""
     begun = time.monotonic()
+    broken = 0.0
     while not daemon.has_ended:
         await asyncio.sleep(0.2)
-        if daemon.state.facts.source_ended:
+        now = time.monotonic()
+        if is_tape and daemon.failure is not None:
+            broken = broken or now
+            is_quiet = daemon.parts.kill_switch.kill_state in (KillState.VERIFIED, KillState.KILLED)
+            if is_quiet or now - broken >= _DYING_S:
+                daemon.stop(f"{BROKE_OFF}: {daemon.failure}")
+        elif daemon.state.facts.source_ended:
             daemon.stop("the recording is over")
-        elif duration_s and time.monotonic() - begun >= duration_s:
+        elif duration_s and now - begun >= duration_s:
             daemon.stop("the duration is over")
 
 

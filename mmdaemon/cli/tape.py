@@ -21,10 +21,12 @@ from rich.table import Table
 
 from mmdaemon.cli import ExitCode, Refused
 from mmdaemon.cli.console import Console
+from mmdaemon.cli.telling import telling
 from mmdaemon.core.types import E10
+from mmdaemon.tapes.playing import crossed_warning, share_of
 from mmdaemon.tapes.reading import open_recording, with_extra
 from mmdaemon.tapes.records import Facts, Recording
-from mmdaemon.tapes.rows import TapeError
+from mmdaemon.tapes.rows import TapeError, counted
 from mmdaemon.tapes.steps import Steps
 from mmdaemon.tapes.survey import Latency, Quantiles, Survey, survey
 
@@ -76,11 +78,10 @@ def info(*paths: Path, json: Annotated[bool, Parameter(negative=())] = False, st
         Print it as JSON.
     """
     console = Console(highlight=False)
-    with _refusing():
+    with _refusing(), _progress(quiet=json) as bar:
         recording = open_recording(_named(paths), _steps(stated))
-        start, end = recording.start_ts_ns, recording.end_ts_ns
-        with _bar(quiet=json, total=None if end is None else end - start) as passed:
-            found = survey(recording, passed)
+        end = recording.end_ts_ns
+        found = survey(recording, bar(None if end is None else end - recording.start_ts_ns, "read {share}"))
     if json:
         print(msgspec.json.format(msgspec.json.encode(found)).decode())
     else:
@@ -114,10 +115,10 @@ def convert(
         raise Refused(f"{out}: its suffix says no format; give --to {', '.join(To)}", ExitCode.USAGE)
     _check_out(out, sources, kind, force=force)
     console = Console(highlight=False)
-    with _refusing(out):
+    with _refusing(out), _progress(quiet=False) as bar:
         recording = open_recording(sources, _steps(stated))
-        with _bar(quiet=False, total=None) as counted:
-            left_out = with_extra(out, lambda: _write(kind, recording, out, counted, force=force))
+        told = bar(None, "{done:,} records so far")
+        left_out = with_extra(out, lambda: _write(kind, recording, out, told, force=force))
     dropped = recording.refusals
     lost = lost_by(kind, recording.facts)
     said = ", ".join(f"{count:,} {reason}" for reason, count in sorted(dropped.counts.items()))
@@ -144,7 +145,7 @@ def lost_by(kind: To, facts: Facts) -> list[str]:
             "stands, and more aggressors be inferred wrongly"
         )
     if facts.clock_shift_ns:
-        lost.append(f"the clock's correction, {facts.clock_shift_ns / 1e6:+.3f} ms")
+        lost.append(f"the clock's correction, {facts.clock_shift_ns / 1e6:+,.3f} ms")
     if facts.book_lag_ns:
         lost.append(f"the correction of the book's lag, {facts.book_lag_ns / 1e6:.3f} ms")
     instrument = facts.instrument
@@ -153,23 +154,23 @@ def lost_by(kind: To, facts: Facts) -> list[str]:
     return lost
 
 
-def _write(kind: To, recording: Recording, out: Path, counted: Callable[[int], None], *, force: bool) -> dict[str, int]:
+def _write(kind: To, recording: Recording, out: Path, told: Callable[[int], None], *, force: bool) -> dict[str, int]:
     """What has no form in the format, by reason."""
     match kind:
         case To.PARQUET:
             from mmdaemon.tapes import parquet
 
-            parquet.write(recording, out, counted)
+            parquet.write(recording, out, told)
             return {}
         case To.NPZ:
             from mmdaemon.tapes.npz_write import write
 
-            return write(recording, out, counted).left_out
+            return write(recording, out, told).left_out
         case To.TARDIS:
             from mmdaemon.tapes import tardis
 
             with _folder(out) as fresh:
-                return tardis.write(recording, fresh, counted)
+                return tardis.write(recording, fresh, told)
 
 
 @contextmanager
@@ -261,18 +262,32 @@ def _refusing(out: Path | None = None) -> Generator[None]:
 
 
 @contextmanager
-def _bar(*, quiet: bool, total: int | None) -> Generator[Callable[[int], None]]:
-    """A bar on stderr, where that is a terminal: what is asked for goes to stdout alone."""
+def _progress(*, quiet: bool) -> Generator[Callable[[int | None, str], Callable[[int], None]]]:
+    """How far it is, on stderr: what is asked for goes to stdout alone. A bar on a terminal, else a line now and then.
+
+    Yields what begins the bar, by what it comes to (None: not known) and what is said of it, once the recording is
+    open; that returns what is told of each step.
+    """
     columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()]
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bars:
-        task = bars.add_task("reading", total=total)
+    is_drawn = console.is_terminal and not quiet
+    said = "opening the recording"
+    with (
+        telling(lambda: said, quiet=quiet or is_drawn),
+        Progress(*columns, console=console, transient=True, disable=not is_drawn) as bars,
+    ):
+        task = bars.add_task(said, total=None)
 
-        def advance(done: int) -> None:
-            text = "reading" if total else f"{done:,} records"
-            bars.update(task, completed=done, description=text)
+        def begin(total: int | None, text: str) -> Callable[[int], None]:
+            def advance(done: int) -> None:
+                nonlocal said
+                said = text.format(done=done, share=f"{done / total:.0%}" if total else f"{done / 1e9 / 3600:,.2f} h")
+                bars.update(task, completed=done, total=total, description=said)
 
-        yield advance
+            advance(0)
+            return advance
+
+        yield begin
 
 
 def _show(console: Console, found: Survey) -> None:
@@ -288,6 +303,8 @@ def _show(console: Console, found: Survey) -> None:
         console.print(f"  {line}", markup=False, soft_wrap=True)
     if len(found.described) > SHOWN:
         console.print(f"  and {len(found.described) - SHOWN} more (--json)", markup=False)
+    if warning := crossed_warning(found.crossed, found.books):
+        console.print(f"  {warning}", markup=False, soft_wrap=True)
 
 
 def _figures(found: Survey) -> list[tuple[str, str]]:
@@ -297,19 +314,19 @@ def _figures(found: Survey) -> list[tuple[str, str]]:
         ("records", ", ".join(f"{count:,} {kind}" for kind, count in found.records.items())),
         (
             "told",
-            f"{found.books:,} books, {found.trades:,} trades, {found.funding_rates:,} funding rates, "
-            f"{found.marks:,} marks",
+            f"{counted(found.books, 'book')}, {counted(found.trades, 'trade')}, "
+            f"{counted(found.funding_rates, 'funding rate')}, {counted(found.marks, 'mark')}",
         ),
         ("gaps", f"{gaps.count:,} over 3 s without a book, {gaps.total_s:,.1f} s in all ({_share(gaps.share)})"),
     ]
     rows += [
-        ("  of the longest", f"{gap.from_}: {gap.length_s:.1f} s, {gap.trades:,} trades meanwhile")
+        ("  of the longest", f"{gap.from_}: {gap.length_s:,.1f} s, {counted(gap.trades, 'trade')} meanwhile")
         for gap in gaps.longest
     ]
     rows += [*_latencies("book latency", found.book_latency), *_latencies("trade latency", found.trade_latency)]
     rows += [
         ("book to book", _spread(found.cadence_ms)),
-        ("locked, crossed", f"{_share(found.locked_share)} of books locked, {found.crossed:,} crossed"),
+        ("locked, crossed", f"{_share(found.locked_share)} of books locked, {_crossed(found)}"),
         (
             "aggressor known",
             f"{_share(found.aggressor_known_share)} of trades" if found.trades else "there are no trades",
@@ -322,6 +339,12 @@ def _figures(found: Survey) -> list[tuple[str, str]]:
         rows.append(("first prints", f"of {places.measured:,}: {said}"))
     dropped = ", ".join(f"{count:,} {reason}" for reason, count in found.dropped.items())
     return [*rows, ("local times raised", found.local_times_raised), ("dropped", dropped or "nothing")]
+
+
+def _crossed(found: Survey) -> str:
+    if not found.crossed:
+        return "none crossed"
+    return f"{share_of(found.crossed, found.books)} crossed ({found.crossed:,})"
 
 
 def _latencies(name: str, latency: Latency | None) -> list[tuple[str, str]]:

@@ -90,6 +90,7 @@ def export(
     if blocked := [path for path in there if not path.is_file()]:
         raise ExportRefused(f"{blocked[0]} is there and is no file; name another folder (--out)")
     parts: dict[Path, Path] = {}
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
         with JournalReader(journal) as reader:
             reader.db.execute("BEGIN")
@@ -118,6 +119,9 @@ def export(
         for part in parts.values():
             with suppress(OSError):
                 part.unlink(missing_ok=True)
+        for folder in made:
+            with suppress(OSError):  # something was written into it
+                folder.rmdir()
 
 
 def _about(db: sqlite3.Connection, runs: list[int], form: Format) -> dict[str, object]:

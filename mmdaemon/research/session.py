@@ -5,7 +5,12 @@ lives and dies with the process; a state directory keeps the journal of all of t
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import signal
+import threading
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
 
 import msgspec
 
@@ -15,7 +20,7 @@ from mmdaemon.daemon import wire
 from mmdaemon.daemon.pace import sleep_ns
 from mmdaemon.daemon.supervisor import Daemon, Log, say_nothing
 from mmdaemon.journal.state_dir import StateDir
-from mmdaemon.research.summary import BROKE_OFF
+from mmdaemon.research.summary import BROKE_OFF, INTERRUPTED
 from mmdaemon.settings import Settings
 from mmdaemon.venues.base import MarketSource
 from mmdaemon.venues.simulated.exchange import Truth
@@ -51,20 +56,41 @@ def play(
 ) -> Session:
     """Run to the script's end in virtual time. The state directory is locked by the caller.
 
+    Starts are not counted for a crash loop: each run of one recording begins at the same moment of it.
+
     Raises:
         RecoveryRefused: the journal cannot be started from.
+        KeyboardInterrupt: by Ctrl-C, or by SIGTERM, which is then its argument; after an orderly end, journaled as
+            `INTERRUPTED`. A second signal does not wait for that.
         Whatever a defect raises: nothing half-run counts as a result.
     """
+    tasks: list[asyncio.Task[Any]] = []
 
     async def main(clock: VirtualClock) -> Session:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.append(task)
         tag = f"{settings.run.seed}-"
         venue = wire.venue_of(settings, source, clock, tag)
         connect = wire.connection_of(settings, clock)
-        daemon = Daemon(settings, clock, venue, state_dir, connect, fresh_account=True, log=log, bot_tag=bot_tag)
+        daemon = Daemon(
+            settings,
+            clock,
+            venue,
+            state_dir,
+            connect,
+            fresh_account=True,
+            log=log,
+            bot_tag=bot_tag,
+            counts_starts=False,
+        )
         await daemon.start()
         running = asyncio.create_task(daemon.run())
         try:
             daemon.stop(await script(daemon, venue, clock))
+        except asyncio.CancelledError:
+            daemon.stop(f"{INTERRUPTED} by {(came or [signal.SIGINT])[0].name}")
+            raise
         finally:
             daemon.stop("the script failed")
             code = await running
@@ -72,7 +98,37 @@ def play(
             raise daemon.failure
         return Session(daemon, venue.truth(), code, dict(source.refused))
 
-    return run_virtual(main, start_wall_ns=source.start_ts_ns)
+    with _terminable(tasks) as came:
+        try:
+            return run_virtual(main, start_wall_ns=source.start_ts_ns)
+        except asyncio.CancelledError:
+            if came:
+                raise KeyboardInterrupt(*came) from None
+            raise
+
+
+@contextmanager
+def _terminable(tasks: list[asyncio.Task[Any]]) -> Generator[list[signal.Signals]]:
+    """SIGTERM cancels the first of `tasks`, as asyncio's runner has Ctrl-C do. Yields the signals that came.
+
+    Not by way of the handler of Ctrl-C: a shell's script has that ignored in what it runs in the background.
+    """
+    came: list[signal.Signals] = []
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        if came or not tasks:
+            raise KeyboardInterrupt(signal.Signals(number))
+        came.append(signal.Signals(number))
+        tasks[0].cancel()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield came
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def until_the_end(duration_s: float, progress: Progress | None = None) -> Script:

@@ -17,6 +17,8 @@ from mmdaemon.journal.replay import pnl_identity
 
 BROKE_OFF = "broke off"
 """How the end of a run begins in the journal that a broken part ended, and not its market or its duration."""
+INTERRUPTED = "interrupted"
+"""The same, of a run in virtual time that a signal ended."""
 _UNHEALTHY = frozenset({Reason.BOOK.value, Reason.SOURCE_ENDED.value})
 
 

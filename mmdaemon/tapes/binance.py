@@ -38,8 +38,8 @@ from mmdaemon.tapes.binance_messages import (
     parse,
 )
 from mmdaemon.tapes.records import Facts, Record
-from mmdaemon.tapes.rows import BadRow, Refusals, TapeError, raw_lines
-from mmdaemon.tapes.steps import Steps, known
+from mmdaemon.tapes.rows import BadRow, Refusals, TapeError, counted, raw_lines
+from mmdaemon.tapes.steps import Steps, known, refuse_off_inferred
 
 VENUE = "binance_usdm"
 STEPS = {
@@ -103,7 +103,8 @@ class BinanceTape:
         return self._refusals
 
     def records(self) -> Iterator[Record]:
-        """Lazy; each call plays from the start. Raises TapeError where the file has changed since it was opened."""
+        """Lazy; each call plays from the start. Raises TapeError where the file has changed since it was opened, or
+        something is off an inferred step."""
         refusals = self._refusals = Refusals()
         waiting: list[tuple[Key, int, Message]] = []
         merge = Merge(self._paths, refusals, self._facts.instrument.tick_e10, self._facts.instrument.lot_e10)
@@ -114,9 +115,12 @@ class BinanceTape:
             while waiting[0][0][0] < newest - self._wait_ms:
                 earliest, came, told = heappop(waiting)
                 yield from merge.told(earliest[-1], came, told)
+                if self._inferred:
+                    refuse_off_inferred(self._inferred, refusals)
         while waiting:
             earliest, came, told = heappop(waiting)
             yield from merge.told(earliest[-1], came, told)
+            refuse_off_inferred(self._inferred, refusals)
 
     def _begins(self, path: Path) -> int:
         """Local time of its first line that can be read."""
@@ -224,6 +228,7 @@ class BinanceTape:
         rules = STEPS.get(self._symbol, Steps())
         said = msgspec.structs.replace(rules, venue=VENUE, symbol=self._symbol)
         what = known(self._name, given, said, prices, sizes)
+        self._inferred = what.inferred
         least = min(minutes.values())
         shift = LEAST_LATENCY_NS - least if least < 0 else 0
         self._facts = Facts(
@@ -234,10 +239,10 @@ class BinanceTape:
             clock_from=_clock(least, minutes[0], minutes[max(minutes)], max(minutes)),
             lag_from="none corrected; at equal venue time (ms) trades come before books",
             provenance={
-                "lines": ", ".join(f"{count} {kind}" for kind, count in counts.items() if count),
+                "lines": ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count),
                 "book": _book(counts, newest - first_ms),
-                "trade ids missing": str(ids[TradeMessage if self._has_trades else AggTrade][1]),
-                "order": f"by the venue's time; a line comes up to {late} ms after one that is of a later time",
+                "trade ids missing": f"{ids[TradeMessage if self._has_trades else AggTrade][1]:,}",
+                "order": f"by the venue's time; a line comes up to {late:,} ms after one that is of a later time",
             },
         )
 
@@ -256,11 +261,13 @@ class BinanceTape:
 
 
 def _clock(least: int, first: int, last: int, minutes: int) -> str:
-    drift = f"{first / 1e6:.3f} ms in its first minute, {last / 1e6:.3f} ms in its last ({minutes} later)"
+    drift = f"{first / 1e6:,.3f} ms in its first minute"
+    if minutes:
+        drift += f", {last / 1e6:,.3f} ms in its last ({counted(minutes, 'minute')} later)"
     if least >= 0:
         return f"as recorded, not corrected: local time less the time of sending is {drift} at least"
     return (
-        f"local time less the time of sending (E) is {least / 1e6:.3f} ms at least, so the recorder's clock was "
+        f"local time less the time of sending (E) is {least / 1e6:,.3f} ms at least, so the recorder's clock was "
         f"behind; the fastest message is assumed to have taken {LEAST_LATENCY_NS / 1e6:.0f} ms. It is {drift}: drift "
         "is not corrected"
     )
@@ -271,8 +278,9 @@ def _book(counts: dict[str, int], span_ms: int) -> str:
         return "no depth snapshot, so updates have nothing to change: the touch alone, one level a side"
     if not counts["DepthUpdate"]:
         return "no updates of the depth: behind the touch it is that of the snapshot"
-    return f"{counts['Snapshot']} depth snapshot, an update every {span_ms / counts['DepthUpdate']:.0f} ms" + (
-        "" if counts["BookTicker"] else "; no bookTicker, so the touch is that of the depth"
+    return (
+        f"{counted(counts['Snapshot'], 'depth snapshot')}, an update every {span_ms / counts['DepthUpdate']:,.0f} ms"
+        + ("" if counts["BookTicker"] else "; no bookTicker, so the touch is that of the depth")
     )
 
 

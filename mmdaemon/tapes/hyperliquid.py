@@ -247,7 +247,7 @@ class HyperliquidTape:
             minimum_from="the venue's rule, not in the recording",
             lag_from="none corrected; at equal exchange time trades come before books",
             provenance={
-                "rows": ", ".join(f"{count} {kind}" for kind, count in rows.items()) + without,
+                "rows": ", ".join(f"{count:,} {kind}" for kind, count in rows.items()) + without,
                 "holes in the book": f"{len(holes)} over 5 s, the longest {max(holes, default=0) / NS:.1f} s",
                 "local minus exchange clock": f"{min(offsets) / 1e6:.0f} ms least, {median(offsets) / 1e6:.0f} ms "
                 "median, of books and touch changes; feed latency and clock offset together, not corrected",

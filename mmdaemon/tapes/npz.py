@@ -56,7 +56,7 @@ from mmdaemon.tapes.npz_rows import (
 from mmdaemon.tapes.npz_write import Written, write
 from mmdaemon.tapes.records import Depth, Facts, Record, Trade
 from mmdaemon.tapes.rows import KEPT_PER_REASON, Refusals, TapeError
-from mmdaemon.tapes.steps import Steps, known
+from mmdaemon.tapes.steps import Steps, known, refuse_off_inferred
 
 __all__ = ["NpzTape", "Written", "write"]
 
@@ -66,7 +66,8 @@ class NpzTape:
 
     Raises:
         TapeError: it is no such file, or empty; it has rows of single orders (level 3); times fall; a side is cleared
-            without a snapshot; tick or lot are neither given, nor there, nor to be inferred.
+            without a snapshot; tick or lot are neither given, nor there, nor to be inferred; a row is off an inferred
+            one.
     """
 
     def __init__(self, path: Path, steps: Steps | None = None) -> None:
@@ -76,12 +77,13 @@ class NpzTape:
         rows = data[kept]
         rows["ev"] &= 0xFF | BUY | SELL
         is_ours = facts is not None
-        facts = _facts(path, steps or Steps(), facts, rows[(rows["ev"] & 0xFF) != CLEAR])
+        facts, inferred = _facts(path, steps or Steps(), facts, rows[(rows["ev"] & 0xFF) != CLEAR])
         ticks, on_tick, nearest_px = as_steps(rows["px"], facts.instrument.tick_e10)
         lots, on_lot, nearest_qty = as_steps(rows["qty"], facts.instrument.lot_e10)
         is_clear = (rows["ev"] & 0xFF) == CLEAR  # its price is that of a level, or says nothing
         self._refuse(data, kept[~is_clear & ~on_tick], "off_tick", "px")
         self._refuse(data, kept[~is_clear & on_tick & ~on_lot], "off_lot", "qty")
+        refuse_off_inferred(inferred, self.refusals)
         good = is_clear | (on_tick & on_lot)
         self._ticks, self._lots = ticks[good], lots[good]
         differs = {"prices or sizes not the nearest float": int((~(nearest_px & nearest_qty))[good].sum())}
@@ -262,25 +264,27 @@ class NpzTape:
         return {"order of rows of equal local time, or unknown flags": not same}
 
 
-def _facts(path: Path, given: Steps, said: Facts | None, levels: Rows) -> Facts:
+def _facts(path: Path, given: Steps, said: Facts | None, levels: Rows) -> tuple[Facts, frozenset[str]]:
+    """And as `Known.inferred`."""
     if said is not None and given == Steps():
-        return said
+        return said, frozenset()
     stated = Steps()
     if said is not None:
         names = set(Steps.__struct_fields__) & set(said.instrument.__struct_fields__)
         stated = Steps(**{name: getattr(said.instrument, name) for name in names})
     found = known(str(path), given, stated, _texts(levels["px"]), _texts(levels["qty"]))
     if said is None:
-        return Facts(
+        said = Facts(
             instrument=found.instrument,
             steps_from=found.steps_from,
             minimum_from=found.minimum_from,
             clock_from="as in the file; its converter may have moved local times to come after the exchange's",
             provenance={"funding, mark": "none: the format has neither"},
         )
-    return msgspec.structs.replace(
+    facts = msgspec.structs.replace(
         said, instrument=found.instrument, steps_from=found.steps_from, minimum_from=found.minimum_from
     )
+    return facts, found.inferred
 
 
 def _texts(values: Floats) -> Iterator[str]:

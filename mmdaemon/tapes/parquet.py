@@ -220,10 +220,10 @@ def _write_rows(recording: Recording, writer: pq.ParquetWriter, out: Path, progr
         writer.write_table(pa.Table.from_batches(held, SCHEMA), row_group_size=in_held)
     dropped = recording.refusals
     if not done:
-        said = ", ".join(f"{count} {reason}" for reason, count in dropped.counts.items())
+        said = ", ".join(f"{count:,} {reason}" for reason, count in dropped.counts.items())
         raise TapeError(f"{out}: not written, because the recording has no records; dropped: {said or 'nothing'}")
     if dropped.counts:
-        said = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.counts.items()))
+        said = ", ".join(f"{count:,} {reason}" for reason, count in sorted(dropped.counts.items()))
         told = facts.provenance | {"dropped at conversion": said}
         facts = msgspec.structs.replace(facts, provenance=told)
     return Meta(

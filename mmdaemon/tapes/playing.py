@@ -24,11 +24,14 @@ from math import isfinite
 from mmdaemon.core.events import BookUpdate, FundingRate, MarketEvent, MarkPrice, SourceEnded, TradePrint
 from mmdaemon.core.types import E10, NS, Instrument, Side
 from mmdaemon.tapes.records import Depth, DepthKind, Facts, Levels, Recording, Ticker, Trade
-from mmdaemon.tapes.rows import KEPT_PER_REASON, TapeError
+from mmdaemon.tapes.rows import KEPT_PER_REASON, TapeError, counted
 
 SHOWN = 50
 """Levels a side that are told. The daemon quotes and queues within bps of the touch; deeper is unknown to the matching
 engine, as it is where a venue publishes 20. More would only cost: each is looked at again for each of our orders."""
+
+CROSSED_MOST = 0.01
+"""A larger share of crossed books is warned of."""
 
 
 class Book:
@@ -136,11 +139,8 @@ class Tape:
 
     @property
     def provenance(self) -> dict[str, str]:
-        """What a report prints first; what is counted is "so far" until the end was played. `span_s` is there where
-        the end is known."""
-        facts, end = self._facts, self._recording.end_ts_ns
-        if end is None:
-            end = self._ended_ts_ns
+        """What a report prints first; what is counted is "so far" until the end was played."""
+        facts, end = self._facts, self._end_ts_ns
         told = {
             "market": self._market,
             "from": utc(self._start_ts_ns),
@@ -150,17 +150,37 @@ class Tape:
         if self._funding or self._marks or "funding, mark" not in told:
             told["funding, mark"] = self._funding_and_mark()
         told["dropped"] = (self._dropped() or "nothing") + self._so_far
-        told["local times raised"] = f"{self._raised}{self._so_far}"
+        told["local times raised"] = f"{self._raised:,}{self._so_far}"
         if self._unsided:
             said = told.get("aggressor", "not told of every print")
             told["aggressor"] = (
                 f"{said}; inferred by the quote rule for {self._inferred:,} of {self._unsided:,} prints{self._so_far}"
             )
         if self._crossed:
-            told["crossed books"] = f"{self._crossed}, told as they are: nothing is quoted or filled on them"
-        if end is not None:
-            told["span_s"] = f"{(end - self._start_ts_ns) / NS:.3f}"
+            share = f"{self._crossed:,} of {self._books:,} ({share_of(self._crossed, self._books)}){self._so_far}"
+            told["crossed books"] = f"{share}, told as they are: nothing is quoted or filled on them"
         return told
+
+    @property
+    def books(self) -> int:
+        """Books told, of the latest playing so far."""
+        return self._books
+
+    @property
+    def crossed(self) -> int:
+        """How many of them were crossed."""
+        return self._crossed
+
+    @property
+    def span_ns(self) -> int | None:
+        """From the first event to the end, None while that is not known."""
+        end = self._end_ts_ns
+        return None if end is None else end - self._start_ts_ns
+
+    @property
+    def _end_ts_ns(self) -> int | None:
+        end = self._recording.end_ts_ns
+        return self._ended_ts_ns if end is None else end
 
     def events(self) -> Generator[MarketEvent, None, None]:
         """Lazy; each call plays from the start.
@@ -201,6 +221,7 @@ class Tape:
                     continue
                 is_known = True
                 best_bid, best_ask = bids[0][0], asks[0][0]
+                self._books += 1
                 if best_bid > best_ask:
                     self._crossed += 1
                 ts = self._raise(local, ts)
@@ -253,11 +274,11 @@ class Tape:
     def _forget(self) -> None:
         self._counts: dict[str, int] = {}
         self._described: list[str] = []
-        self._raised = self._crossed = self._funding = self._marks = self._unsided = self._inferred = 0
+        self._books = self._raised = self._crossed = self._funding = self._marks = self._unsided = self._inferred = 0
         self._ended_ts_ns: int | None = None
 
     def _dropped(self) -> str:
-        return ", ".join(f"{count} {reason}" for reason, count in sorted(self.refused.items()))
+        return ", ".join(f"{count:,} {reason}" for reason, count in sorted(self.refused.items()))
 
     @property
     def _market(self) -> str:
@@ -265,14 +286,29 @@ class Tape:
 
     def _funding_and_mark(self) -> str:
         said = [
-            f"{count:,} {name}" if count else f"no {name}"
-            for name, count in (("funding rates", self._funding), ("marks", self._marks))
+            counted(count, name) if count else f"no {name}s"
+            for name, count in (("funding rate", self._funding), ("mark", self._marks))
         ]
         return (" and ".join(said) if self._funding or self._marks else "none") + self._so_far
 
     @property
     def _so_far(self) -> str:
         return " so far" if self._ended_ts_ns is None else ""
+
+
+def share_of(part: int, whole: int) -> str:
+    """In percent; one that is there does not read as none."""
+    return f"{part / whole:.1%}" if not part or part / whole >= 0.001 else "under 0.1%"
+
+
+def crossed_warning(crossed: int, books: int) -> str:
+    """What to say of so many crossed books; empty where that is no more than a venue's own moments."""
+    if crossed <= CROSSED_MOST * books:
+        return ""
+    return (
+        f"warning: {share_of(crossed, books)} of the books are crossed ({crossed:,} of {books:,}): updates are missing "
+        "or out of order, and what a run does on them is worth nothing; record it anew"
+    )
 
 
 def by_quote_rule(px_ticks: int, bid_px_ticks: int, ask_px_ticks: int) -> Side | None:
@@ -291,7 +327,7 @@ def corrections(facts: Facts) -> dict[str, str]:
     return {
         "tick, lot": f"{_text(instrument.tick_e10)}, {_text(instrument.lot_e10)}: {facts.steps_from}",
         "minimum": f"{least}: {facts.minimum_from}",
-        "local clock": f"{shift_ms:+.3f} ms: {facts.clock_from}" if shift_ms else facts.clock_from,
+        "local clock": f"{shift_ms:+,.3f} ms: {facts.clock_from}" if shift_ms else facts.clock_from,
         "lag of the book": f"{facts.book_lag_ns / 1e6:.3f} ms: {facts.lag_from}"
         if facts.book_lag_ns
         else facts.lag_from,

@@ -1,8 +1,9 @@
 """Open a recording by what is in it, whatever it is called. Anything else is refused with what would be read.
 
 A format is told by the first bytes: the metadata or columns of a Parquet file, the header of a CSV, the first line of
-a stream. Where a folder is given its files are taken, others in it are passed over, and files of two formats are
-refused: nothing chooses for the user. Readers are imported when they are needed, because some need the extra
+a stream. Where a folder is given its files are taken; what has no name of data is passed over, folders in it are not
+entered. What has such a name and cannot be read is refused, and so are files of two formats: nothing chooses for the
+user. Readers are imported when they are needed, because some need the extra
 `mmdaemon[tapes]` and none is needed by a daemon that plays no recording.
 """
 # ruff: noqa: PLC0415
@@ -20,7 +21,7 @@ import msgspec
 from mmdaemon.tapes.chain import Chain
 from mmdaemon.tapes.playing import Tape
 from mmdaemon.tapes.records import Recording
-from mmdaemon.tapes.rows import TapeError
+from mmdaemon.tapes.rows import TapeError, counted
 from mmdaemon.tapes.steps import Steps
 
 SUPPORTED = (
@@ -139,14 +140,37 @@ def _recognised(path: Path) -> list[tuple[Path, Format]]:
             # Passed over, the hour or the trades that it should hold would be missing without a word.
             if file.suffix in _SUFFIXES and _is_empty(file):
                 raise TapeError(f"{file}: the file is empty; download it again, or take it out of the folder")
-        known = [(file, kind) for file in files if (kind := format_of(file))]
+        kinds = [(file, format_of(file)) for file in files]
+        known = [(file, kind) for file, kind in kinds if kind]
         if not known:
-            raise TapeError(f"{path}: none of its {len(files)} files is a recording that is known; {SUPPORTED}")
+            raise TapeError(f"{path}: {_none_known(path, files)}; {SUPPORTED}")
+        # Of these its reader looks for the other files by name, and says what is wrong with their columns.
+        looked_for = {_hyperliquid_symbol(file, None) for file, kind in known if kind is Format.HYPERLIQUID}
+        for file, kind in kinds:
+            is_looked_for = bool(looked_for) and _hyperliquid_symbol(file, None) in looked_for
+            if kind is None and file.suffix in _SUFFIXES and not is_looked_for:
+                raise TapeError(
+                    f"{file}: its name says data, and it is no recording that is known (an error page of a failed "
+                    f"download?); download it again, or take it out of the folder; {SUPPORTED}"
+                )
         return known
     kind = format_of(path)
     if kind is None:
         raise TapeError(f"{path}: no recording that is known; {SUPPORTED}")
     return [(path, kind)]
+
+
+def _none_known(path: Path, files: Sequence[Path]) -> str:
+    folders = sorted(each.name for each in path.iterdir() if each.is_dir() and not each.name.startswith("."))
+    said = f"none of its {counted(len(files), 'file')} is a recording that is known"
+    if len(files) == 1:
+        said = f"its one file, {files[0].name}, is no recording that is known"
+    elif not files:
+        said = "there is no file in it"
+    if not folders:
+        return said
+    names = ", ".join(folders[:3]) + (", ..." if len(folders) > 3 else "")
+    return f"{said}; folders in it are not entered, name what to read: {names}"
 
 
 def _is_empty(path: Path) -> bool:

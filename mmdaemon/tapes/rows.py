@@ -51,6 +51,11 @@ class Refusals:
             self.described.append(f"{path.name} row {row}: {reason}: {detail}")
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """ "1 file", "2 files", "1,000 entries" (where `many` is not `one` and an s)."""
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
 def header(path: Path) -> str:
     """The first line of a gzipped file, without its end.
 

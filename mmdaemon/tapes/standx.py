@@ -45,7 +45,7 @@ from pathlib import Path
 
 from mmdaemon.core.types import E10, NS, Instrument, Side
 from mmdaemon.tapes.records import Depth, DepthKind, Facts, Levels, Record, Trade
-from mmdaemon.tapes.rows import Refusals, TapeError
+from mmdaemon.tapes.rows import Refusals, TapeError, counted
 from mmdaemon.tapes.standx_hours import (
     BOOKS,
     GAP_NS,
@@ -190,12 +190,13 @@ def _facts(survey: Survey, hours: list[Hour]) -> Facts:
             "market": f"recorded at standx, {survey.symbol} perpetual",
             "from": utc(survey.start_ns),
             "to": utc(survey.end_ns),
-            "rows": f"{survey.books} snapshots of {LEVELS} levels, {survey.trades} trades, of {len(hours)} hours",
+            "rows": f"{counted(survey.books, 'snapshot')} of {LEVELS} levels, {counted(survey.trades, 'trade')}, "
+            f"of {counted(len(hours), 'hour')}",
             "hours missing in between": ", ".join(utc(ns) for ns in without) or "none",
-            "gaps": f"{survey.gaps} over {GAP_NS // NS} s without a book, {survey.gap_share:.1%} of the time, the "
-            f"longest {survey.gap_longest_ns / NS:.1f} s",
-            "repeats": f"{survey.repeats} snapshots stamped as the row before; dropped where all else is equal too, "
-            "as are books equal to the one before them",
+            "gaps": f"{survey.gaps:,} over {GAP_NS // NS} s without a book, {survey.gap_share:.1%} of the time, the "
+            f"longest {survey.gap_longest_ns / NS:,.1f} s",
+            "repeats": f"{counted(survey.repeats, 'snapshot')} stamped as the row before; dropped where all else is "
+            "equal too, as are books equal to the one before them",
             "locked books": f"{survey.locked:.1%} have bid = ask, both being rounded down to 0.1; passed on as is",
             "aggressor": "as told"
             if survey.sided

@@ -142,7 +142,7 @@ def survey(recording: Recording, progress: Progress | None = None) -> Survey:
                 | corrections(facts)
                 | facts.provenance
             ).items()
-            if name not in {"market", "from", "to"}  # told by other fields
+            if name not in {"market", "from", "to", "gaps"}  # told by other fields
         },
         first=utc(tapped.first_ns),
         last=utc(tapped.latest_ns),

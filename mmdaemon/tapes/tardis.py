@@ -23,7 +23,7 @@ Amounts are taken as base currency, which linear perpetuals on most exchanges ha
 the market is refused by name. Prices and amounts are numbers as JavaScript prints them: no trailing zeros.
 
 Steps that were not given are inferred from the first rows. A price between two inferred ticks ends the tape with that
-row, since every decision so far was made on a wrong tick; between two given ones the row is dropped.
+row: it is damaged, or every decision so far was made on a wrong tick. Between two given ones the row is dropped.
 """
 
 import heapq
@@ -38,8 +38,8 @@ import msgspec
 
 from mmdaemon.core.types import NS
 from mmdaemon.tapes.records import Facts, Record, Trade
-from mmdaemon.tapes.rows import Refusals, TapeError
-from mmdaemon.tapes.steps import Steps, known
+from mmdaemon.tapes.rows import Refusals, TapeError, counted
+from mmdaemon.tapes.steps import Known, Steps, known, refuse_off_inferred
 from mmdaemon.tapes.tardis_csv import (
     DECIMAL,
     KINDS,
@@ -125,16 +125,16 @@ class TardisTape:
         first = glances[self._books][0]
         self._exchange, self._symbol = first.exchange, first.symbol
         self._files = {kind: [glance.path for glance in told] for kind, told in glances.items()}
-        self._facts = _learn(glances, self._books, aside, steps)
-        given = {"off_tick": steps.tick_e10, "off_lot": steps.lot_e10}
-        self._inferred = [reason for reason, step_e10 in given.items() if step_e10 is None]
+        what = _steps(glances, steps)
+        self._inferred = what.inferred
+        self._facts = _learn(glances, self._books, aside, what)
         self._refusals = Refusals()
         self.restamped: dict[str, int] = {}
         """Of the latest playing so far: `raised` to the latest exchange time, `future` set to the time of receipt."""
         with closing(self.records()) as records:
             record = next(records, None)
         if record is None:
-            dropped = ", ".join(f"{count} {reason}" for reason, count in self._refusals.counts.items())
+            dropped = ", ".join(f"{count:,} {reason}" for reason, count in self._refusals.counts.items())
             raise TapeError(f"{self._files[self._books][0]}: no record in any file; dropped: {dropped or 'nothing'}")
         self._start_ts_ns = record.venue_ts_ns
 
@@ -176,7 +176,7 @@ class TardisTape:
         streams = [self._stream(rank, kind, readers[kind]) for rank, kind in enumerate(ranks) if kind in self._files]
         for _, _, _, record in heapq.merge(*streams):
             yield record
-        self._refuse_wrong_steps()
+        refuse_off_inferred(self._inferred, refusals)
 
     def _stream(self, rank: int, kind: str, read: "Read") -> Iterator[tuple[int, int, int, Record]]:
         """The records of a data type by exchange time: `(venue_ts_ns, rank, number, record)`, which never tie."""
@@ -184,7 +184,7 @@ class TardisTape:
         for path in self._files[kind]:
             for row, record in read(path):
                 if self._refusals.counts:
-                    self._refuse_wrong_steps()
+                    refuse_off_inferred(self._inferred, self._refusals)
                 local_ns = record.local_ts_ns
                 if local_ns < latest_local - LATE_NS:
                     raise TapeError(
@@ -208,16 +208,6 @@ class TardisTape:
     def _count(self, what: str, at: int) -> int:
         self.restamped[what] = self.restamped.get(what, 0) + 1
         return at
-
-    def _refuse_wrong_steps(self) -> None:
-        for reason in self._inferred:
-            if reason in self._refusals.counts:
-                found = next(text for text in self._refusals.described if f": {reason}: " in text)
-                step = reason.removeprefix("off_")
-                raise TapeError(
-                    f"{found}, which was inferred from the first rows and so is wrong; "
-                    f"give the {step} of the venue (--{step})"
-                )
 
 
 Read = Callable[[Path], Iterator[tuple[int, Record]]]
@@ -280,15 +270,18 @@ def _refuse_mixture(glances: dict[str, list[Glance]], books: str, aside: list[Gl
         )
 
 
-def _learn(glances: dict[str, list[Glance]], books: str, aside: list[Glance], given: Steps) -> Facts:
+def _steps(glances: dict[str, list[Glance]], given: Steps) -> Known:
     everything = [glance for told in glances.values() for glance in told]
     first = everything[0]
     prices = {text for glance in everything for text in glance.prices}
     sizes = {text for glance in everything for text in glance.sizes}
     said = Steps(venue=first.exchange, symbol=first.symbol, quote=QUOTED_IN.get(first.exchange))
-    instrument, steps_from, minimum_from = known(
-        str(first.path), given, said, filter(_is_decimal, prices), filter(_is_decimal, sizes)
-    )
+    return known(str(first.path), given, said, filter(_is_decimal, prices), filter(_is_decimal, sizes))
+
+
+def _learn(glances: dict[str, list[Glance]], books: str, aside: list[Glance], what: Known) -> Facts:
+    everything = [glance for told in glances.values() for glance in told]
+    first = everything[0]
     late_ns = min((glance.late_ns for glance in everything if glance.late_ns is not None), default=None)
     if late_ns is None:
         raise TapeError(
@@ -299,9 +292,9 @@ def _learn(glances: dict[str, list[Glance]], books: str, aside: list[Glance], gi
     fundings = sorted({int(text) for glance in everything for text in glance.fundings if TIME_US.fullmatch(text)})
     intervals = [(later - earlier) // 1_000_000 for earlier, later in pairwise(fundings)]
     return Facts(
-        instrument=instrument,
-        steps_from=steps_from,
-        minimum_from=minimum_from,
+        instrument=what.instrument,
+        steps_from=what.steps_from,
+        minimum_from=what.minimum_from,
         clock_shift_ns=max(0, -late_ns),
         clock_from=f"local clock {-late_ns / 1e6:.1f} ms behind at most, in the first {rows}"
         if late_ns < 0
@@ -311,7 +304,8 @@ def _learn(glances: dict[str, list[Glance]], books: str, aside: list[Glance], gi
             "files": ", ".join(glance.path.name for glance in everything),
             BOOKS_FROM: books,
             "local minus exchange clock": f"{late_ns / 1e6:.1f} ms least, in the first {rows}",
-            "exchange time": f"fell {falls:,} times in the first {rows}, by {furthest_ns / 1e6:.1f} ms at most: raised"
+            "exchange time": f"fell {counted(falls, 'time')} in the first {rows}, by {furthest_ns / 1e6:,.1f} ms at "
+            "most: raised"
             if falls
             else f"never fell in the first {rows}",
             "amounts": "taken as base currency",

@@ -1,6 +1,7 @@
 """`mmdaemon export` on a real journal: what is in the files is what is in the journal, and the books foot from them."""
 
 import csv
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -15,10 +16,12 @@ import pytest
 from cyclopts import App
 
 from mmdaemon.cli import ExitCode, Refused
+from mmdaemon.cli.main import main
 from mmdaemon.core.decision import Decision
 from mmdaemon.core.types import E10, GuardState
 from mmdaemon.journal.reader import JournalReader
 from mmdaemon.journal.replay import pnl_identity
+from mmdaemon.research.export import CsvSink
 from mmdaemon.research.export_desk import ABSENT
 from mmdaemon.research.export_rows import Kind
 from mmdaemon.research.export_tables import TABLES, named
@@ -246,11 +249,19 @@ def test_a_damaged_journal_leaves_nothing(copied: Path, tmp_path: Path, capsys: 
     with path.open("r+b") as file:
         file.seek((page - 1) * size)
         file.write(b"\xff" * size)
-    out = tmp_path / "out"
+    out = tmp_path / "not" / "there" / "yet"
     assert run("--out", out, "--state-dir", copied) == 1
     assert "NOT EXPORTED: journal" in capsys.readouterr().out
-    assert list(out.iterdir()) == []
+    assert not (tmp_path / "not").exists()
     assert run("fills", "--out", out, "--state-dir", copied) == 0
+
+
+def test_an_export_that_is_stopped_leaves_nothing(
+    played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CsvSink, "close", lambda _self: signal.raise_signal(signal.SIGTERM))
+    assert main(["export", "--out", str(tmp_path / "out"), "--state-dir", str(played.path)]) == 128 + signal.SIGTERM
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_list_needs_no_journal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

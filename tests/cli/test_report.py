@@ -1,6 +1,7 @@
 """`mmdaemon report`: where the files go, what is said first, and what it exits with."""
 
 import json
+import signal
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mmdaemon.cli import ExitCode, Refused
+from mmdaemon.cli.main import main
 from mmdaemon.cli.report import DIFFERS, NO_REPORT, report
 from tests.cli.conftest import Played
 
@@ -57,4 +59,17 @@ def test_a_file_that_cannot_be_written_is_a_usage_error(played: Played, tmp_path
     with pytest.raises(Refused, match="--out names another file") as refused:
         report(out=tmp_path / name, state_dir=played.path)
     assert refused.value.code == ExitCode.USAGE
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_report_that_is_stopped_leaves_nothing(
+    played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(_self: Path, _target: Path) -> Path:
+        signal.raise_signal(signal.SIGTERM)
+        raise AssertionError
+
+    monkeypatch.setattr(Path, "replace", stop)
+    out = tmp_path / "x.html"
+    assert main(["report", "--out", str(out), "--state-dir", str(played.path)]) == 128 + signal.SIGTERM
     assert list(tmp_path.iterdir()) == []

@@ -1,7 +1,12 @@
 """`mmdaemon run` over markets at full speed, and what it refuses."""
 
 import re
+import signal
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +24,12 @@ from mmdaemon.research.summary import RunSummary, summarise
 from mmdaemon.tapes import parquet
 from mmdaemon.tapes.reading import open_recording
 from mmdaemon.tapes.steps import Steps
-from tests.tapes.made import MS, T0, Made, snapshot
+from tests.tapes.made import MS, T0, Made, delta, snapshot
 
 HYPERLIQUID_QUEUE_DIGEST = "9dd7020272a4660e58d33bb4009bb1b7"
 """Golden: the recording under the queue model with the default settings. It changes when a decision does; say why."""
+
+PROGRAM = [sys.executable, "-m", "mmdaemon"]
 
 
 def run_tape(shared_data: Path, state_dir: Path, fills: str) -> RunSummary:
@@ -135,9 +142,6 @@ def test_a_directory_in_use_is_refused(tmp_path: Path, capsys: pytest.CaptureFix
 def test_a_journal_of_a_newer_schema_is_refused_and_left_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import sqlite3
-    from contextlib import closing
-
     assert main(["run", "--speed", "max", "--duration", "30", "--state-dir", str(tmp_path)]) == 0
     with closing(sqlite3.connect(tmp_path / "journal.sqlite")) as db:
         db.execute("PRAGMA user_version = 999")
@@ -188,17 +192,22 @@ def test_a_recording_that_breaks_off_is_no_result(tmp_path: Path, monkeypatch: p
         assert not [order for order in journal.unsettled() if order.epoch == run.epoch]
 
 
+def broken(path: Path, books: int) -> Path:
+    """A tape of ours, half a second a book, whose last row is not what was written."""
+    parquet.write(Made([snapshot(i * 500) for i in range(books)]), path)
+    table = pq.read_table(path).replace_schema_metadata(pq.read_metadata(path).metadata)
+    at = table.schema.get_field_index("local_ts_ns")
+    times = [*table.column(at).to_pylist()[:-1], T0 + books * 500 * MS]
+    pq.write_table(table.set_column(at, table.schema.field(at), pa.array(times)), path)
+    return path
+
+
 def test_a_recording_that_breaks_off_ends_the_run_where_nothing_else_would(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without a duration only the market's end ends a run, and a broken market has none. What it leaves is killed, and
     nobody can resume at full speed: the next run there would pass a whole market without one order."""
-    source = tmp_path / "edited.parquet"
-    parquet.write(Made([snapshot(i * 500) for i in range(12_000)]), source)
-    table = pq.read_table(source).replace_schema_metadata(pq.read_metadata(source).metadata)
-    at = table.schema.get_field_index("local_ts_ns")
-    times = [*table.column(at).to_pylist()[:-1], T0 + 12_000 * 500 * MS]
-    pq.write_table(table.set_column(at, table.schema.field(at), pa.array(times)), source)
+    source = broken(tmp_path / "edited.parquet", 12_000)
     state = tmp_path / "state"
     asked = ["run", "--tape", str(source), "--speed", "max", "--state-dir", str(state)]
     assert main(asked) == ExitCode.CONFIG
@@ -209,6 +218,124 @@ def test_a_recording_that_breaks_off_ends_the_run_where_nothing_else_would(
     capsys.readouterr()
     assert main(asked) == ExitCode.CONFIG
     assert "nobody can resume" in capsys.readouterr().err
+
+
+@pytest.mark.timeout(120)
+def test_a_recording_that_breaks_off_ends_the_run_in_real_time_too(tmp_path: Path) -> None:
+    """Days that overlap: a row comes that is older than what was played. Not in the ten seconds that the simulated
+    venue reads ahead: there it would be found before anything runs."""
+    at = T0 // 1_000
+    rows = [
+        f"binance-futures,BTCUSDT,{at + us},{at + us},{'true' if us == 0 else 'false'},{side},{px},1\n"
+        for us in (*range(0, 11_500_000, 500_000), 0)
+        for side, px in (("bid", "100.0"), ("ask", "100.1"))
+    ]
+    source = tmp_path / "books.csv"
+    source.write_text("exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount\n" + "".join(rows))
+    state = tmp_path / "state"
+    done = in_real_time(source, state)
+    assert done.returncode == ExitCode.CONFIG, done.stderr
+    assert re.search(r"^mmdaemon: .*books\.csv row 48: local_timestamp is 11 s before", done.stderr, re.MULTILINE)
+    with JournalReader(state / "journal.sqlite") as journal:
+        run = journal.run()
+        assert run is not None
+        assert (run.end_reason or "").startswith("broke off: ")
+        assert journal.unsettled() == []
+        kills = [row.state for row in journal.kills()]
+    assert "verified" in kills or "killed" in kills
+
+
+@pytest.mark.timeout(120)
+def test_a_recording_that_breaks_off_at_once_ends_the_process_too(tmp_path: Path) -> None:
+    done = in_real_time(broken(tmp_path / "edited.parquet", 4), tmp_path / "state")
+    assert done.returncode == ExitCode.CONFIG, done.stderr
+    assert re.search(r"^mmdaemon: .*edited\.parquet", done.stderr, re.MULTILINE)
+
+
+def in_real_time(tape: Path, state: Path) -> subprocess.CompletedProcess[str]:
+    asked = ["run", "--tape", str(tape), "--set", "metrics.enabled=false", "--state-dir", str(state)]
+    return subprocess.run([*PROGRAM, *asked], capture_output=True, text=True, timeout=100, check=False)
+
+
+@pytest.mark.parametrize(
+    ("number", "is_ignored"), [(signal.SIGTERM, False), (signal.SIGTERM, True), (signal.SIGINT, False)]
+)
+@pytest.mark.timeout(120)
+def test_a_run_that_is_stopped_ends_in_order_and_is_no_result(
+    tmp_path: Path, number: signal.Signals, is_ignored: bool
+) -> None:
+    """`is_ignored`: a shell's script has Ctrl-C ignored in what it runs in the background."""
+
+    def ignore() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN if is_ignored else signal.default_int_handler)
+
+    asked = ["run", "--speed", "max", "--duration", "1e7", "--state-dir", str(tmp_path)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen([*PROGRAM, *asked], stdout=pipe, stderr=pipe, text=True, preexec_fn=ignore) as process:  # noqa: PLW1509 - one thread
+        assert process.stderr is not None
+        said = ""
+        while "fill assumption" not in said:  # what it rests on is there before it begins
+            said += (line := process.stderr.readline())
+            assert line, said
+        process.send_signal(number)
+        out, err = process.communicate(timeout=100)
+    assert process.returncode == 128 + number, err
+    assert f"mmdaemon: stopped by {number.name} before it was done" in err
+    assert "Traceback" not in err
+    assert out == ""
+    made = read_report(tmp_path / "journal.sqlite")
+    assert made.run.end_reason == f"interrupted by {number.name}"
+    assert [each.name for each in made.assumptions][:2] == ["simulated", "no result"]
+    assert made.assumptions[1].text.startswith("The run was interrupted by SIG")
+    with JournalReader(tmp_path / "journal.sqlite") as journal:
+        assert journal.unsettled() == []
+
+
+def test_a_log_hears_of_a_long_run_now_and_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("mmdaemon.cli.telling.EVERY_S", 0.01)
+    assert main(["run", "--speed", "max", "--duration", "3600", "--state-dir", str(tmp_path)]) == 0
+    said = capsys.readouterr()
+    assert re.search(r"^mmdaemon: \d\.\d\d h of 1\.00 h  running  \d+ fills?$", said.err, re.MULTILINE)
+    assert "h of 1.00 h" not in said.out
+
+
+def test_runs_of_one_recording_that_were_killed_are_no_crash_loop(tmp_path: Path) -> None:
+    """In virtual time all of them begin at the same moment, so however long ago they were no window would end."""
+    for _ in range(6):
+        assert main(["run", "--speed", "max", "--duration", "30", "--state-dir", str(tmp_path)]) == 0
+        with closing(sqlite3.connect(tmp_path / "journal.sqlite")) as db, db:
+            db.execute("UPDATE runs SET clean_stop = NULL, ended_ts_ns = NULL, ended_mono_ns = NULL")
+    with JournalReader(tmp_path / "journal.sqlite") as journal:
+        assert [run.after_clean for run in journal.runs()] == [True, *[False] * 5]
+        assert not journal.kills()
+
+
+@pytest.mark.parametrize(("crossed", "is_warned"), [(1, False), (9, True)])
+def test_a_market_of_crossed_books_is_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], crossed: int, is_warned: bool
+) -> None:
+    books = [snapshot(i * 500) for i in range(300)]
+    for i in range(10, 10 + 2 * crossed, 2):
+        books[i] = delta(i * 500, ((103, 1),))
+    source = tmp_path / "a.parquet"
+    parquet.write(Made(books), source)
+    assert main(["run", "--tape", str(source), "--speed", "max", "--state-dir", str(tmp_path / "state")]) == 0
+    said = capsys.readouterr().out
+    assert ("warning: 3.0% of the books are crossed (9 of 300)" in said) is is_warned
+    assert ("crossed books: 1 of 300 (0.3%), told as they are" in said) is not is_warned
+    assert "span_s" not in said
+    assert main(["tape", "info", str(source)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert ("3.0% crossed (9)" in said) is is_warned
+    assert ("warning: 3.0% of the books are crossed" in said) is is_warned
+
+
+def test_a_state_directory_that_is_a_file_is_said_to_be_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "f").write_text("mine")
+    assert main(["run", "--speed", "max", "--duration", "9", "--state-dir", str(tmp_path / "f")]) == ExitCode.CONFIG
+    assert "f is a file, not a directory; name another by --state-dir" in capsys.readouterr().err
 
 
 def test_a_run_without_an_order_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -226,8 +353,6 @@ def test_a_journal_that_cannot_be_written_is_no_bug(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A full disk, made by a limit on the size of the database."""
-    import sqlite3
-
     whole = sqlite3.connect
 
     def small(*args: Any, **kwargs: Any) -> sqlite3.Connection:

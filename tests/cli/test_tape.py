@@ -1,6 +1,10 @@
 """`mmdaemon tape`: what it prints, what it writes, and its exit codes."""
 
 import gzip
+import os
+import re
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -10,7 +14,7 @@ from mmdaemon.cli.main import main
 from mmdaemon.cli.tape import Stated
 from mmdaemon.tapes.parquet import ParquetTape, write
 from mmdaemon.tapes.reading import open_tape
-from mmdaemon.tapes.records import Recording
+from mmdaemon.tapes.records import Record, Recording
 from mmdaemon.tapes.survey import Survey
 from mmdaemon.tapes.tardis_writer import Progress
 from tests.tapes.made import MS, T0, Made, delta, snapshot, touch, trade
@@ -54,8 +58,10 @@ def test_info_shows_facts_figures_and_what_was_dropped(tmp_path: Path, capsys: p
         "dropped at conversion 7 repeat",
         "from, to 2026-01-01 00:00:00 UTC, 2026-01-01 00:00:05 UTC: 5.0 s",
         "records 1 snapshot, 1 delta, 2 trade",
+        "told 2 books, 2 trades, 0 funding rates, 0 marks",
+        "of books locked, none crossed",
         "gaps 1 over 3 s without a book, 4.0 s in all (80.0%)",
-        "of the longest 2026-01-01 00:00:00 UTC: 4.0 s, 1 trades meanwhile",
+        "of the longest 2026-01-01 00:00:00 UTC: 4.0 s, 1 trade meanwhile",
         "aggressor known 50.0% of trades",
         "first prints of 2: 100.0% at the touch",
         "dropped nothing",
@@ -254,3 +260,40 @@ def test_a_conversion_that_is_killed_leaves_what_was_there(tmp_path: Path, monke
     monkeypatch.setattr(tardis, "write", looked_at)
     assert main(["tape", "convert", str(tape(tmp_path / "a.parquet")), str(folder), "--force"]) == 0
     assert OLD not in [path.name for path in folder.iterdir()]
+
+
+class Stopped(Made):
+    """Half way through, this process is told to end."""
+
+    def records(self) -> Iterator[Record]:
+        for number, record in enumerate(self.made):
+            if number == len(self.made) // 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield record
+
+
+@pytest.mark.parametrize("out", ["b.parquet", "b.npz", "b"])
+def test_a_conversion_that_is_stopped_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], out: str
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    stopped = Stopped([snapshot(i) for i in range(10_000)])
+    monkeypatch.setattr("mmdaemon.cli.tape.open_recording", lambda *_: stopped)
+    assert main(["tape", "convert", str(tmp_path / "a"), str(tmp_path / out)]) == 128 + signal.SIGTERM
+    assert "stopped by SIGTERM before it was done" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_log_hears_of_a_long_conversion_now_and_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("mmdaemon.cli.telling.EVERY_S", 0.001)
+    write(Made([snapshot(i) for i in range(50_000)]), tmp_path / "a.parquet")
+    assert main(["tape", "convert", str(tmp_path / "a.parquet"), str(tmp_path / "b.npz")]) == 0
+    line = r"^mmdaemon: (opening the recording|[\d,]+ records so far|read \d+%)$"
+    assert set(re.sub(line, "", capsys.readouterr().err, flags=re.MULTILINE)) == {"\n"}
+    assert main(["tape", "info", str(tmp_path / "b.npz")]) == 0
+    assert set(re.sub(line, "", capsys.readouterr().err, flags=re.MULTILINE)) == {"\n"}
+    assert main(["tape", "info", "--json", str(tmp_path / "b.npz")]) == 0
+    assert capsys.readouterr().err == ""

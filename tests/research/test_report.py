@@ -127,7 +127,7 @@ def test_what_people_and_the_kill_switch_did_is_listed(played: Path) -> None:
     ]
     assert (report.kills[0].state, report.kills[0].reason) == ("killing", "fire drill")
     assert {line.scope for line in report.reconciliations} >= {"start", "periodic"}
-    whys = "; ".join(stop.why for stop in report.stops)
+    whys = "; ".join(stop.codes for stop in report.stops)
     assert "operator_pause" in whys
     assert "kill" in whys
     lengths = [stop.to_ms - stop.from_ms for stop in report.stops]
@@ -332,18 +332,69 @@ def test_time_without_a_quote_is_found_with_its_reasons(journal: Path) -> None:
     )
     report = read_report(journal)
     assert [(stop.lasted, stop.why) for stop in report.stops] == [
-        ("31.0 s", "soft_pause (book)"),
+        ("31.0 s", "soft pause (no healthy book within its age limit)"),
         ("10.0 s", "the required edge is wider than the widest spread; inventory at its largest"),
         ("2.0 s", "starting"),
     ]
     assert [report.figures[key].value for key in ("both_sides", "one_side", "no_side")] == ["13.3", "15.0", "71.7"]
     # 60 s less the second of STARTING and the 30 s without a book, all of it RUNNING.
     assert report.figures["running_share"].value == "100.0"
+    assert [stop.codes for stop in report.stops] == ["book", "", ""]
+    assert [span.why for span in report.drawn.guard if span.state == "soft_pause"] == [
+        "no healthy book within its age limit (book)"
+    ]
     price = report.drawn.price.columns
     assert price["fair"] == [100.0, None, 100.0, 100.0]
     assert price["bid"] == [99.0, None, 99.0, None]
     assert price["ask"] == [101.0, None, None, None]
     assert report.drawn.limits.columns == {"long": [0.04, 0.04], "short": [-0.04, -0.04]}
+
+
+def test_the_line_of_fair_value_is_not_drawn_where_nobody_followed_it(journal: Path) -> None:
+    """Straight lines between sparse decisions looked like a market."""
+    pause = GuardState.SOFT_PAUSE
+    write(
+        journal,
+        [
+            *decision_rows(
+                (4, seen(4), made(990, 1010)),
+                (5, seen(5), made(None, None, "guard", "guard")),  # the line ends here
+                (15, seen(15, 1_100, pause), made(None, None, "guard", "guard")),
+                (25, seen(25, 1_200, pause), made(None, None, "guard", "guard")),
+                (35, seen(35), made(990, 1010)),
+                (40, seen(40), made(None, None, "edge", "edge")),  # and here
+                (50, seen(50), made(990, 1010)),
+                (120, seen(120), made(991, 1010)),  # quoted all the while, and no decision for over a minute
+                (121, seen(121), made(992, 1010)),
+            ),
+        ],
+    )
+    price = read_report(journal).drawn.price
+    assert [t / 1_000 for t in price.t_ms] == [4, 5, 15, 25, 35, 40, 40.001, 50, 50.001, 120, 121]
+    assert price.columns["fair"] == [100, 100, None, None, 100, 100, None, 100, None, 100, 100]
+    assert price.columns["bid"] == [99, None, None, None, 99, None, None, 99, 99, 99.1, 99.2]
+
+
+def test_of_many_reasons_the_first_are_told_in_words_and_all_by_name(journal: Path) -> None:
+    reasons = ("funding_unknown", "book", "mark", "fees", "position", "clock")
+    write(
+        journal,
+        [
+            rows.transition_row(1, 3, *at_s(1), GuardState.STARTING, GuardState.RECONCILING, reasons),
+            *decision_rows((4, seen(4), made(None, None, "guard", "guard")), (9, seen(9), made(990, 1010))),
+        ],
+    )
+    (stop,) = read_report(journal).stops
+    assert stop.why.endswith("no mark price within its age limit; the account's fee rates are unknown; and 2 more)")
+    assert stop.codes == ", ".join(reasons)
+
+
+def test_what_was_before_is_said_of_the_run_that_it_was(played: Path) -> None:
+    def said(epoch: int) -> str:
+        return next(each.text for each in read_report(played, epoch).assumptions if each.name == "before this run")
+
+    assert said(1) == "none: it is the first of this journal"
+    assert said(2) == "run 1 stopped cleanly"
 
 
 def test_edges_begin_with_the_first_quote(journal: Path) -> None:

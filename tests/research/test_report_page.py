@@ -80,6 +80,8 @@ class Keyed(HTMLParser):
             self.policy = given["content"] or ""
         if tag in {"meta", "path", "rect"}:
             return
+        if (hinted := given.get("data-title-key")) is not None:
+            self.said[hinted] = given["title"] or ""
         self._open.append(given.get("data-key"))
         if self._open[-1] is not None:
             self.said[self._open[-1]] = ""
@@ -290,6 +292,31 @@ def test_offline_it_asks_for_nothing_complains_of_nothing_and_draws_everything(
     assert min(marked) > 7, "fills are not drawn"
     assert covered > 0.6, "ribbons are not drawn"
     assert too_wide <= 0
+
+
+CUT = """() => [...document.querySelectorAll('.table')].map(e => {
+  const style = getComputedStyle(e);
+  return [e.getAttribute('aria-label'), e.scrollWidth - e.clientWidth, style.backgroundAttachment, style.overflowX];
+})"""
+"""Of each table: how much of it is beyond its right edge, and what says so."""
+
+
+def test_on_a_phone_reasons_are_read_whole_and_a_table_that_goes_on_says_so(page_path: Path) -> None:
+    with opened(page_path, width=390) as (page, _, complaints):
+        tables = page.evaluate(CUT)
+    beyond = {name: over for name, over, _, _ in tables}
+    assert beyond["stops"] <= 0
+    assert beyond["latencies"] > 0
+    assert beyond["fills"] > 0
+    assert {(edges, scrolls) for _, _, edges, scrolls in tables} == {("local, local, scroll, scroll", "auto")}
+    assert complaints == []
+
+
+def test_reasons_are_in_words_and_their_names_are_where_the_pointer_rests(page_path: Path) -> None:
+    with opened(page_path) as (page, _, _complaints):
+        cell = page.locator("#stops td[title*=operator_pause]").first
+        assert "soft pause (an operator paused it" in cell.inner_text()
+        assert "operator_pause" not in page.locator("#stops").inner_text()
 
 
 def test_pointing_at_a_fill_and_at_a_ribbon_tells_of_it(page_path: Path) -> None:

@@ -96,9 +96,9 @@ def test_the_recording_is_read_to_the_last_line(shared_data: Path) -> None:
     assert facts.steps_from == facts.minimum_from == "the venue's rule of 2024, not in the recording"
     # The least of local - E is -1,272.548721 ms, and 1 ms is assumed for the fastest message.
     assert facts.clock_shift_ns == 1_273_548_721
-    assert facts.clock_from.startswith("local time less the time of sending (E) is -1272.549 ms at least")
-    assert "-1271.093 ms in its first minute, -1272.549 ms in its last (5 later)" in facts.clock_from
-    assert facts.provenance["lines"] == "6551 DepthUpdate, 66089 BookTicker, 21313 TradeMessage, 1 Snapshot"
+    assert facts.clock_from.startswith("local time less the time of sending (E) is -1,272.549 ms at least")
+    assert "-1,271.093 ms in its first minute, -1,272.549 ms in its last (5 minutes later)" in facts.clock_from
+    assert facts.provenance["lines"] == "6,551 DepthUpdate, 66,089 BookTicker, 21,313 TradeMessage, 1 Snapshot"
     assert facts.provenance["trade ids missing"] == "0"
 
     records = list(tape.records())
@@ -393,11 +393,25 @@ def test_steps_of_a_symbol_that_is_not_known_are_inferred_and_given_ones_go_firs
         E10,
     )
     assert BinanceTape(path).facts.steps_from.startswith("tick inferred from 4 distinct prices (few")
+    assert "minute later" not in BinanceTape(path).facts.clock_from
     given = BinanceTape(path, Steps(tick_e10=E10 // 1000, lot_e10=E10 // 10))
     assert (given.facts.instrument.tick_e10, given.facts.steps_from) == (E10 // 1000, "given")
     first = next(given.records())
     assert isinstance(first, Depth)
     assert first.bids == ((10_010, 10),)
+
+
+def test_one_damaged_price_makes_no_tick_and_is_named(tmp_path: Path) -> None:
+    quotes = [touch(i, i + 1, f"{2_000 + i / 10:.1f}:1", f"{3_000 + i / 10:.1f}:1", "ETHUSDT") for i in range(1_200)]
+    path = write(tmp_path, [*quotes, touch(1_200, 1_201, "2000.123:1", "3000.2:1", "ETHUSDT")])
+    tape = BinanceTape(path)
+    assert tape.facts.instrument.tick_e10 == E10 // 10
+    assert "tick inferred from 2,401 distinct prices, but for 1 off it" in tape.facts.steps_from
+    with pytest.raises(TapeError, match=r"btcusdt\.gz row 1201: off_tick: 2000\.123 .*give the tick of the venue"):
+        list(tape.records())
+    given = BinanceTape(path, Steps(tick_e10=E10 // 10))
+    assert len(list(given.records())) == 1_200
+    assert given.refusals.counts == {"off_tick": 1}
 
 
 # --- lines that are dropped -------------------------------------------------------------------------------------------

@@ -98,11 +98,11 @@ def test_the_recording_is_read_to_the_last_row(shared_data: Path) -> None:
             assert event.bids[0][0] < event.asks[0][0]
             assert all(above[0] > below[0] for above, below in pairwise(event.bids))
             assert all(below[0] < above[0] for below, above in pairwise(event.asks))
-    assert tape.provenance["rows"] == "3785 orderbooks, 6675 trades, 27792 prices"
+    assert tape.provenance["rows"] == "3,785 orderbooks, 6,675 trades, 27,792 prices"
     assert tape.provenance["local minus exchange clock"].startswith("179 ms least, 362 ms median")
     assert tape.provenance["dropped"] == "3 duplicate, 30 history"
     assert tape.provenance["holes in the book"] == "1 over 5 s, the longest 18.0 s"
-    assert tape.provenance["local times raised"] == "1728"
+    assert tape.provenance["local times raised"] == "1,728"
     assert kinds(events[:200]) == kinds(play(tape)[:200])
     assert tape.refused == {"history": 30, "duplicate": 3}
 

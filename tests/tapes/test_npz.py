@@ -391,6 +391,16 @@ def test_steps_are_inferred_and_said(tmp_path: Path) -> None:
     assert [record.px_ticks for record in tape.records() if isinstance(record, Trade)] == list(range(1, 40))
 
 
+def test_one_damaged_price_makes_no_tick_and_is_named(tmp_path: Path) -> None:
+    rows = [row(TRADE, i, i, px=i * 0.5, qty=0.001 * (i % 7 + 1)) for i in range(1, 1_500)]
+    path = saved(tmp_path, [*rows, row(TRADE, 1_500, 1_500, px=93.123)])
+    with pytest.raises(TapeError, match=r"b\.npz row 1499: off_tick: px 93\.123; the tick was inferred.*--tick"):
+        NpzTape(path, Steps(symbol="ETHUSDT"))
+    tape = NpzTape(path, Steps(symbol="ETHUSDT", tick_e10=E10 // 2))
+    assert tape.refusals.counts == {"off_tick": 1}
+    assert len(list(tape.records())) == 1_499
+
+
 def test_given_steps_go_before_those_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     write(Recorded([Trade(START, START, 10, 4, None)]), path)

@@ -8,7 +8,7 @@ from hypothesis import given
 
 from mmdaemon.core.events import BookUpdate, FundingRate, MarketEvent, MarkPrice, SourceEnded, TradePrint
 from mmdaemon.core.types import NS, Side
-from mmdaemon.tapes.playing import SHOWN, Tape, nearest_ticks
+from mmdaemon.tapes.playing import SHOWN, Tape, crossed_warning, nearest_ticks, share_of
 from mmdaemon.tapes.records import Depth, DepthKind, Levels, Record, Ticker
 from mmdaemon.tapes.rows import TapeError
 from mmdaemon.venues.base import MarketSource
@@ -192,7 +192,7 @@ def test_clock_and_lag_are_corrected() -> None:
     events = list(tape.events())
     assert [event.venue_ts_ns for event in events] == [T0 + ms * MS for ms in (50, 200, 450, 450)]
     assert [event.ts_ns - T0 for event in events] == [ms * MS for ms in (1_505, 1_505, 1_905, 1_905)]
-    assert tape.provenance["local clock"] == "+1200.000 ms: measured"
+    assert tape.provenance["local clock"] == "+1,200.000 ms: measured"
     assert tape.provenance["lag of the book"] == "250.000 ms: measured too"
     assert tape.provenance["local times raised"] == "1"
 
@@ -349,13 +349,13 @@ def test_provenance() -> None:
         "local clock": "as recorded, not corrected",
         "lag of the book": "none corrected",
         "made": "in a test",
-        "funding, mark": "1 funding rates and 1 marks",
+        "funding, mark": "1 funding rate and 1 mark",
         "dropped": "nothing",
         "local times raised": "0",
-        "span_s": "90.000",
     }
+    assert tape.span_ns == 90 * 10**9
     unknown = Tape(Made([snapshot(0), trade(90_000, side=None)], end_known=False))
-    assert "span_s" not in unknown.provenance
+    assert unknown.span_ns is None
     assert unknown.provenance["to"] == "not known before the end is reached"
     assert [unknown.provenance[name] for name in ("dropped", "local times raised", "funding, mark")] == [
         "nothing so far",
@@ -376,7 +376,15 @@ def test_provenance() -> None:
 def test_a_crossed_book_is_told_and_counted() -> None:
     tape = Tape(Made([snapshot(0), delta(1, ((101, 1),)), delta(2, ((102, 1),))]))
     assert [e.bids[0][0] for e in tape.events() if isinstance(e, BookUpdate)] == [100, 101, 102]
-    assert tape.provenance["crossed books"].startswith("1, told as they are")  # locked is not crossed
+    # locked is not crossed
+    assert tape.provenance["crossed books"].startswith("1 of 3 (33.3%), told as they are")
+    assert (tape.crossed, tape.books) == (1, 3)
+
+
+def test_more_than_a_hundredth_of_crossed_books_is_warned_of() -> None:
+    assert crossed_warning(0, 0) == crossed_warning(1, 100) == ""
+    assert crossed_warning(2, 100).startswith("warning: 2.0% of the books are crossed (2 of 100)")
+    assert share_of(1, 10**6) == "under 0.1%"
 
 
 def test_no_book_is_no_market() -> None:

@@ -1,6 +1,7 @@
 """What a path is taken for, whatever it is called, and how anything else is refused."""
 
 import gzip
+import re
 import shutil
 import subprocess
 import sys
@@ -74,7 +75,9 @@ def test_anything_else_is_refused(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(TapeError, match=r"x\.csv: no recording that is known; read are: tapes of mmdaemon"):
         open_recording([path], Steps())
-    of_folder = "none of its 1 files is a recording that is known; read are" if content else "empty; download it again"
+    of_folder = (
+        r"its one file, x\.csv, is no recording that is known; read are" if content else "empty; download it again"
+    )
     with pytest.raises(TapeError, match=of_folder):
         open_recording([tmp_path], Steps())
 
@@ -82,7 +85,14 @@ def test_anything_else_is_refused(tmp_path: Path, content: bytes) -> None:
 def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(TapeError, match=r"nowhere: there is no such file or folder; read are"):
         open_tape(tmp_path / "nowhere")
-    with pytest.raises(TapeError, match="none of its 0 files"):
+    with pytest.raises(TapeError, match="there is no file in it; read are"):
+        open_tape(tmp_path)
+    (tmp_path / "2026-01-06").mkdir()
+    with pytest.raises(TapeError, match="no file in it; folders in it are not entered, name what to read: 2026-01-06"):
+        open_tape(tmp_path)
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("passed over")
+    with pytest.raises(TapeError, match="none of its 2 files is a recording that is known; folders in it"):
         open_tape(tmp_path)
     with pytest.raises(TapeError, match="no recording was named"):
         open_tape([])
@@ -186,7 +196,8 @@ def test_hours_of_standx_are_one_recording(shared_data: Path, tmp_path: Path) ->
 def test_a_binance_stream(shared_data: Path) -> None:
     opened = open_tape(shared_data / "binance_usdm_btcusdt")
     assert opened.instrument.symbol == "BTCUSDT"
-    assert float(opened.provenance["span_s"]) == pytest.approx(345, abs=1)
+    assert opened.span_ns is not None
+    assert opened.span_ns / 1e9 == pytest.approx(345, abs=1)
 
 
 # --- the extra --------------------------------------------------------------------------------------------------------
@@ -221,4 +232,16 @@ def test_an_empty_file_in_a_folder_is_not_passed_over(tmp_path: Path, content: b
     assert len(list(open_tape(tmp_path).events())) == 2
     (tmp_path / "x_trades_2026-01-01_BTC.csv.gz").write_bytes(content)
     with pytest.raises(TapeError, match=r"BTC\.csv\.gz: the file is empty; download it again"):
+        open_tape(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x_trades_2026-01-01_BTC.csv.gz", "x.gz", "x.parquet", "x.npz"])
+def test_a_file_of_a_folder_that_is_named_as_data_and_is_none_is_refused(tmp_path: Path, name: str) -> None:
+    write(Made([snapshot(0)]), tmp_path / "a.parquet")
+    (tmp_path / "readme.html").write_text("<html>passed over</html>")
+    assert len(list(open_tape(tmp_path).events())) == 2
+    (tmp_path / name).write_text("<html>404 Not Found</html>")
+    with pytest.raises(
+        TapeError, match=rf"{re.escape(name)}: its name says data, and it is no recording .*download it"
+    ):
         open_tape(tmp_path)

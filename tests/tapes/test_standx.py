@@ -124,9 +124,9 @@ def test_the_day_is_read_to_the_last_row(shared_data: Path) -> None:
     assert (tape.facts.clock_shift_ns, tape.facts.book_lag_ns) == (0, 0)
     assert tape.facts.clock_from.startswith("local minus exchange clock 146 ms least, 345 ms median")
     said = tape.facts.provenance
-    assert said["rows"] == "522940 snapshots of 20 levels, 165660 trades, of 24 hours"
-    assert said["gaps"] == "2380 over 3 s without a book, 19.0% of the time, the longest 108.0 s"
-    assert said["repeats"].startswith("261470 snapshots")
+    assert said["rows"] == "522,940 snapshots of 20 levels, 165,660 trades, of 24 hours"
+    assert said["gaps"] == "2,380 over 3 s without a book, 19.0% of the time, the longest 108.0 s"
+    assert said["repeats"].startswith("261,470 snapshots")
     assert said["locked books"].startswith("46.9% ")
     assert said["aggressor"] == "not told: every trade says SELL, so it is to be inferred"
     assert said["hours missing in between"] == "none"
@@ -164,7 +164,7 @@ def test_some_hours_of_the_day_and_one_missing(shared_data: Path) -> None:
     assert stamps == sorted(stamps)
     assert {ns // (3600 * NS) % 24 for ns in stamps} == {2, 5}
     assert tape.facts.provenance["hours missing in between"] == "2026-01-06 03:00:00 UTC, 2026-01-06 04:00:00 UTC"
-    assert tape.facts.provenance["gaps"].endswith("the longest 7200.2 s")
+    assert tape.facts.provenance["gaps"].endswith("the longest 7,200.2 s")
     again = [record.venue_ts_ns for record in tape.records()]
     assert again == stamps
 

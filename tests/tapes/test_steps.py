@@ -44,6 +44,25 @@ def test_never_finer_than_the_true_step_and_everything_is_a_multiple(counts: lis
     assert inferred.step_e10 <= gcd(*amounts)
 
 
+@pytest.mark.parametrize(
+    ("good", "bad", "step"),
+    [
+        (1_000, 1, "0.1"),
+        (999, 1, "0.001"),  # one in a thousand is a tenth of a percent
+        (3_001, 3, "0.1"),
+        (2_900, 3, "0.001"),
+        (9_000, 4, "0.001"),
+    ],
+)
+def test_a_few_of_very_many_do_not_make_the_step_finer(good: int, bad: int, step: str) -> None:
+    """A wrong digit in one price would otherwise be the tick of the whole recording."""
+    prices = [f"{93_000 + n / 10:.1f}" for n in range(good)] + [f"{93_465 + n}.123" for n in range(bad)]
+    inferred = infer_step_e10(prices)
+    assert inferred is not None
+    assert Decimal(inferred.step_e10).scaleb(-10) == Decimal(step)
+    assert (inferred.distinct, inferred.off) == (good + bad, bad if step == "0.1" else 0)
+
+
 def test_nothing_to_infer_from() -> None:
     assert infer_step_e10([]) is None
     assert infer_step_e10(["0", "0.000"]) is None

@@ -28,6 +28,7 @@ def test_every_figure_of_a_made_recording() -> None:
             snapshot(20_000, late_ms=60),
         ],
         clock_shift_ns=5 * MS,
+        provenance={"made": "in a test", "gaps": "as its reader counts them"},
     ).drop("repeat", 7)
     passed: list[int] = []
     found = survey(recording, passed.append)
@@ -48,6 +49,7 @@ def test_every_figure_of_a_made_recording() -> None:
     assert found.cadence_ms is not None
     assert (found.cadence_ms.least, found.cadence_ms.median, found.cadence_ms.most) == (1_000, 1_000, 13_000)
     assert (found.locked_share, found.crossed) == (0.2, 0)
+    assert "gaps" not in found.facts
     assert found.aggressor_known_share == 0.5
     assert found.places == Places(measured=2, at=2, inside=0, through=0, other_side=0)
     assert found.dropped == {"repeat": 7}

@@ -261,6 +261,17 @@ def test_steps_are_inferred_and_said_to_be(tmp_path: Path) -> None:
     assert depths(tape)[1].bids == ((10001, 1),)
 
 
+def test_one_damaged_price_makes_no_tick_and_is_named(tmp_path: Path) -> None:
+    rows = [*opening(), *book(1_000, *(f"bid,{i / 100:.2f},0.001" for i in range(1, 1_200)))]
+    rows += [*book(2_000, "bid,9.123,1"), *book(3_000, "bid,9,1")]
+    tape = tape_of(tmp_path, rows, steps=Steps())
+    assert tape.facts.instrument.tick_e10 == E10 // 100
+    assert "but for 1 off it" in tape.facts.steps_from
+    with pytest.raises(TapeError, match=r"books\.csv\.gz row 1205: off_tick: 9\.123 .*give the tick .*--tick"):
+        list(tape.records())
+    assert len(depths(tape_of(tmp_path, rows))) == 3
+
+
 @pytest.mark.parametrize(
     ("level", "option", "reason"), [("bid,99.995,1", "--tick", "off_tick"), ("bid,99,0.0005", "--lot", "off_lot")]
 )

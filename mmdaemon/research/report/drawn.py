@@ -2,18 +2,21 @@
 
 from collections.abc import Sequence
 
-from mmdaemon.core.types import E10
+import msgspec
+
+from mmdaemon.core.types import E10, NS
 from mmdaemon.journal.records import Run as RunRow
 from mmdaemon.research.report.money import Money, parts_of
 from mmdaemon.research.report.quoting import EDGES, GuardSpan, Quoted
 from mmdaemon.research.report.records import Lines, Span
 from mmdaemon.research.report.thinning import lines, spans
-from mmdaemon.research.report.words import Units
+from mmdaemon.research.report.words import Units, because
 
 _PRICES_MOST = 16_000
 _ROWS_MOST = 8_000
 _EDGES_MOST = 5_000
 _SPANS_MOST = 2_500
+_HOLE_NS = 60 * NS
 
 
 def _ms(ts_ns: Sequence[int], start_ts_ns: int) -> list[float]:
@@ -30,12 +33,34 @@ def _near(px_ticks: float, units: Units) -> float:
 
 
 def price(made: Quoted, units: Units, start_ts_ns: int) -> Lines:
-    columns = {name: _prices(column, units) for name, column in _columns(made).items()}
-    return lines(_ms(made.ts_ns, start_ts_ns), columns, _PRICES_MOST)
+    times, ticks = _broken(made)
+    columns = {name: _prices(column, units) for name, column in ticks.items()}
+    return lines(_ms(times, start_ts_ns), columns, _PRICES_MOST)
 
 
-def _columns(made: Quoted) -> dict[str, list[float | None]]:
-    return {"fair": made.fair, "bid": made.bid, "ask": made.ask}
+def _broken(made: Quoted) -> tuple[list[int], dict[str, list[float | None]]]:
+    """Times, and fair value, bid and ask in ticks. While nothing is quoted fair value is not followed, so its line ends
+    at the decision that took the quotes out; and it is not drawn over more than a minute without a decision."""
+    times: list[int] = []
+    fair: list[float | None] = []
+    bid: list[float | None] = []
+    ask: list[float | None] = []
+    was_bare = False
+    last = len(made.ts_ns) - 1
+    for i, ts_ns in enumerate(made.ts_ns):
+        is_bare = made.bid[i] is None and made.ask[i] is None
+        rows = [(ts_ns, None if is_bare and was_bare else made.fair[i])]
+        gap_ns = made.ts_ns[i + 1] - ts_ns if i < last else 0
+        is_end = is_bare and not was_bare and i < last and not (made.bid[i + 1] is None and made.ask[i + 1] is None)
+        if (is_end or gap_ns > _HOLE_NS) and gap_ns > 1 and rows[0][1] is not None:
+            rows.append((ts_ns + min(gap_ns // 2, 1_000_000), None))
+        for at_ns, value in rows:
+            times.append(at_ns)
+            fair.append(value)
+            bid.append(made.bid[i])
+            ask.append(made.ask[i])
+        was_bare = is_bare
+    return times, {"fair": fair, "bid": bid, "ask": ask}
 
 
 def minutes(money: Money, units: Units, start_ts_ns: int) -> Lines:
@@ -99,7 +124,8 @@ def edges(made: Quoted, side: int, start_ts_ns: int) -> Lines:
 
 
 def guard(whole: Sequence[GuardSpan], start_ts_ns: int) -> list[Span]:
-    return spans(
+    """Its reasons in words, each with its code."""
+    drawn = spans(
         [
             Span(
                 (each.from_ts_ns - start_ts_ns) / 1e6,
@@ -112,6 +138,12 @@ def guard(whole: Sequence[GuardSpan], start_ts_ns: int) -> list[Span]:
         ],
         _SPANS_MOST,
     )
+    return [msgspec.structs.replace(span, why=_in_words(span.why)) for span in drawn]
+
+
+def _in_words(codes: str) -> str:
+    told = [code if because(code) == code else f"{because(code)} ({code})" for code in codes.split(", ") if code]
+    return "; ".join(told)
 
 
 def regime(made: Quoted, start_ts_ns: int, end_ts_ns: int) -> list[Span]:

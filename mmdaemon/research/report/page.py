@@ -38,6 +38,8 @@ class Column(NamedTuple):
     title: str
     kind: str = ""
     """Class of its cells: "n" for figures, "w" for prose."""
+    hint: str = ""
+    """The field that is shown where the pointer rests on it."""
 
 
 def write_report(journal: Path, out: Path, epoch: int | None = None) -> Report:
@@ -52,17 +54,21 @@ def write_report(journal: Path, out: Path, epoch: int | None = None) -> Report:
         raise ValueError(f"{out} is where the JSON would go; name the page, for example {out.with_suffix('.html')}")
     report = read_report(journal, epoch)
     data = json_of(report)
+    page = page_of(report, data).encode()
     _replace(out.with_suffix(".json"), data)
-    _replace(out, page_of(report, data).encode())
+    _replace(out, page)
     return report
 
 
 def _replace(path: Path, data: bytes) -> None:
     """Readable by its owner alone, as the journal is."""
     partial = path.with_name(f".{path.name}.partial")
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(data)
-    partial.replace(path)
+    try:
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(data)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def json_of(report: Report) -> bytes:
@@ -105,9 +111,11 @@ def page_of(report: Report, data: bytes | None = None) -> str:
 # --- pieces -----------------------------------------------------------------------------------------------------------
 
 
-def _said(key: str, text: str, tag: str = "span", kind: str = "") -> str:
-    """Text of the JSON at `key`, as it is there."""
+def _said(key: str, text: str, tag: str = "span", kind: str = "", hint: tuple[str, str] = ("", "")) -> str:
+    """Text of the JSON at `key`, as it is there; `hint` likewise, as (key, text)."""
     named = f' class="{kind}"' if kind else ""
+    if hint[1]:
+        named += f' title="{html.escape(hint[1])}" data-title-key="{html.escape(hint[0])}"'
     return f'<{tag}{named} data-key="{html.escape(key)}">{html.escape(text)}</{tag}>'
 
 
@@ -123,7 +131,16 @@ def _table(
     yield "".join(f'<th scope="col" class="{column.kind}">{html.escape(column.title)}</th>' for column in columns)
     yield "</tr></thead><tbody>"
     for i, row in enumerate(rows):
-        cells = (_said(f"{key}.{i}.{c.field}", str(getattr(row, c.field)), "td", c.kind) for c in columns)
+        cells = (
+            _said(
+                f"{key}.{i}.{c.field}",
+                str(getattr(row, c.field)),
+                "td",
+                c.kind,
+                (f"{key}.{i}.{c.hint}", str(getattr(row, c.hint))) if c.hint else ("", ""),
+            )
+            for c in columns
+        )
         yield f"<tr>{''.join(cells)}</tr>"
     yield "</tbody></table></div>"
 
@@ -214,7 +231,7 @@ def _plots(report: Report) -> Iterable[str]:
 
 def _quoting(report: Report) -> Iterable[str]:
     yield '<section id="stops"><h2>Longest times without a quote</h2>'
-    columns = (Column("started", "from, UTC"), Column("lasted", "lasted", "n"), Column("why", "why", "w"))
+    columns = (Column("started", "from, UTC"), Column("lasted", "lasted", "n"), Column("why", "why", "w", "codes"))
     yield from _table("stops", report.stops, columns, "There was none.")
     yield "</section>"
 
@@ -246,7 +263,7 @@ def _happened(report: Report) -> Iterable[str]:
     yield from _table("actions", report.actions, columns, "No operator action.")
     yield "<h3>Kill switch</h3>"
     columns = (
-        *(Column("time", "time, UTC"), Column("state", "state"), Column("reason", "reason", "w")),
+        *(Column("time", "time, UTC"), Column("state", "state"), Column("reason", "reason", "w", "codes")),
         Column("evidence", "evidence", "w"),
     )
     yield from _table("kills", report.kills, columns, "It was not tripped.")

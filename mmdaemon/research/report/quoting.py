@@ -15,12 +15,15 @@ from mmdaemon.core.types import GuardState, Side
 from mmdaemon.journal.reader import JournalReader
 from mmdaemon.journal.records import Run as RunRow
 from mmdaemon.journal.records import Transition
+from mmdaemon.research.report.words import because
 
 EDGES = ("maker_fee", "exit", "adverse", "carry", "turnover", "min_edge")
 _UNHEALTHY = frozenset({Reason.BOOK.value, Reason.SOURCE_ENDED.value})
 _inputs_of = msgspec.msgpack.Decoder(DecisionInputs).decode
 _decision_of = msgspec.msgpack.Decoder(Decision).decode
 TOO_SMALL = "less than the smallest order"
+_REASONS_SHOWN = 4
+"""In words; their names are all told. At a start nearly everything is unknown."""
 _WHY = {
     "guard": "the guard",
     "no_book": "no healthy book",
@@ -52,6 +55,8 @@ class Bare(msgspec.Struct, kw_only=True):
     to_ts_ns: int
     words: list[str]
     """Why, in the order it became so."""
+    codes: list[str] = []
+    """The guard's reasons among them, by their names."""
 
 
 class Quoted(msgspec.Struct, kw_only=True):
@@ -128,9 +133,13 @@ def quoted(journal: JournalReader, run: RunRow, spans: list[GuardSpan], end_mono
     made = Quoted()
     starts = [span.from_mono_ns for span in spans]
 
-    def guard_words(mono_ns: int) -> str:
+    def guard_words(mono_ns: int) -> tuple[str, tuple[str, ...]]:
         span = spans[max(0, bisect_right(starts, mono_ns) - 1)]
-        return f"{span.state.value} ({', '.join(span.reasons)})" if span.reasons else span.state.value
+        state = span.state.value.replace("_", " ")
+        said = [because(reason) for reason in span.reasons[:_REASONS_SHOWN]]
+        rest = len(span.reasons) - len(said)
+        said += [f"and {rest} more"] if rest else []
+        return f"{state} ({'; '.join(said)})" if said else state, span.reasons
 
     since_ns, wanted = run.started_mono_ns, 0
     open_bare: Bare | None = Bare(
@@ -165,7 +174,7 @@ def quoted(journal: JournalReader, run: RunRow, spans: list[GuardSpan], end_mono
             made.maker_bps, made.taker_bps = seen.maker_bps, seen.taker_bps
         open_bare = _follow(made, open_bare, wanted, (mono_ns, ts_ns), lambda: _why(concluded, guard_words, mono_ns))  # noqa: B023 - called at once
     _count(made, wanted, max(0, end_mono_ns - since_ns))
-    _follow(made, open_bare, 1, (end_mono_ns, end_ts_ns), str)
+    _follow(made, open_bare, 1, (end_mono_ns, end_ts_ns), lambda: ("", ()))
     return made
 
 
@@ -185,7 +194,9 @@ def _count(made: Quoted, wanted: int, ns: int) -> None:
             made.both_ns += ns
 
 
-def _follow(made: Quoted, bare: Bare | None, wanted: int, now: tuple[int, int], why: Callable[[], str]) -> Bare | None:
+def _follow(
+    made: Quoted, bare: Bare | None, wanted: int, now: tuple[int, int], why: Callable[[], tuple[str, tuple[str, ...]]]
+) -> Bare | None:
     """Open, go on with or close a stretch without quotes; returns the one that is open."""
     if wanted:
         if bare is not None:
@@ -194,14 +205,18 @@ def _follow(made: Quoted, bare: Bare | None, wanted: int, now: tuple[int, int], 
         return None
     if bare is None:
         bare = Bare(from_mono_ns=now[0], from_ts_ns=now[1], to_mono_ns=0, to_ts_ns=0, words=[])
-    word = why()
+    word, codes = why()
     if word not in bare.words:
         bare.words.append(word)
+        bare.codes += [code for code in codes if code not in bare.codes]
     return bare
 
 
-def _why(made: Decision, guard_words: Callable[[int], str], mono_ns: int) -> str:
+def _why(
+    made: Decision, guard_words: Callable[[int], tuple[str, tuple[str, ...]]], mono_ns: int
+) -> tuple[str, tuple[str, ...]]:
+    """In words, and the guard's reasons by their names."""
     if "guard" in (made.no_bid, made.no_ask):
         return guard_words(mono_ns)
     words = dict.fromkeys(_WHY.get(word, word) for word in (made.no_bid, made.no_ask) if word)
-    return "; ".join(words) or "no quote, and no reason given"
+    return "; ".join(words) or "no quote, and no reason given", ()

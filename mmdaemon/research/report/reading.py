@@ -25,7 +25,7 @@ from mmdaemon.research.report.money import money_of
 from mmdaemon.research.report.quoting import Quoted, guard_spans, quoted
 from mmdaemon.research.report.records import UNKNOWN, Drawn, Lines, Report, Run, Said
 from mmdaemon.research.report.words import Units, lasting, utc
-from mmdaemon.research.summary import BROKE_OFF
+from mmdaemon.research.summary import BROKE_OFF, INTERRUPTED
 
 _SIMULATED = frozenset({"simulated", "paper"})
 """Modes in which fills are made up."""
@@ -183,8 +183,9 @@ def _assumptions(run: RunRow, units: Units, made: Quoted, provenance: dict[str, 
                 "It still runs or was cut off. Figures are as far as journaled, counts of the market older.",
             )
         )
-    elif (run.end_reason or "").startswith(BROKE_OFF):
-        said.append(Said("no result", f"The run {run.end_reason}. Figures are of the part before."))
+    elif (run.end_reason or "").startswith((BROKE_OFF, INTERRUPTED)):
+        was = "was " if (run.end_reason or "").startswith(INTERRUPTED) else ""
+        said.append(Said("no result", f"The run {was}{run.end_reason}. Figures are of the part before."))
     names = [name for name in _FIRST if name in provenance] + [name for name in provenance if name not in _FIRST]
     said += [Said(name, provenance[name]) for name in names]
     return [
@@ -199,8 +200,14 @@ def _assumptions(run: RunRow, units: Units, made: Quoted, provenance: dict[str, 
         Said("journal durability", run.durability),
         Said("version", run.version),
         Said("configuration", run.config_hash),
-        Said("before this run", "stopped cleanly, or none" if run.after_clean else "did not stop cleanly"),
+        Said("before this run", _before(run)),
     ]
+
+
+def _before(run: RunRow) -> str:
+    if run.epoch == 1:
+        return "none: it is the first of this journal"
+    return f"run {run.epoch - 1} " + ("stopped cleanly" if run.after_clean else "did not stop cleanly")
 
 
 # --- what a reader must know ------------------------------------------------------------------------------------------
@@ -257,7 +264,8 @@ def _notes(run: RunRow, plotted: Drawn, made: Quoted, width_s: int, answered: An
         Said(
             "prices",
             "Fair value and quotes are those of journaled decisions: while quotes stand, fair value stays within "
-            "the requote tolerance between two of them; while none stands it is not followed. Marks are once a minute.",
+            "the requote tolerance between two of them; while none stands it is not followed, and its line is broken, "
+            "as it is over a minute without a decision. Marks are once a minute.",
         ),
         Said(
             "markouts",

@@ -118,6 +118,8 @@ class Stop(msgspec.Struct, frozen=True, kw_only=True):
     started: str
     lasted: str
     why: str
+    codes: str
+    """The guard's reasons in `why`, by their names in docs/GUARDS.md."""
     from_ms: float
     to_ms: float
 
@@ -171,6 +173,8 @@ class KillLine(msgspec.Struct, frozen=True, kw_only=True):
     time: str
     state: str
     reason: str
+    codes: str
+    """As in `Stop`."""
     evidence: str
 
 

@@ -6,7 +6,7 @@ import msgspec
 
 from mmdaemon.core.types import Side
 from mmdaemon.journal.reader import JournalReader
-from mmdaemon.journal.records import FillRow
+from mmdaemon.journal.records import FillRow, KillRow
 from mmdaemon.journal.rows import money_text
 from mmdaemon.research.report.quoting import Bare
 from mmdaemon.research.report.records import (
@@ -19,7 +19,7 @@ from mmdaemon.research.report.records import (
     ReconciliationLine,
     Stop,
 )
-from mmdaemon.research.report.words import Units, lasting, utc
+from mmdaemon.research.report.words import Units, because, lasting, utc
 
 FILLS_SHOWN = 500
 MARKS_MOST = 6_000
@@ -84,6 +84,7 @@ def stop_lines(bare: Sequence[Bare], start_ts_ns: int) -> list[Stop]:
             started=utc(each.from_ts_ns),
             lasted=lasting(each.to_mono_ns - each.from_mono_ns),
             why="; then ".join(each.words),
+            codes=", ".join(each.codes),
             from_ms=(each.from_ts_ns - start_ts_ns) / 1e6,
             to_ms=(each.to_ts_ns - start_ts_ns) / 1e6,
         )
@@ -99,11 +100,20 @@ def action_lines(journal: JournalReader, epoch: int) -> list[ActionLine]:
 
 
 def kill_lines(journal: JournalReader, epoch: int) -> list[KillLine]:
-    return [
-        KillLine(time=utc(row.ts_ns), state=row.state.value, reason=row.reason, evidence=_evidence(row.evidence))
-        for row in journal.kills()
-        if row.epoch == epoch
-    ]
+    return [_kill_line(row) for row in journal.kills() if row.epoch == epoch]
+
+
+def _kill_line(row: KillRow) -> KillLine:
+    """What the guard threw it for is its reasons, by their names."""
+    codes = row.reason.split()
+    is_coded = all(because(code) != code for code in codes)
+    return KillLine(
+        time=utc(row.ts_ns),
+        state=row.state.value,
+        reason="; ".join(map(because, codes)) if is_coded else row.reason,
+        codes=", ".join(codes) if is_coded else "",
+        evidence=_evidence(row.evidence),
+    )
 
 
 def _evidence(text: str) -> str:

@@ -4,9 +4,17 @@ import re
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from mmdaemon.core.reasons import RULES
 from mmdaemon.core.types import E10, NS, Instrument
 from mmdaemon.journal.rows import money_text
 from mmdaemon.research.report.records import UNKNOWN, Figure
+
+_BECAUSE = {rule.reason.value: rule.because for rule in RULES}
+
+
+def because(code: str) -> str:
+    """A reason of the guard in words; what is none of them as it stands."""
+    return _BECAUSE.get(code, code)
 
 
 class Units:
