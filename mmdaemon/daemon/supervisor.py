@@ -15,7 +15,6 @@ import msgspec
 from mmdaemon import __version__
 from mmdaemon.clock import Clock
 from mmdaemon.core import apply as core_apply
-from mmdaemon.core.commands import Cancel
 from mmdaemon.core.engine import Step
 from mmdaemon.core.events import (
     AccountSnapshot,
@@ -33,6 +32,7 @@ from mmdaemon.core.position import Position
 from mmdaemon.core.reasons import reasons_of
 from mmdaemon.core.state import Risk, State, new_state
 from mmdaemon.core.types import NS, GuardState, KillState
+from mmdaemon.daemon.ending import confirm_nothing_rests
 from mmdaemon.daemon.gate import Gate
 from mmdaemon.daemon.inbox import Inbox
 from mmdaemon.daemon.pace import sleep_ns
@@ -50,7 +50,6 @@ from mmdaemon.venues.base import Venue, VenueUnavailable
 
 _encode = msgspec.msgpack.Encoder().encode
 _RETRY_NS = NS // 5
-_STOP_READ_NS = NS // 5
 _TRANSITIONS_KEPT = 1_000
 EXIT_OK = 0
 EXIT_BUG = 70
@@ -62,7 +61,9 @@ Log = Callable[[str, Mapping[str, object]], None]
 """(event name, fields): where transitions and deaths are said aloud. Never on the hot path."""
 
 
-FAILURES = frozenset({"task_died", "journal_failed", "latch_file_failed", "request_failed", "orders_may_rest"})
+FAILURES = frozenset(
+    {"task_died", "journal_failed", "latch_file_failed", "request_failed", "orders_may_rest", "not_ended"}
+)
 """Words of the log that nobody may miss, however the daemon is run."""
 
 
@@ -331,7 +332,7 @@ class Daemon:
     async def _end(self) -> None:
         self.gate.close(f"stopping: {self._stop_reason}")
         self.inbox.post(StopRequested(self.clock.mono_ns(), self.clock.wall_ns(), None, self._stop_reason))
-        quiet = await self._confirm_nothing_rests()
+        quiet = await confirm_nothing_rests(self.venue, self.state, self.params, self.clock)
         if not quiet:
             # Said aloud and by the exit code: whoever stopped it must not believe that nothing is out there.
             self._log(
@@ -355,36 +356,6 @@ class Daemon:
         await self._cancel_parts(keep="")
         await self.venue.close()
 
-    async def _confirm_nothing_rests(self) -> bool:
-        """Read open orders until none of ours is there twice, cancelling those that are, and until nothing of ours
-        is on its way any more; bounded by the in-flight window, after which nothing can land. Orders of others stay."""
-        until_ns = self.clock.mono_ns() + self.params.in_flight_max_ns
-        own = f"mm{self.params.bot_tag}-"
-        empty = 0
-        while self.clock.mono_ns() < until_ns:
-            try:
-                reports = await self.venue.open_orders()
-                ours = [report for report in reports if report.client_id.startswith(own)]
-                if ours and len(ours) == len(reports):
-                    await self.venue.cancel_all()
-                else:
-                    for report in ours:
-                        await self.venue.send(Cancel(report.client_id, risk=True))
-                empty = 0 if ours else empty + 1
-            except VenueUnavailable:
-                # What cannot be read may still hear a cancel.
-                empty = 0
-                for client_id in [o.client_id for o in self.state.orders.live.values() if not o.ended_ns]:
-                    await self.venue.send(Cancel(client_id, risk=True))
-            if empty >= 2 and not self._is_on_its_way():
-                return True
-            await sleep_ns(self.clock, _STOP_READ_NS)
-        return empty >= 2
-
-    def _is_on_its_way(self) -> bool:
-        """Whether an order was sent of which the venue has shown nothing yet: it may land after the last read."""
-        return any(not order.acked_ns and not order.ended_ns for order in self.state.orders.live.values())
-
     def _last_rows(self, *, clean: bool, checkpoint: bool) -> None:
         """A state whose controller died may be half of one event: nothing is to begin from it."""
         epoch, digest = self.params.run_epoch, self.parts.controller.digest
@@ -404,4 +375,10 @@ class Daemon:
         ending = [task for name, task in self.tasks.items() if name != keep and not task.done()]
         for task in ending:
             task.cancel()
-        await asyncio.gather(*ending, return_exceptions=True)
+        if not ending:
+            return
+        # One that swallows its cancellation must not hold the rest of the stop up.
+        _, left = await asyncio.wait(ending, timeout=_CLOSE_S)
+        if left:
+            self._log("not_ended", {"parts": ", ".join(sorted(task.get_name() for task in left))})
+            self._exit_code = EXIT_BUG

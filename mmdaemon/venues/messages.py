@@ -8,8 +8,8 @@ A frame is a length (4 bytes, big-endian) and one message. A conversation:
             Ask(number, what, argument)              Answered(number, result) or Failed(number, why)
             Beat, each second                        Beat, each second
 
-A client that says in its Hello that it came to kill is let in beside the one that trades: it may cancel and read, and is
-told nothing but answers.
+A client that says in its Hello that it came to kill is let in beside the one that trades: it may cancel and read, and
+is told nothing but answers.
 
 A frame that is too long or is no such message ends the connection: who speaks another language is not half-understood.
 Events carry the venue's time; `mono_ns` and `ts_ns` mean nothing here and are the receiver's to stamp.

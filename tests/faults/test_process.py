@@ -16,7 +16,6 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "state"
 
 
-@pytest.mark.xfail(strict=True, reason="Daemon._cancel_parts waits for ever: bound it by _CLOSE_S and say who it is")
 def test_a_part_that_swallows_its_cancellation_does_not_hold_up_the_stop(path: Path) -> None:
     """Nothing rests by then, but until it ends the journal is not closed and the run is not called clean."""
 
