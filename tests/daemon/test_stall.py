@@ -24,14 +24,14 @@ from mmdaemon.cli import main, service
 from mmdaemon.daemon import stall
 stall.STALL_S = 2.0
 until_the_end = service._until_the_end
-async def _until_blocked(daemon, duration_s):
+async def _until_blocked(daemon, *given, **named):
     import asyncio
     async def block():
         while not Path(sys.argv[-1], "block").exists():
             await asyncio.sleep(0.02)
         time.sleep(1_000)
     task = asyncio.create_task(block())
-    await until_the_end(daemon, duration_s)
+    await until_the_end(daemon, *given, **named)
 service._until_the_end = _until_blocked
 sys.exit(main.main(sys.argv[1:]))
 """
