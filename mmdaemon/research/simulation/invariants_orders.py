@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from mmdaemon.core.commands import Amend, Place
 from mmdaemon.core.events import Fill as FillEvent
 from mmdaemon.core.events import OrderAdopted, OrderUpdate, RequestFailed
-from mmdaemon.core.orders import LIFE
+from mmdaemon.core.orders import LIFE, WorkingOrder
 from mmdaemon.core.types import NS, OrderStatus, Side
 from mmdaemon.daemon import assertions
 from mmdaemon.research.simulation.seen import Seen, key_of, seconds
@@ -50,13 +50,14 @@ class Pending:
             self.allowed[side] = [each for each in allowed if each[0] > oldest]
 
 
-def _is_pending(seen: Seen, key: tuple[str, int], live: Mapping[str, object]) -> bool:
+def _is_pending(seen: Seen, key: tuple[str, int], live: Mapping[str, WorkingOrder]) -> bool:
+    """Not arrived yet, and still to come. An amend that was refused before it left is not, though another may be."""
     if key in seen.arrived:
         return False
     if key in seen.sent_ns:
         return seen.may_land(*key)
     order = live.get(key[0])
-    return order is not None and (key[1] == 0 or getattr(order, "pending_ns", 0) > 0)
+    return order is not None and (key[1] == 0 or (order.pending_ns > 0 and order.revision == key[1]))
 
 
 def is_slice(client_id: str) -> bool:
