@@ -4,6 +4,7 @@ from mmdaemon.core.events import OrderUpdate, RequestFailed
 from mmdaemon.core.orders import WorkingOrder
 from mmdaemon.core.params import Params
 from mmdaemon.core.types import OrderStatus
+from mmdaemon.daemon.sender import LATEST_NS
 from mmdaemon.venues.base import OrderReport
 
 
@@ -20,7 +21,8 @@ def evidence(
     if not report.status.is_terminal:
         if known.cancel_sent_ns and mono_ns - known.cancel_sent_ns > params.ack_check_ns:
             told.append(RequestFailed(*now, report.client_id, "cancel", "unanswered"))
-        if known.pending_ns and not took and mono_ns - known.pending_ns > params.in_flight_max_ns:
+        # Counted from the decision: it may have waited for its intent before it left.
+        if known.pending_ns and not took and mono_ns - known.pending_ns > params.in_flight_max_ns + LATEST_NS:
             told.append(RequestFailed(*now, report.client_id, "amend", "unanswered", known.revision))
         if known.acked_ns and known.status in (OrderStatus.LIVE, OrderStatus.PARTIAL) and not took:
             return told
