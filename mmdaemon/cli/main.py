@@ -108,7 +108,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + number
     except Exception as error:  # noqa: BLE001 - the supervisor boundary of the command line
         return exit_code(error)
+    finally:
+        _let_go()
     return code if isinstance(code, int) else ExitCode.OK
+
+
+def _let_go() -> None:
+    """A log on a full disk cannot be written at the end either, and Python would then exit with 120 instead of our
+    code, which says whether anything may still rest. What is left in it is given up."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        except ValueError:
+            pass  # closed: there is nothing in it
 
 
 @contextmanager

@@ -142,3 +142,26 @@ def test_a_reader_that_goes_away_is_no_bug() -> None:
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 141
+
+
+SAYS_IN_VAIN = """
+import contextlib, sys
+from mmdaemon.cli import main
+
+def verb(*given, **named):
+    with contextlib.suppress(OSError):
+        sys.stderr.write("a line of the log")
+    return 70
+
+main.build = lambda: verb
+sys.exit(main.main())
+"""
+
+
+def test_a_log_that_cannot_be_written_does_not_change_the_exit_code() -> None:
+    """/dev/full takes nothing, as a log on a full disk; Python's own answer at its end is 120."""
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full here")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", SAYS_IN_VAIN], stdout=subprocess.DEVNULL, stderr=full, check=False)
+    assert done.returncode == ExitCode.BUG
