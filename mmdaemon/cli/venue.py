@@ -20,8 +20,8 @@ from mmdaemon.daemon import wire
 from mmdaemon.ops import logging
 from mmdaemon.settings import Settings, assignments, load
 from mmdaemon.tapes.rows import TapeError
+from mmdaemon.unix_socket import SocketRefused, listener_at
 from mmdaemon.venues.simulated.ledger import Ledger, LedgerRefused
-from mmdaemon.venues.simulated.listener import ListenRefused, listener_at
 from mmdaemon.venues.simulated.server import VenueServer
 
 
@@ -63,7 +63,7 @@ def venue(
     written = logging.setup()
     try:
         return run_real(lambda clock: _serve(settings, listen, record or listen.with_suffix(".sqlite"), clock))
-    except (ListenRefused, LedgerRefused, TapeError) as refused:
+    except (SocketRefused, LedgerRefused, TapeError) as refused:
         raise Refused(str(refused), ExitCode.CONFIG) from refused
     finally:
         written.close()

@@ -13,11 +13,9 @@ wait from a hung daemon.
 import asyncio
 import os
 import socket
-import stat
 import struct
 import sys
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -25,6 +23,7 @@ from typing import Final
 import msgspec
 
 from mmdaemon.ops.status import Status
+from mmdaemon.unix_socket import SocketRefused, listener_at
 
 VERSION: Final = 1
 CONTAINED: Final = "contained"
@@ -44,7 +43,6 @@ _BACKLOG: Final = 16
 """Far below READING_MAX: the loop accepts as many in a turn and takes four turns to read a request that is there
 already, so that a burst of honest clients never pushes out its own."""
 _BUFFER_MAX_BYTES: Final = 64 * 1024
-_SUN_PATH_MAX: Final = 107 if sys.platform == "linux" else 103
 
 OUTCOMES: Final = {
     "answered": "requests that were answered by their handler",
@@ -134,7 +132,10 @@ class ControlServer:
         Raises:
             ControlError: the path is too long, taken by something else, or cannot be written.
         """
-        listener = _bind(self.path)
+        try:
+            listener = listener_at(self.path)
+        except SocketRefused as refused:
+            raise ControlError(f"control socket {refused}") from refused
         self._server = await asyncio.start_unix_server(
             self._accept, sock=listener, limit=LINE_MAX_BYTES, backlog=_BACKLOG
         )
@@ -282,55 +283,3 @@ def _who(writer: asyncio.StreamWriter) -> str:
     if uid not in (os.geteuid(), 0):
         raise _Refused("refused_peer", f"uid {uid} may not; ask as the daemon's user (uid {os.geteuid()}) or as root")
     return f"uid {uid} pid {pid}"
-
-
-def _bind(path: Path) -> socket.socket:
-    """A socket at `path`, mode 0600, not listening yet: nobody can connect before the mode is set."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        _remove_stale(path)
-        with socket_address(path) as address:
-            listener.bind(address)
-        path.chmod(0o600)
-        listener.setblocking(False)
-    except OSError as error:
-        listener.close()
-        raise ControlError(f"control socket {path}: {error.strerror or error}; is the folder yours?") from None
-    except ControlError:
-        listener.close()
-        raise
-    return listener
-
-
-def _remove_stale(path: Path) -> None:
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise ControlError(f"control socket {path}: something else has that name; move it away")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, socket_address(path) as address:
-        probe.setblocking(False)
-        try:
-            probe.connect(address)
-        except ConnectionRefusedError:
-            path.unlink()  # left behind by a daemon that is gone
-            return
-        except BlockingIOError:
-            pass  # somebody listens, and is busy
-    raise ControlError(f"control socket {path}: another process answers there; stop it, or use another --state-dir")
-
-
-@contextmanager
-def socket_address(path: Path) -> Generator[str, None, None]:
-    """A name of `path` that fits into a socket address (108 bytes): through its folder's descriptor if it must."""
-    if len(os.fsencode(path)) <= _SUN_PATH_MAX:
-        yield str(path)
-        return
-    if sys.platform != "linux" or len(os.fsencode(path.name)) > 64:
-        raise ControlError(f"control socket {path}: longer than {_SUN_PATH_MAX} bytes; use a shorter --state-dir")
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)

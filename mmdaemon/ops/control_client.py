@@ -9,7 +9,8 @@ from typing import Final
 
 import msgspec
 
-from mmdaemon.ops.control import LINE_MAX_BYTES, VERSION, Answer, Asked, Beat, ControlError, Said, socket_address
+from mmdaemon.ops.control import LINE_MAX_BYTES, VERSION, Answer, Asked, Beat, ControlError, Said
+from mmdaemon.unix_socket import SocketRefused, address_of
 
 ANSWER_MAX_BYTES: Final = 1 << 20
 SILENCE_S: Final = 10.0
@@ -72,7 +73,7 @@ async def _connect(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWrit
     try:
         while not connected:
             try:
-                with socket_address(path) as address:
+                with address_of(path) as address:
                     connection.connect(address)
                 connected = True
             except BlockingIOError:  # the queue of those who wait to be accepted is full
@@ -80,6 +81,8 @@ async def _connect(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWrit
         return await asyncio.open_unix_connection(sock=connection, limit=ANSWER_MAX_BYTES)
     except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
         raise NoDaemon(f"no daemon answers at {path}") from None
+    except SocketRefused as refused:
+        raise ControlError(str(refused)) from refused
     except OSError as error:
         raise ControlError(f"{path}: {error.strerror or error}; run this as the daemon's user") from None
     finally:

@@ -32,6 +32,7 @@ from mmdaemon.core.events import (
     RequestFailed,
 )
 from mmdaemon.core.types import NS, Instrument, OrderStatus
+from mmdaemon.unix_socket import SocketRefused, address_of
 from mmdaemon.venues import messages
 from mmdaemon.venues.base import Absent, AccountFacts, Cursor, Deliver, OrderReport, PositionStop, VenueUnavailable
 from mmdaemon.venues.messages import (
@@ -201,7 +202,8 @@ class RemoteVenue:
         welcomed = False
         try:
             async with asyncio.timeout(self._timeout_s):
-                reader, writer = await asyncio.open_unix_connection(self.path)
+                with address_of(self.path) as address:
+                    reader, writer = await asyncio.open_unix_connection(address)
                 writer.write(messages.frame(Hello(messages.VERSION, os.getpid(), self._kills)))
                 answer = await messages.read_answer(reader)
             if isinstance(answer, Refused):
@@ -220,6 +222,8 @@ class RemoteVenue:
             raise _NotReached(
                 f"nobody listens at {self.path}; start one with `mmdaemon venue --listen {self.path}`"
             ) from None
+        except SocketRefused as refused:
+            raise _NotReached(str(refused)) from None
         except OSError as error:
             raise _NotReached(f"{self.path}: {error.strerror or error}") from None
         else:

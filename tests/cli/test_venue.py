@@ -98,7 +98,7 @@ def test_a_daemon_without_its_venue_says_so_and_is_to_be_tried_again(tmp_path: P
     ("given", "why"),
     [
         (("--listen", "/nowhere/at/all"), "is the folder there"),
-        (("--listen", "{folder}/" + "x" * 120), "longer than 103 bytes"),
+        (("--listen", "{folder}/" + "x" * 120), "longer than 107 bytes"),
         (("--listen", "{folder}/s", "--record", "{folder}"), "cannot be written"),
         (("--listen", "{folder}/s", "--tape", "{folder}/none"), "none"),
     ],

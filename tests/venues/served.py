@@ -14,13 +14,13 @@ from mmdaemon.clock import RealClock
 from mmdaemon.core.commands import Cancel, Place
 from mmdaemon.core.events import Event, Fill, LinkChanged, OrderUpdate, RequestFailed
 from mmdaemon.core.types import Purpose, Side
+from mmdaemon.unix_socket import listener_at
 from mmdaemon.venues import messages
 from mmdaemon.venues.messages import FromClient, FromVenue, Hello, Subscribe
 from mmdaemon.venues.remote import RemoteVenue
 from mmdaemon.venues.simulated.config import SimulatedConfig
 from mmdaemon.venues.simulated.latency import Delay
 from mmdaemon.venues.simulated.ledger import Ledger
-from mmdaemon.venues.simulated.listener import listener_at
 from mmdaemon.venues.simulated.server import VenueServer
 from mmdaemon.venues.simulated.venue import SimulatedVenue
 from tests.venues.simulated.test_venue import Market, book, ended, trade

@@ -14,8 +14,8 @@ mirrors it), for each fill assumption, everything at P:
     the price went through us, not how much of it would have been ours.
   * An ask shown at P stands where our buy was: with ours there, whoever sent it would have sold to us, unless it was
     post-only. Such fills lose money (docs/HFTBACKTEST.md), so that leaving them out would flatter.
-  * A print without a known aggressor is taken by a seller at or below the best bid, by a buyer at or above the best
-    ask, and fills nobody at its own price between them or in a locked book.
+  * A print without an aggressor fills nobody at its own price. Who took is for the market's source to say, which knows
+    how its prints and books were written down (`tapes.playing.by_quote_rule`); where it cannot tell, nor can we.
   * For one fixed list of orders the quantities filled order THROUGH <= QUEUE <= TOUCH.
   * A crossed or one-sided book is not matched against and not remembered.
 
@@ -129,15 +129,9 @@ class Matching:
         else:
             return _NOTHING
         out = self._fill_beyond(orders, px_ticks)
-        if self._model is not FillModel.THROUGH and (aggressor or self._quote_rule(px_ticks)) is taker:
+        if self._model is not FillModel.THROUGH and aggressor is taker:
             self._fill_at(orders, px_ticks, qty_lots, out)
         return out
-
-    def _quote_rule(self, px_ticks: int) -> Side | None:
-        if not self.bids:
-            return None
-        sold, bought = px_ticks <= self.bids[0][0], px_ticks >= self.asks[0][0]
-        return None if sold is bought else Side.SELL if sold else Side.BUY
 
     def _fill_beyond(self, orders: list[VenueOrder], px_ticks: int) -> list[Happening]:
         """The market is at `px_ticks`: whatever of ours is priced better than that was passed through."""

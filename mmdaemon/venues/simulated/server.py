@@ -106,7 +106,7 @@ class VenueServer:
         self._links = {"public": False, "private": False}
 
     async def start(self, listener: socket.socket) -> None:
-        """Open the market and listen. The socket is `listener.listener_at`'s, and closed with this."""
+        """Open the market and listen. The socket is `unix_socket.listener_at`'s, and closed with this."""
         self._instrument = await self._venue.instrument()
         await self._venue.open(self._deliver)
         self._server = await asyncio.start_unix_server(self._accept, sock=listener)

@@ -49,14 +49,14 @@ FILLS = [
     (BUY, (99, 10), SELL, 0, 0, 5),
     (BUY, (99, 13), SELL, 0, 3, 5),
     (BUY, (99, 100), SELL, 0, 5, 5),
-    (BUY, (99, 100), None, 0, 5, 5),
+    (BUY, (99, 100), None, 0, 0, 0),
     (BUY, (99, 100), BUY, 0, 0, 0),
     (BUY, (100, 100), SELL, 0, 0, 0),
     (SELL, (102, 1), BUY, 5, 5, 5),
     (SELL, (102, 1), SELL, 5, 5, 5),
     (SELL, (101, 10), BUY, 0, 0, 5),
     (SELL, (101, 13), BUY, 0, 3, 5),
-    (SELL, (101, 13), None, 0, 3, 5),
+    (SELL, (101, 13), None, 0, 0, 0),
     (SELL, (101, 13), SELL, 0, 0, 0),
     (SELL, (100, 100), BUY, 0, 0, 0),
 ]
@@ -107,23 +107,6 @@ def test_a_one_sided_or_crossed_book_is_neither_matched_nor_remembered(book: tup
     assert order.filled_lots == 0
     assert matching.books_ignored == 1
     assert matching.bids == BIDS
-
-
-def test_a_print_inside_the_spread_of_unknown_aggressor_fills_nobody_at_its_price() -> None:
-    matching = market()
-    order = rest(matching, BUY, 100)
-    matching.on_trade(100, 50, None)
-    assert order.filled_lots == 0
-    matching.on_trade(100, 3, SELL)
-    assert order.filled_lots == 3
-
-
-def test_in_a_locked_book_a_print_of_unknown_aggressor_fills_nobody_at_its_price() -> None:
-    matching = market(bids=((100, 10),), asks=((101, 10),))
-    order = rest(matching, BUY, 100)
-    matching.on_book(((100, 10),), ((100, 10),))
-    matching.on_trade(100, 50, None)
-    assert order.filled_lots == 0
 
 
 # --- queue ------------------------------------------------------------------------------------------------------------

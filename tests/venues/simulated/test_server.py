@@ -13,6 +13,7 @@ import pytest
 from mmdaemon.core.commands import Amend
 from mmdaemon.core.events import Fill, LinkChanged, OrderUpdate, RequestFailed
 from mmdaemon.core.types import NS
+from mmdaemon.unix_socket import SocketRefused, listener_at
 from mmdaemon.venues import messages
 from mmdaemon.venues.base import Cursor, VenueUnavailable
 from mmdaemon.venues.messages import (
@@ -32,7 +33,6 @@ from mmdaemon.venues.messages import (
 from mmdaemon.venues.remote import RemoteVenue
 from mmdaemon.venues.simulated import server
 from mmdaemon.venues.simulated.ledger import Ledger, LedgerRefused
-from mmdaemon.venues.simulated.listener import ListenRefused, listener_at
 from tests.venues.served import GREETING, PID, Raw, Site, cancel, connected, framed, place, raw, served, until
 from tests.venues.simulated.test_venue import INSTRUMENT
 
@@ -366,7 +366,7 @@ async def test_an_answer_that_no_frame_takes_is_a_failed_read(tmp_path: Path, mo
 async def test_the_socket_is_its_owners_and_taken_by_one(tmp_path: Path) -> None:
     async with served(tmp_path) as site:
         assert site.path.stat().st_mode & 0o777 == 0o600
-        with pytest.raises(ListenRefused, match="another process answers there"):
+        with pytest.raises(SocketRefused, match="another process answers there"):
             listener_at(site.path)
         async with connected(site.path) as client:
             assert await client.venue.open_orders() == []
@@ -378,10 +378,10 @@ def test_a_socket_left_behind_is_replaced_and_nothing_else_is(tmp_path: Path) ->
     with listener_at(tmp_path / "s"):
         pass
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(ListenRefused, match="something else has that name"):
+    with pytest.raises(SocketRefused, match="something else has that name"):
         listener_at(tmp_path / "file")
     assert (tmp_path / "file").read_text() == "mine"
-    with pytest.raises(ListenRefused, match="is the folder there"):
+    with pytest.raises(SocketRefused, match="is the folder there"):
         listener_at(tmp_path / "nowhere" / "s")
-    with pytest.raises(ListenRefused, match="longer than 103 bytes"):
+    with pytest.raises(SocketRefused, match="longer than 107 bytes"):
         listener_at(tmp_path / ("x" * 120))
