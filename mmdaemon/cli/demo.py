@@ -19,6 +19,7 @@ from mmdaemon.journal.replay import pnl_identity
 from mmdaemon.journal.state_dir import StateDir
 from mmdaemon.research.demo import DURATION_NS, SCHEDULE, START_TS_NS, DemoScript, Seen
 from mmdaemon.research.report import write_report
+from mmdaemon.research.report.words import Units
 from mmdaemon.research.session import Session, play
 from mmdaemon.research.summary import RunSummary, summarise
 from mmdaemon.settings import load, shipped_config
@@ -64,7 +65,7 @@ def demo(*, state_dir: Path = _FOLDER) -> int:
     run = summarise(directory.journal_path)
     page = state_dir / "report.html"
     console.print()
-    summary.show(console, run, session.daemon.params.instrument, wall_s, session.daemon.venue.provenance)
+    summary.show(console, run, wall_s)
     console.print()
     checks = [
         *((f"scripted: {seen.name}", seen.ok) for seen in script.seen),
@@ -135,13 +136,13 @@ def _identity(console: Console, session: Session, journal: Path) -> list[tuple[s
     """Three ledgers, kept apart, at one mark: cash flows in SQL, the position module, the venue's own wallet."""
     daemon, truth = session.daemon, session.truth
     mark = daemon.state.venue.mark_px_ticks
-    quote = daemon.params.instrument.quote
+    units = Units(daemon.params.instrument)
     cash = pnl_identity(journal, mark).equity_e10
     basis = position.equity_basis_e10(daemon.state.position, mark)
     wallet = truth.wallet.equity_e10(mark)
     console.print("PnL identity, equity at one mark, to the last digit:", style="bold")
     for name, amount in (("cash flows (journal)", cash), ("cost basis (core)", basis), ("venue's wallet", wallet)):
-        console.print(f"  {name:<22}{summary.money(amount, quote)}", highlight=False)
+        console.print(f"  {name:<22}{units.signed(amount)}", highlight=False)
     parts = position.attribution(daemon.state.position, mark, daemon.state.markouts.impact_5s_e10)
     footed = parts.total_e10 == basis - daemon.state.position.start_e10
     return [("PnL identity: three ledgers equal", cash == basis == wallet), ("attribution foots to the total", footed)]

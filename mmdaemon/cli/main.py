@@ -3,7 +3,6 @@
 A verb's module is imported when it is called and not before, so that `mmdaemon --help` and `mmdaemon kill` start fast.
 """
 
-import os
 import signal
 import sys
 import threading
@@ -17,6 +16,7 @@ from cyclopts import App, CycloptsError
 
 from mmdaemon import __version__
 from mmdaemon.cli import ExitCode, Refused
+from mmdaemon.cli.outlet import Outlet, outlets
 
 
 class Verb(NamedTuple):
@@ -65,10 +65,14 @@ VERBS: Final[dict[str, Verb]] = {
     ),
 }
 
-HELP: Final = """A market-making daemon. Without a flag nothing trades: the venue is simulated.
+SHOWING: Final = frozenset({"status", "explain", "check-config", "tape info"})
+"""Verbs that do nothing but show: they end when nobody reads any more, and have failed where it cannot be written."""
 
-Exit codes: 64 usage, 70 a bug, 75 try again, 77 credentials, 78 configuration.
-"""
+HELP: Final = (
+    "A market-making daemon. Without a flag nothing trades: the venue is simulated.\n\n"
+    "Exit codes: 64 usage, 70 a bug, 75 try again, 77 credentials, 78 configuration; 130 and 143 stopped by Ctrl-C and "
+    "SIGTERM before it was done, 141 nobody reads what it shows. Below 64 each verb has its own."
+)
 
 
 def build() -> App:
@@ -87,42 +91,39 @@ def build() -> App:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the verb that `arguments` (else the command line) names, and return its exit code."""
+    tokens = sys.argv[1:] if arguments is None else list(arguments)
+    showing = not SHOWING.isdisjoint({*tokens[:1], " ".join(tokens[:2])})
+    with outlets() as out:
+        if out is not None:
+            out.ends_unread = showing
+        code = _run(tokens, out)
+        if out is not None and out.lost is not None and not isinstance(out.lost, BrokenPipeError):
+            why = out.lost.strerror or str(out.lost)
+            print(f"mmdaemon: not all that it said could be written to stdout: {why}", file=sys.stderr)
+            code = code or (ExitCode.RETRY if showing else ExitCode.OK)
+    return code
+
+
+def _run(tokens: list[str], out: Outlet | None) -> int:
+    """The verb's code, or that of what ended it. What the verb said is written by then."""
     app = build()
     try:
         with _terminable():
-            code: object = app(
-                sys.argv[1:] if arguments is None else list(arguments),
-                exit_on_error=False,
-                result_action="return_value",
-            )
+            code: object = app(tokens, exit_on_error=False, result_action="return_value")
             sys.stdout.flush()
     except CycloptsError:
         return ExitCode.USAGE  # cyclopts has said what was wrong
-    except BrokenPipeError:
-        # The reader went away (`| head`). What Python flushes at exit must not complain of it once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+    except BrokenPipeError as error:
+        if out is not None and out.lost is None:  # not stdout's: a socket's, which nobody expected
+            return exit_code(error)
+        return 128 + signal.SIGPIPE  # the reader went away (`| head`)
     except KeyboardInterrupt as stopped:
         number = next((each for each in stopped.args if isinstance(each, signal.Signals)), signal.SIGINT)
         print(f"mmdaemon: stopped by {number.name} before it was done", file=sys.stderr)
         return 128 + number
     except Exception as error:  # noqa: BLE001 - the supervisor boundary of the command line
         return exit_code(error)
-    finally:
-        _let_go()
     return code if isinstance(code, int) else ExitCode.OK
-
-
-def _let_go() -> None:
-    """A log on a full disk cannot be written at the end either, and Python would then exit with 120 instead of our
-    code, which says whether anything may still rest. What is left in it is given up."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        except ValueError:
-            pass  # closed: there is nothing in it
 
 
 @contextmanager

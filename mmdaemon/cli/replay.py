@@ -60,7 +60,7 @@ def replay(
         return NO_JOURNAL
     try:
         return _verify(path, run, out)
-    except (JournalUnreadable, sqlite3.Error, msgspec.MsgspecError) as error:
+    except (JournalUnreadable, sqlite3.Error, msgspec.MsgspecError, UnicodeDecodeError) as error:
         out.print(f"NOT CHECKED: could not be read to the end: {error}")
         return DIFFERS
 

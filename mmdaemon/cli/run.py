@@ -94,7 +94,10 @@ def run(
             return _to_the_end(settings, directory)
         from mmdaemon.cli.service import serve
 
-        return serve(settings, directory)
+        code = serve(settings, directory)
+        if settings.run.tape:
+            _sum_up(directory.journal_path)
+        return code
     except JournalUnreadable as unreadable:
         raise Refused(_latched(directory, unreadable), ExitCode.CONFIG) from unreadable
     except RecoveryRefused as refused:
@@ -198,7 +201,7 @@ def _to_the_end(settings: Settings, directory: StateDir) -> int:
     wall_s = time.perf_counter() - begun
     daemon = session.daemon
     ran = summarise(directory.journal_path)
-    summary.show(console, ran, daemon.params.instrument, wall_s, daemon.venue.provenance)
+    summary.show(console, ran, wall_s)
     if not ran.orders:
         console.print(
             f"  [bold]no order was placed[/]: {escape(_why_none(settings, daemon, directory.journal_path))}",
@@ -207,6 +210,16 @@ def _to_the_end(settings: Settings, directory: StateDir) -> int:
     if isinstance(source, Tape) and (warning := crossed_warning(source.crossed, source.books)):
         console.print(f"  [bold]{escape(warning)}[/]", highlight=False)
     return session.exit_code
+
+
+def _sum_up(journal: Path) -> None:
+    """The figures of a recording's run in real time, also of one that was stopped before it was over."""
+    try:
+        ran = summarise(journal)
+    except JournalUnreadable as error:  # it ended before there was anything to sum up
+        print(f"mmdaemon: {error}", file=sys.stderr)
+        return
+    summary.show(Console(), ran)
 
 
 def _why_none(settings: Settings, daemon: Daemon, journal: Path) -> str:

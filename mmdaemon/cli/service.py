@@ -18,7 +18,7 @@ from mmdaemon.journal.state_dir import StateDir
 from mmdaemon.ops import logging
 from mmdaemon.ops.control import ControlError, ControlServer
 from mmdaemon.ops.metrics import MetricsError, MetricsServer
-from mmdaemon.research.summary import BROKE_OFF
+from mmdaemon.research.summary import BROKE_OFF, INTERRUPTED
 from mmdaemon.settings import Settings
 from mmdaemon.tapes.rows import TapeError
 from mmdaemon.venues.base import Venue
@@ -61,7 +61,7 @@ async def _serve(settings: Settings, directory: StateDir, clock: RealClock, writ
         logger.bind(error=str(error)).error("address_not_kept: `mmdaemon kill --direct` would need --venue")
     await daemon.start()
     # Not earlier: the check of a large journal, before anything can be sent, takes as long as it takes.
-    with stall.StallWatch(daemon.gate, directory.write_latch, stall.STALL_S):
+    with stall.StallWatch(daemon.gate, directory.write_latch, settings.run.stall_s):
         return await _run(daemon, settings, directory, written)
 
 
@@ -84,7 +84,8 @@ async def _run(daemon: Daemon, settings: Settings, directory: StateDir, written:
             daemon.metrics_port = metrics.port
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, daemon.stop, signal.Signals(number).name)
+            name = signal.Signals(number).name
+            loop.add_signal_handler(number, daemon.stop, f"{INTERRUPTED} by {name}" if settings.run.tape else name)
         loop.add_signal_handler(signal.SIGHUP, logger.warning, "nothing is reloaded yet: stop and start instead")
         gc.collect()
         gc.freeze()

@@ -216,7 +216,7 @@ def _decision(found: tuple[Any, ...]) -> _Made:
     epoch, seq, mono_ns, ts_ns, guard, regime, inputs, decision, chain = found
     try:
         seen, made = _inputs_of(inputs), _decision_of(decision)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ExportRefused(
             f"decision (run {epoch}, seq {seq}) was written by another version of mmdaemon and cannot be taken apart "
             f"by this one ({error}); name the tables you want, without `decisions` and `quotes`"

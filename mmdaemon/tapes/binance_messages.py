@@ -4,14 +4,14 @@ from typing import Annotated
 
 import msgspec
 
-from mmdaemon.tapes.rows import BadRow
+from mmdaemon.tapes.rows import LATEST_NS, BadRow, moment
 
 MS = 1_000_000
 """Nanoseconds."""
 _LOCAL_DIGITS = 19
 
 Pairs = list[tuple[str, str]]
-Ms = Annotated[int, msgspec.Meta(gt=0, lt=10**13)]
+Ms = Annotated[int, msgspec.Meta(gt=0, lt=LATEST_NS // MS)]
 Id = Annotated[int, msgspec.Meta(ge=0)]
 
 
@@ -72,7 +72,7 @@ class MarkPrice(_Message, frozen=True, tag="markPriceUpdate", gc=False):
     """Has no transaction time: its `T` is when the next funding is settled."""
 
     mark: str = msgspec.field(name="p")
-    funding_ms: int = msgspec.field(name="T", default=0)
+    funding_ms: Annotated[int, msgspec.Meta(ge=0, lt=LATEST_NS // MS)] = msgspec.field(name="T", default=0)
     index: str = msgspec.field(name="i", default="")
     rate: str = msgspec.field(name="r", default="")
 
@@ -119,14 +119,15 @@ def parse(line: bytes) -> tuple[int, Message]:
     local, _, text = line.partition(b" ")
     if len(local) != _LOCAL_DIGITS or not local.isdigit():
         raise BadRow("bad_time", f"a line begins with local time in ns ({_LOCAL_DIGITS} digits), not {local[:24]!r}")
+    local_ns = moment(int(local), local.decode())
     try:
         body = _BODY.decode(text)
         if raw := bytes(body.data):
             text, body = raw, _BODY.decode(raw)
         if body.e in _READ:
-            return int(local), _TAGGED.decode(text)
+            return local_ns, _TAGGED.decode(text)
         if body.lastUpdateId is not None:
-            return int(local), _SNAPSHOT.decode(text)
+            return local_ns, _SNAPSHOT.decode(text)
     except msgspec.ValidationError as error:
         raise BadRow("bad_shape", f"{error}, in {text[:60]!r}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

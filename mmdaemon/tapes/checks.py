@@ -9,6 +9,8 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from mmdaemon.tapes.rows import LATEST_NS
+
 KINDS = ("snapshot", "delta", "touch", "trade", "ticker")
 SNAPSHOT, DELTA, TOUCH, TRADE, TICKER = range(len(KINDS))
 Ints = NDArray[np.int64]
@@ -66,7 +68,11 @@ class Checks:
         if not len(kind):
             return
         self._refuse((kind < SNAPSHOT) | (kind > TICKER), f"its kind is none of {', '.join(KINDS)}")
-        self._refuse((columns.venue_ts_ns <= 0) | (columns.local_ts_ns <= 0), "a time is not after 1970")
+        for of in (columns.venue_ts_ns, columns.local_ts_ns):
+            self._refuse((of <= 0) | (of >= LATEST_NS), "a time is not between 1970 and 2200")
+        for ticker, funding_ns in zip(np.flatnonzero(kind == TICKER), columns.funding_ts_ns, strict=True):
+            if funding_ns is not None and not 0 < funding_ns < LATEST_NS:
+                self.refuse(int(ticker), "the next settlement is not between 1970 and 2200")
         at = columns.venue_ts_ns - np.where(kind <= TOUCH, self._lag_ns, 0)
         before = np.concatenate(([self._latest_ns], at[:-1]))
         self._refuse(at < before, "its corrected venue time is before that of the row above")

@@ -55,7 +55,7 @@ from mmdaemon.tapes.npz_rows import (
 )
 from mmdaemon.tapes.npz_write import Written, write
 from mmdaemon.tapes.records import Depth, Facts, Record, Trade
-from mmdaemon.tapes.rows import KEPT_PER_REASON, Refusals, TapeError
+from mmdaemon.tapes.rows import KEPT_PER_REASON, LATEST_NS, Refusals, TapeError
 from mmdaemon.tapes.steps import Steps, known, refuse_off_inferred
 
 __all__ = ["NpzTape", "Written", "write"]
@@ -91,7 +91,7 @@ class NpzTape:
         differs |= self._group(rows, kept, is_ours) if rows.size else {}
         if not rows.size or not self._starts.size:
             dropped = ", ".join(f"{count:,} {reason}" for reason, count in self.refusals.counts.items())
-            raise TapeError(f"{path}: none of its {len(data):,} rows can be used: {dropped}")
+            raise TapeError(f"{path}: none of its {len(data):,} rows can be used: {dropped}; convert it anew")
         differs |= self._others(data, rows)
         text = ", ".join(f"{count:,} {what}" for what, count in differs.items() if count)
         told = {
@@ -173,7 +173,8 @@ class NpzTape:
         for reason, column, bad in (
             ("no_side_of_time", "ev", ~exch & ~local),
             ("unknown_event", "ev", (kind < DEPTH) | (kind > BBO)),
-            ("bad_time", "exch_ts", (data["exch_ts"] <= 0) | (data["local_ts"] <= 0)),
+            ("bad_time", "exch_ts", ~_is_moment(data["exch_ts"])),
+            ("bad_time", "local_ts", ~_is_moment(data["local_ts"])),
             ("bad_side", "ev", (side == BUY | SELL) | ((side == 0) & (is_level | (kind == BBO)))),
             ("bad_number", "px", ~positive & ~empty_touch & (kind != CLEAR)),
             ("empty_level", "px", (kind == SNAPSHOT) & (qty == 0)),
@@ -292,6 +293,10 @@ def _texts(values: Floats) -> Iterator[str]:
     unique: list[float] = np.unique(values[values < EXACT]).tolist()
     for value in unique:
         yield repr(round(value, 10))
+
+
+def _is_moment(values: npt.NDArray[np.int64]) -> Bools:
+    return (values > 0) & (values < LATEST_NS)
 
 
 def _changes(values: npt.NDArray[np.int64]) -> Bools:

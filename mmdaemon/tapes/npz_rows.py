@@ -111,7 +111,10 @@ def floats(counts: Ints, step_e10: int) -> Floats:
     """Whole steps as the floats nearest to their decimals: a quotient of two exact floats is rounded once."""
     step = Fraction(step_e10, E10)
     if counts.size and int(np.abs(counts).max()) * step.numerator >= EXACT:
-        raise TapeError(f"{int(np.abs(counts).max())} steps of {float(step):g} is too large for an exact float")
+        raise TapeError(
+            f"{int(np.abs(counts).max())} steps of {float(step):g} is too large for an exact float; "
+            "write another format (--to)"
+        )
     return (counts * step.numerator) / float(step.denominator)
 
 

@@ -147,8 +147,10 @@ def read_meta(path: Path) -> Meta:
                 "read it with the version that wrote it, or a later one"
             )
         meta = msgspec.json.decode(found, type=Meta)
-    except msgspec.DecodeError as error:
-        raise TapeError(f"{path}: the metadata {KEY.decode()!r} cannot be understood ({error})") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise TapeError(
+            f"{path}: the metadata {KEY.decode()!r} cannot be understood ({error}); convert it anew from its source"
+        ) from error
     if not schema.equals(SCHEMA):
         raise TapeError(f"{path}: its columns are not those of a tape of format {FORMAT}; convert it anew")
     if rows != meta.records:
@@ -204,7 +206,9 @@ def _write_rows(recording: Recording, writer: pq.ParquetWriter, out: Path, progr
         try:
             checks.add(columns)
         except Impossible as error:
-            raise TapeError(f"{out}: not written, because of record {error.row + 1:,}: {error.why}") from error
+            raise TapeError(
+                f"{out}: not written, because of record {error.row + 1:,}: {error.why}; see what `tape info` says of it"
+            ) from error
         if not done:
             first_ns = batch[0].venue_ts_ns - (facts.book_lag_ns if isinstance(batch[0], Depth) else 0)
         gaps.add(batch)

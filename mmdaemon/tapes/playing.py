@@ -18,13 +18,13 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
-from math import isfinite
+from decimal import Decimal
 
 from mmdaemon.core.events import BookUpdate, FundingRate, MarketEvent, MarkPrice, SourceEnded, TradePrint
+from mmdaemon.core.figures import LARGEST
 from mmdaemon.core.types import E10, NS, Instrument, Side
 from mmdaemon.tapes.records import Depth, DepthKind, Facts, Levels, Recording, Ticker, Trade
-from mmdaemon.tapes.rows import KEPT_PER_REASON, TapeError, counted
+from mmdaemon.tapes.rows import DECIMAL, KEPT_PER_REASON, TapeError, counted
 
 SHOWN = 50
 """Levels a side that are told. The daemon quotes and queues within bps of the touch; deeper is unknown to the matching
@@ -109,6 +109,7 @@ class Tape:
                     raise TapeError(
                         f"{self._market}: no book with both sides in the whole recording, so nothing can trade on it; "
                         + (f"dropped: {self._dropped()}" if self.refused else "there is nothing in it")
+                        + "; add the files of its book, or see what `mmdaemon tape info` says"
                     )
                 event = next(events)
         self._start_ts_ns = first.venue_ts_ns or first.ts_ns
@@ -254,14 +255,14 @@ class Tape:
         if record.funding_rate and record.funding_ts_ns is not None and record.funding_ts_ns > at:
             rate = _float(record.funding_rate)
             if rate is None:
-                self._drop(number, "bad_number", f"funding rate {record.funding_rate!r}")
+                self._drop(number, "bad_number", f"funding rate {record.funding_rate[:40]!r}")
             else:
                 self._funding += 1
                 yield FundingRate(0, ts, at, rate, record.funding_ts_ns, self._facts.funding_interval_s)
         if record.mark_px:
             px_ticks = nearest_ticks(record.mark_px, tick_e10)
             if px_ticks is None:
-                self._drop(number, "bad_number", f"mark price {record.mark_px!r}")
+                self._drop(number, "bad_number", f"mark price {record.mark_px[:40]!r}")
             else:
                 self._marks += 1
                 yield MarkPrice(0, ts, at, px_ticks)
@@ -335,15 +336,14 @@ def corrections(facts: Facts) -> dict[str, str]:
 
 
 def nearest_ticks(text: str, tick_e10: int) -> int | None:
-    """A positive decimal as ticks, half to even; None where it is none, or rounds to nothing."""
-    try:
-        numerator, denominator = Decimal(text).as_integer_ratio()
-    except (InvalidOperation, ValueError, OverflowError):
+    """A positive decimal as ticks, half to even; None where it is none, rounds to nothing, or is more than a price."""
+    if DECIMAL.fullmatch(text) is None:
         return None
+    numerator, denominator = Decimal(text).as_integer_ratio()
     divisor = denominator * tick_e10
     ticks, rest = divmod(numerator * E10, divisor)
     ticks += 2 * rest > divisor or (2 * rest == divisor and ticks % 2 == 1)
-    return ticks if ticks > 0 else None
+    return ticks if 0 < ticks <= LARGEST else None
 
 
 def utc(ts_ns: int) -> str:
@@ -365,11 +365,7 @@ def _change(prices: list[int], levels: list[tuple[int, int]], changes: Levels) -
 
 
 def _float(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if isfinite(value) else None
+    return float(text) if DECIMAL.fullmatch(text.removeprefix("-")) else None
 
 
 def _name(record: Depth | Trade | Ticker) -> str:

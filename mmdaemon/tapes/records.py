@@ -6,7 +6,7 @@ of the recording (`Facts`) and are applied when it is played, so that converting
 
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import msgspec
 
@@ -71,6 +71,10 @@ class Ticker(msgspec.Struct, frozen=True, gc=False):
 Record = Depth | Trade | Ticker
 
 
+_CORRECTION = msgspec.Meta(gt=-(10**18), lt=10**18)
+"""Some 31 years: what is more is damage, and would carry a time out of 64 bits."""
+
+
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What must be known of a recording to trade on it, and where each of it comes from."""
 
@@ -79,15 +83,15 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Where tick and lot come from: "stated by the venue", "inferred: ...", "given"."""
     minimum_from: str
     """Where the smallest order comes from."""
-    clock_shift_ns: int = 0
+    clock_shift_ns: Annotated[int, _CORRECTION] = 0
     """Added to every `local_ts_ns`: what the recorder's clock was behind the exchange's."""
     clock_from: str = "as recorded, not corrected"
-    book_lag_ns: int = 0
+    book_lag_ns: Annotated[int, _CORRECTION] = 0
     """Taken from the `venue_ts_ns` of every `Depth`: by how much books are stamped later than the trades they show."""
     lag_from: str = "none corrected"
-    book_step_ticks: int = 1
+    book_step_ticks: Annotated[int, msgspec.Meta(ge=1)] = 1
     """Prices of a book are written rounded down to multiples of this; prints are not. 1: they are as they were."""
-    funding_interval_s: int = 28_800
+    funding_interval_s: Annotated[int, msgspec.Meta(ge=1)] = 28_800
     provenance: dict[str, str] = {}
     """What else a report prints first, in order."""
 

@@ -19,8 +19,11 @@ KEPT_PER_REASON = 5
 """Defects described in full, by reason; the rest are only counted."""
 REMEMBERED = 200_000
 GZIP_MAGIC = b"\x1f\x8b"
+LATEST_NS = 7_258_118_400 * NS
+"""2200-01-01 UTC. What is later is damage; what is earlier stays within 64 bits, with any correction added."""
 
-_NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?([eE][-+]?[0-9]{1,2})?", re.ASCII)
+DECIMAL = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?([eE][-+]?[0-9]{1,2})?", re.ASCII)
+"""Of no more digits than a number of a market has: an exponent without bound would be taken apart for hours."""
 _LOCAL_S = re.compile(r"([0-9]{9,10})(?:\.([0-9]{1,9}))?", re.ASCII)
 _EXCHANGE_MS = re.compile(r"[0-9]{12,13}", re.ASCII)
 
@@ -54,6 +57,13 @@ class Refusals:
 def counted(count: int, one: str, many: str = "") -> str:
     """ "1 file", "2 files", "1,000 entries" (where `many` is not `one` and an s)."""
     return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
+def moment(ts_ns: int, text: str) -> int:
+    """That time. Raises BadRow("bad_time"): it is not between 1970 and 2200."""
+    if not 0 < ts_ns < LATEST_NS:
+        raise BadRow("bad_time", f"{text[:40]!r} is no time between 1970 and 2200")
+    return ts_ns
 
 
 def header(path: Path) -> str:
@@ -128,7 +138,10 @@ def table(path: Path, columns: str, refusals: Refusals) -> Iterator[tuple[int, l
         text = line.rstrip("\r\n")
         if row == 1:
             if text != columns:
-                raise TapeError(f"{path} row 1: columns are {text[:120]!r}, expected {columns[:120]!r}")
+                raise TapeError(
+                    f"{path} row 1: columns are {text[:120]!r}, expected {columns[:120]!r}; record it anew with these, "
+                    "or leave it out"
+                )
         elif not line.endswith("\n"):
             refusals.add(path, row, "cut_off", "the last row has no end, so its last number may lack digits")
         elif (cells := text.split(",")) and len(cells) == width:
@@ -142,21 +155,37 @@ def local_ns(text: str) -> int:
     match = _LOCAL_S.fullmatch(text)
     if match is None:
         raise BadRow("bad_time", f"{text!r} is not seconds of UTC with at most nine decimals")
-    return int(match[1]) * NS + int((match[2] or "0").ljust(9, "0"))
+    return moment(int(match[1]) * NS + int((match[2] or "0").ljust(9, "0")), text)
 
 
 def exchange_ns(text: str) -> int:
     """Whole milliseconds of UTC. Raises BadRow("bad_time")."""
     if _EXCHANGE_MS.fullmatch(text) is None:
         raise BadRow("bad_time", f"{text!r} is not whole milliseconds of UTC")
-    return int(text) * 1_000_000
+    return moment(int(text) * 1_000_000, text)
+
+
+def whole_steps(text: str, step_e10: int, off: str) -> int:
+    """A decimal as a number of steps.
+
+    Raises BadRow: "bad_number" for what is no decimal of zero or more, or more than any price or size, and `off` for
+    what is between two steps.
+    """
+    if DECIMAL.fullmatch(text) is None:
+        raise BadRow("bad_number", f"{text[:40]!r} is not a decimal of zero or more")
+    numerator, denominator = Decimal(text).as_integer_ratio()
+    count, rest = divmod(numerator * E10, denominator * step_e10)
+    if rest:
+        raise BadRow(off, f"{text} is not a multiple of {Decimal(step_e10).scaleb(-10).normalize():f}")
+    if count > LARGEST:
+        raise BadRow("bad_number", f"{text} is larger than any price or size")
+    return count
 
 
 def counting(step_e10: int, off: str, *, zero: bool = False) -> Callable[[str], int]:
     """A reader of a positive decimal as a whole number of steps: ticks of a price, lots of a size.
 
-    `zero` lets 0 pass: the size of a level that is gone. It raises BadRow: "bad_number" for what is not a positive
-    finite decimal, `off` for what is between two steps.
+    `zero` lets 0 pass: the size of a level that is gone. It raises BadRow as `whole_steps`, and for zero.
     """
     known: dict[str, int] = {}
 
@@ -164,16 +193,9 @@ def counting(step_e10: int, off: str, *, zero: bool = False) -> Callable[[str], 
         count = known.get(text)
         if count is not None:
             return count
-        if _NUMBER.fullmatch(text) is None:
-            raise BadRow("bad_number", f"{text!r} is not a positive decimal")
-        numerator, denominator = Decimal(text).as_integer_ratio()
-        if numerator == 0 and not zero:
+        count = whole_steps(text, step_e10, off)
+        if not count and not zero:
             raise BadRow("bad_number", f"{text!r} is zero")
-        count, rest = divmod(numerator * E10, denominator * step_e10)
-        if rest:
-            raise BadRow(off, f"{text} is not a multiple of {Decimal(step_e10).scaleb(-10).normalize():f}")
-        if count > LARGEST:
-            raise BadRow("bad_number", f"{text} is larger than any price or size")
         if len(known) >= REMEMBERED:
             known.clear()
         known[text] = count

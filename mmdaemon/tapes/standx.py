@@ -126,7 +126,7 @@ class StandxTape:
             kinds = books_of(hour, refusals, None).venue_ns, trades_of(hour, refusals, self._sided).venue_ns
             if times := [int(kind[i]) for kind in kinds if len(kind) for i in (0, -1)]:
                 return times
-        raise TapeError(f"{hours[0].books.parent}: no row can be used; {'; '.join(refusals.described)}")
+        raise TapeError(f"{hours[0].books.parent}: no row can be used; {'; '.join(refusals.described)}; record it anew")
 
 
 def _paired(paths: Sequence[Path]) -> tuple[str, list[Hour]]:
@@ -134,7 +134,7 @@ def _paired(paths: Sequence[Path]) -> tuple[str, list[Hour]]:
     found: dict[tuple[str, int], dict[str, Path]] = {}
     for path in paths:
         if not path.exists():
-            raise TapeError(f"{path}: there is no such file or folder")
+            raise TapeError(f"{path}: there is no such file or folder; check the path")
         named = [(each, _NAME.fullmatch(each.name)) for each in (sorted(path.iterdir()) if path.is_dir() else [path])]
         for each, match in named:
             if match is None:
@@ -149,9 +149,12 @@ def _paired(paths: Sequence[Path]) -> tuple[str, list[Hour]]:
                 raise TapeError(f"{each}: that hour was given before, as {pair[kind]}; leave one out")
             pair[kind] = each
         if all(match is None for _, match in named):
-            raise TapeError(f"{path}: not, and not a folder of, orderbook_SYM_YYYY-MM-DD_HH.parquet and its trades_...")
+            raise TapeError(
+                f"{path}: not, and not a folder of, orderbook_SYM_YYYY-MM-DD_HH.parquet and its trades_...; "
+                "name what is"
+            )
     if not found:
-        raise TapeError("no file of a StandX recording was given")
+        raise TapeError("no file of a StandX recording was given; name its files, or their folder")
     if len(symbols := sorted({symbol for symbol, _ in found})) > 1:
         raise TapeError(f"recordings of {', '.join(symbols)} together; name the files of one symbol")
     missing = [

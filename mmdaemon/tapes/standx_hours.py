@@ -107,7 +107,7 @@ def read(path: Path, kind: str, columns: list[str]) -> pa.Table:
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise TapeError(f"{path}: not a whole Parquet file ({error}); copy it again from the recorder") from error
     if table is None:
-        raise TapeError(f"{path}: not a file of {kind} of a StandX recording: {'; '.join(lacking)}")
+        raise TapeError(f"{path}: not a file of {kind} of a StandX recording: {'; '.join(lacking)}; leave it out")
     if not table.num_rows:
         raise TapeError(f"{path}: no rows; record it anew, or leave out this hour, books and trades")
     return table

@@ -122,7 +122,7 @@ def known(source: str, given: Steps, said: Steps, prices: Iterable[str] = (), si
     least_e10, least_from = _first(given.min_notional_e10, said.min_notional_e10, 0, "none assumed, nothing says")
     for name, value, least in (("--min-qty", min_qty_lots, 1), ("--min-notional", least_e10, 0)):
         if value < least:
-            raise TapeError(f"{source}: the minimum ({name}) cannot be {value}")
+            raise TapeError(f"{source}: the minimum ({name}) cannot be {value}; give another")
     try:
         instrument = Instrument.of(
             venue=given.venue or said.venue or "unknown",
@@ -134,7 +134,7 @@ def known(source: str, given: Steps, said: Steps, prices: Iterable[str] = (), si
             min_notional_e10=least_e10,
         )
     except ValueError as error:
-        raise TapeError(f"{source}: tick {tick_from}, lot {lot_from}: {error}") from error
+        raise TapeError(f"{source}: tick {tick_from}, lot {lot_from}: {error}; give others") from error
     return Known(
         instrument,
         tick_from if tick_from == lot_from else f"tick {tick_from}; lot {lot_from}",

@@ -29,7 +29,7 @@ row: it is damaged, or every decision so far was made on a wrong tick. Between t
 import heapq
 import re
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -38,19 +38,18 @@ import msgspec
 
 from mmdaemon.core.types import NS
 from mmdaemon.tapes.records import Facts, Record, Trade
-from mmdaemon.tapes.rows import Refusals, TapeError, counted
+from mmdaemon.tapes.rows import DECIMAL, BadRow, Refusals, TapeError, counted
 from mmdaemon.tapes.steps import Known, Steps, known, refuse_off_inferred
 from mmdaemon.tapes.tardis_csv import (
-    DECIMAL,
     KINDS,
     SNAPSHOTS,
-    TIME_US,
     Counted,
     IncrementalBook,
     Market,
     blocks,
     header,
     kind_of,
+    moment_ns,
     snapshots,
     tickers,
     trades,
@@ -106,7 +105,7 @@ class Glance(msgspec.Struct):
     """How far exchange time fell at most."""
     prices: set[str] = set()
     sizes: set[str] = set()
-    fundings: set[str] = set()
+    fundings: set[int] = set()
 
 
 class TardisTape:
@@ -135,7 +134,10 @@ class TardisTape:
             record = next(records, None)
         if record is None:
             dropped = ", ".join(f"{count:,} {reason}" for reason, count in self._refusals.counts.items())
-            raise TapeError(f"{self._files[self._books][0]}: no record in any file; dropped: {dropped or 'nothing'}")
+            raise TapeError(
+                f"{self._files[self._books][0]}: no record in any file; dropped: {dropped or 'nothing'}; "
+                "download it again"
+            )
         self._start_ts_ns = record.venue_ts_ns
 
     @property
@@ -189,7 +191,8 @@ class TardisTape:
                 if local_ns < latest_local - LATE_NS:
                     raise TapeError(
                         f"{path} row {row}: local_timestamp is {(latest_local - local_ns) / NS:.0f} s before that of "
-                        f"an earlier row; Tardis orders {kind} by it, so rows are out of order or days overlap"
+                        f"an earlier row; Tardis orders {kind} by it, so rows are out of order or days overlap: "
+                        "take out the row that is wrong, or the file whose day is in another, and play it again"
                     )
                 latest_local = max(latest_local, local_ns)
                 at = record.venue_ts_ns
@@ -223,7 +226,7 @@ def _by_kind(paths: Sequence[Path]) -> dict[str, list[Path]]:
         if kind is None:
             raise TapeError(
                 f"{path} row 1: columns are {columns[:120]!r}; of Tardis, read here are {', '.join(KINDS.values())} "
-                f"and {SNAPSHOTS}N"
+                f"and {SNAPSHOTS}N: leave it out"
             )
         kinds.setdefault(kind, []).append(path)
     return kinds
@@ -285,12 +288,13 @@ def _learn(glances: dict[str, list[Glance]], books: str, aside: list[Glance], wh
     late_ns = min((glance.late_ns for glance in everything if glance.late_ns is not None), default=None)
     if late_ns is None:
         raise TapeError(
-            f"{first.path}: no row has a readable timestamp within {FUTURE_NS // NS} s of its local_timestamp"
+            f"{first.path}: no row has a readable timestamp within {FUTURE_NS // NS} s of its local_timestamp; "
+            "download it again"
         )
     rows = f"{sum(glance.rows for glance in everything):,} rows"
     falls, furthest_ns = sum(g.falls for g in everything), max(g.furthest_ns for g in everything)
-    fundings = sorted({int(text) for glance in everything for text in glance.fundings if TIME_US.fullmatch(text)})
-    intervals = [(later - earlier) // 1_000_000 for earlier, later in pairwise(fundings)]
+    fundings = sorted({ns for glance in everything for ns in glance.fundings})
+    intervals = [(later - earlier) // NS for earlier, later in pairwise(fundings)]
     return Facts(
         instrument=what.instrument,
         steps_from=what.steps_from,
@@ -330,18 +334,23 @@ def _glances(kind: str, files: list[Path], rows: int | None = None) -> list[Glan
 def _glance(kind: str, path: Path, rows: int) -> Glance:
     told = Glance(path)
     latest = ("", "")
-    latest_us = 0
+    latest_ns = 0
     with closing(blocks(path, Refusals())) as blocks_:
         for first, lines in blocks_:
             for line in lines[first == 1 :][: rows - told.rows]:
                 told.rows += 1
                 cells = line.split(",")
-                if len(cells) < 8 or TIME_US.fullmatch(cells[2]) is None or TIME_US.fullmatch(cells[3]) is None:
+                try:
+                    at_ns, local_ns = moment_ns(cells[2]), moment_ns(cells[3])
+                except (BadRow, IndexError):
+                    continue
+                if len(cells) < 8:
                     continue
                 if not told.exchange:
-                    told.exchange, told.symbol, told.first_local_ns = cells[0], cells[1], int(cells[3]) * 1000
+                    told.exchange, told.symbol, told.first_local_ns = cells[0], cells[1], local_ns
                 if kind == TICKER:
-                    told.fundings.add(cells[4])
+                    with suppress(BadRow):
+                        told.fundings.add(moment_ns(cells[4]))
                 elif kind.startswith(SNAPSHOTS):
                     told.prices.update(cells[4::2])
                     told.sizes.update(cells[5::2])
@@ -350,13 +359,12 @@ def _glance(kind: str, path: Path, rows: int) -> Glance:
                     told.sizes.add(cells[7])
                 if (cells[2], cells[3]) != latest:
                     latest = cells[2], cells[3]
-                    at_us = int(cells[2])
-                    late_ns = (int(cells[3]) - at_us) * 1000
+                    late_ns = local_ns - at_ns
                     if late_ns >= -FUTURE_NS:
                         told.late_ns = late_ns if told.late_ns is None else min(told.late_ns, late_ns)
-                        told.falls += at_us < latest_us
-                        told.furthest_ns = max(told.furthest_ns, (latest_us - at_us) * 1000)
-                        latest_us = max(latest_us, at_us)
+                        told.falls += at_ns < latest_ns
+                        told.furthest_ns = max(told.furthest_ns, latest_ns - at_ns)
+                        latest_ns = max(latest_ns, at_ns)
             if told.rows >= rows:
                 break
     if not told.exchange:

@@ -9,7 +9,6 @@ import re
 import zlib
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from decimal import Decimal
 from io import BufferedReader
 from itertools import pairwise
 from pathlib import Path
@@ -17,10 +16,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from mmdaemon.core.figures import LARGEST
-from mmdaemon.core.types import E10, Side
+from mmdaemon.core.types import Side
 from mmdaemon.tapes.records import Depth, DepthKind, Levels, Ticker, Trade
-from mmdaemon.tapes.rows import REMEMBERED, BadRow, Refusals, TapeError
+from mmdaemon.tapes.rows import DECIMAL, REMEMBERED, BadRow, Refusals, TapeError, moment, whole_steps
 
 BOOK = "exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount"
 TRADES = "exchange,symbol,timestamp,local_timestamp,id,side,price,amount"
@@ -34,7 +32,6 @@ SIDES = ("bid", "ask")
 CHUNK = 1 << 20
 """Bytes of text that are taken apart at once."""
 
-DECIMAL = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?([eE][-+]?[0-9]{1,2})?", re.ASCII)
 _VALUE = re.compile(rf"(-?{DECIMAL.pattern})?", re.ASCII)
 TIME_US = re.compile(r"[0-9]{15,16}", re.ASCII)
 _AGGRESSORS = {"buy": Side.BUY, "sell": Side.SELL, "unknown": None}
@@ -103,7 +100,7 @@ def _opened(path: Path) -> gzip.GzipFile | BufferedReader:
 class Counted(dict[str, int]):
     """Texts of a decimal to whole steps, looked up like a dictionary: exact, remembered. Zero is zero.
 
-    A look-up raises BadRow: "bad_number" for what is no decimal of zero or more, `off` for what is between two steps.
+    A look-up raises BadRow as `whole_steps`.
     """
 
     def __init__(self, step_e10: int, off: str) -> None:
@@ -112,14 +109,7 @@ class Counted(dict[str, int]):
         self._off = off
 
     def __missing__(self, text: str) -> int:
-        if DECIMAL.fullmatch(text) is None:
-            raise BadRow("bad_number", f"{text[:40]!r} is not a decimal of zero or more")
-        numerator, denominator = Decimal(text).as_integer_ratio()
-        count, rest = divmod(numerator * E10, denominator * self._step_e10)
-        if rest:
-            raise BadRow(self._off, f"{text} is not a multiple of {Decimal(self._step_e10).scaleb(-10).normalize():f}")
-        if count > LARGEST:
-            raise BadRow("bad_number", f"{text[:40]} is larger than any price or size")
+        count = whole_steps(text, self._step_e10, self._off)
         if len(self) >= REMEMBERED:
             self.clear()
         self[text] = count
@@ -147,10 +137,14 @@ def times(path: Path, row: int, cells: list[str], market: Market) -> tuple[int, 
             f"{path} row {row}: it is of {cells[0]} {cells[1]}, and the tape of {market.exchange} {market.symbol}; "
             "a tape holds one market: split the file by symbol"
         )
-    for text in cells[2:4]:
-        if TIME_US.fullmatch(text) is None or int(text) * 1000 >= 1 << 63:  # no column holds such nanoseconds
-            raise BadRow("bad_time", f"{text[:40]!r} is not microseconds of UTC")
-    return int(cells[2]) * 1000, int(cells[3]) * 1000
+    return moment_ns(cells[2]), moment_ns(cells[3])
+
+
+def moment_ns(text: str) -> int:
+    """Whole microseconds of UTC as nanoseconds. Raises BadRow("bad_time")."""
+    if TIME_US.fullmatch(text) is None:
+        raise BadRow("bad_time", f"{text[:40]!r} is not microseconds of UTC")
+    return moment(int(text) * 1000, text)
 
 
 class Message(msgspec.Struct):
@@ -352,12 +346,11 @@ def tickers(path: Path, market: Market, refusals: Refusals) -> Iterator[tuple[in
                 if len(cells) != 11:
                     raise BadRow("wrong_columns", f"{len(cells)} instead of 11")
                 venue_ts_ns, local_ts_ns = times(path, row, cells, market)
-                if cells[4] and TIME_US.fullmatch(cells[4]) is None:
-                    raise BadRow("bad_time", f"funding_timestamp {cells[4][:40]!r} is not microseconds of UTC")
+                funding_ts_ns = moment_ns(cells[4]) if cells[4] else None
                 for text in cells[5:]:
                     if _VALUE.fullmatch(text) is None:
                         raise BadRow("bad_number", f"{text[:40]!r} is not a decimal")
             except BadRow as bad:
                 refusals.add(path, row, bad.reason, bad.detail)
                 continue
-            yield row, Ticker(venue_ts_ns, local_ts_ns, int(cells[4]) * 1000 if cells[4] else None, *cells[5:])
+            yield row, Ticker(venue_ts_ns, local_ts_ns, funding_ts_ns, *cells[5:])

@@ -15,14 +15,28 @@ import msgspec
 
 from mmdaemon.core.types import E10, Instrument
 from mmdaemon.settings import load
-from mmdaemon.settings.loading import assignments
+from mmdaemon.settings.loading import COMMAND_LINE, assignments
 from mmdaemon.settings.model import bounds_of, catalogue, default_of, tables
-from mmdaemon.settings.problems import ConfigError
+from mmdaemon.settings.problems import ConfigError, Problem
 from tests.fuzz.numbers import any_number, any_word
 
 INSTRUMENT: Final = Instrument.of(venue="simulated", symbol="BTCUSDT", tick_e10=E10 // 10, lot_e10=E10 // 10_000)
 PATHS: Final = tuple(catalogue())
 TABLES: Final = tuple(tables())
+SAYS_WHAT_TO_DO: Final = (
+    *(
+        "must be",
+        "should match pattern",
+        "is above",
+        "is below",
+        "is not a finite number",
+        "exceed",
+        "outside",
+        "it looks like",
+    ),
+    *("is not a setting", "is for the venue", "the venue process's"),
+)
+"""Reasons that say by themselves what would do: less, more, one of a list, none of it."""
 
 
 class Violation(AssertionError):
@@ -91,6 +105,8 @@ def any_toml(rng: Random) -> str:
     for path in rng.sample(PATHS, rng.randint(0, 12)):
         table, _, key = path.rpartition(".")
         value = any_value(rng) if rng.random() < strange else near_value(rng, path)
+        if rng.random() < 0.05:
+            value = in_another_unit(rng, path)
         if rng.random() < strange / 2:
             key = any_key(rng)
         if rng.random() < strange / 4:
@@ -101,14 +117,64 @@ def any_toml(rng: Random) -> str:
     return "\n".join(lines)
 
 
+def in_another_unit(rng: Random, path: str) -> str:
+    """The default as a fraction, percent, bps, milliseconds or minutes would have it."""
+    default = default_of(path)
+    if isinstance(default, bool | str):
+        return json.dumps(default)
+    return repr(float(default) * rng.choice((1e-4, 1e-2, 1e2, 1e4, 1e3, 1e9, 1 / 60, 60)))
+
+
+def as_bytes(rng: Random, text: str) -> bytes:
+    """As an editor might save it, or a disk give it back: in another encoding, with lines twice, torn."""
+    lines = text.split("\n")
+    match rng.choice(("", "", "", "", "", "twice", "mark", "encoding", "ends", "torn", "cut", "nul")):
+        case "twice":
+            lines.insert(rng.randint(0, len(lines)), rng.choice(lines))
+            return "\n".join(lines).encode("utf-8", errors="surrogatepass")
+        case "mark":
+            return b"\xef\xbb\xbf" + text.encode("utf-8", errors="surrogatepass")
+        case "encoding":
+            return text.encode(rng.choice(("utf-16", "utf-32", "latin-1")), errors="replace")
+        case "ends":
+            return text.replace("\n", rng.choice(("\r\n", "\r"))).encode("utf-8", errors="surrogatepass")
+        case manner:
+            data = text.encode("utf-8", errors="surrogatepass")
+    if manner == "torn":
+        return data[: rng.randrange(len(data) + 1)] + rng.randbytes(3) + data[rng.randrange(len(data) + 1) :]
+    if manner == "cut":
+        return data[: rng.randrange(len(data) + 1)]
+    return data + b"\0" * 9 if manner == "nul" else data
+
+
+def judge(problem: Problem, path: Path) -> str:
+    """What a problem lacks: where it came from, the value if there is one, the reason, what to do. A name may be empty,
+    if that is what was written."""
+    is_of_the_file = problem.path == str(path)
+    if not problem.reason or not str(problem):
+        return "no reason"
+    if not (
+        problem.origin in ("file", "default", COMMAND_LINE, str(path)) or problem.origin.startswith(("$", "preset "))
+    ):
+        return "no origin"
+    if not problem.value and not is_of_the_file and problem.reason != "has no value":
+        return "no value"
+    if not problem.nearest and not any(words in problem.reason for words in SAYS_WHAT_TO_DO):
+        return "nothing of what to do"
+    return ""
+
+
 def try_one(folder: Path, rng: Random, tally: Tally) -> None:
     """Load one configuration. Raises Violation."""
-    text = any_toml(rng)
     path = folder / "c.toml"
-    data = text.encode("utf-8", errors="surrogatepass")
-    if rng.random() < 0.05:
-        data = data[: rng.randrange(len(data) + 1)] + rng.randbytes(3) + data[rng.randrange(len(data) + 1) :]
+    if path.is_dir():
+        path.rmdir()
+    data = as_bytes(rng, any_toml(rng))
     path.write_bytes(data)
+    if rng.random() < 0.02:
+        path.unlink()
+        if rng.random() < 0.5:
+            path.mkdir()
     environ = {"HOME": "/"}
     for _ in range(rng.choice((0, 0, 1, 3))):
         name = rng.choice(PATHS).upper().replace(".", rng.choice(("__", "__", "_", "___")))
@@ -124,8 +190,9 @@ def try_one(folder: Path, rng: Random, tally: Tally) -> None:
         flat = settings.flat()
         params = settings.to_params(INSTRUMENT, "abcd", 1)
     except ConfigError as error:
-        if not error.problems or not all(problem.reason and str(problem) for problem in error.problems):
-            raise Violation(f"refused without a reason: {data!r}, {environ}, {texts}") from error
+        lacking = [f"{what}: {problem}" for problem in error.problems if (what := judge(problem, path))]
+        if not error.problems or lacking:
+            raise Violation(f"{lacking or 'refused for nothing'}: {data!r:.2000}, {environ}, {texts}") from error
         tally.refused += 1
         tally.problems += len(error.problems)
         return

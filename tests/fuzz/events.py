@@ -47,6 +47,7 @@ from mmdaemon.core.types import (
     NS,
     ExecKind,
     KillState,
+    Link,
     Liquidity,
     OrderStatus,
     Purpose,
@@ -468,7 +469,7 @@ def _health(e: Episode, rng: Random) -> Event:
 
 
 def _link(e: Episode, rng: Random) -> Event:
-    return LinkChanged(*e.times(), rng.choice(("public", "private")), rng.random() < 0.6)
+    return LinkChanged(*e.times(), rng.choice(tuple(Link)), rng.random() < 0.6)
 
 
 def _refused(e: Episode, rng: Random) -> Event:

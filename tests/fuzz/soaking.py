@@ -25,7 +25,7 @@ from mmdaemon.core.types import NS, GuardState
 from mmdaemon.daemon import wire
 from mmdaemon.daemon.pace import sleep_ns
 from mmdaemon.daemon.supervisor import Daemon
-from mmdaemon.journal.state_dir import open_dir
+from mmdaemon.journal.state_dir import StateDir, open_dir
 from mmdaemon.settings import load
 from mmdaemon.venues.simulated.market import SyntheticMarket
 from mmdaemon.venues.simulated.order_flow import MarketConfig
@@ -68,6 +68,9 @@ class Sample(msgspec.Struct, frozen=True):
     fills: int
     cpu_s: float
     """Of the process, for the soak alone: what measuring cost is taken out."""
+    yardstick_s: float
+    """CPU seconds of a fixed piece of work, at that moment: what a machine that is busy with other things makes of
+    it."""
     blocks: int
     """Blocks that Python's allocator has given out, after a collection."""
     rss: int
@@ -96,17 +99,11 @@ def soak(
 
     Raises whatever ended the daemon early.
     """
-    settings = settings_of(seed)
-    market = MarketConfig(updates_per_s=updates_per_s, volatility=min(10.0, (4.0 / updates_per_s) ** 0.5))
-    source = SyntheticMarket(seed=seed, start_ts_ns=START_NS, config=market)
     samples: list[Sample] = []
 
     async def main(clock: VirtualClock) -> list[Sample]:
-        plain = wire.venue_of(settings, source, clock, "s").config
-        venue = SimulatedVenue(source, clock, msgspec.structs.replace(plain, keep=KEPT), seed)
         directory = open_dir(folder, {}).lock()
-        connect = wire.connection_of(settings, clock)
-        daemon = Daemon(settings, clock, venue, directory, connect, fresh_account=True, bot_tag="soak")
+        daemon = _daemon(directory, clock, updates_per_s, seed, fresh_account=True)
         await daemon.start()
         running = asyncio.create_task(daemon.run())
         spent_s = 0.0
@@ -133,6 +130,35 @@ def soak(
     return run_virtual(main, start_wall_ns=START_NS)
 
 
+def start_again(folder: Path, seed: int = 7) -> float:
+    """Seconds of real time that a daemon takes to begin on what a soak left behind: latch, integrity, books, orders."""
+
+    async def main(clock: VirtualClock) -> float:
+        directory = open_dir(folder, {}).lock()
+        daemon = _daemon(directory, clock, 1.0, seed, fresh_account=False)
+        begun_s = time.perf_counter()
+        await daemon.start()
+        took_s = time.perf_counter() - begun_s
+        await daemon.venue.close()
+        await daemon.journal.close()
+        directory.release()
+        return took_s
+
+    return run_virtual(main, start_wall_ns=START_NS + 365 * 24 * HOUR_NS)
+
+
+def _daemon(
+    directory: StateDir, clock: VirtualClock, updates_per_s: float, seed: int, *, fresh_account: bool
+) -> Daemon:
+    settings = settings_of(seed)
+    market = MarketConfig(updates_per_s=updates_per_s, volatility=min(10.0, (4.0 / updates_per_s) ** 0.5))
+    source = SyntheticMarket(seed=seed, start_ts_ns=clock.wall_ns(), config=market)
+    plain = wire.venue_of(settings, source, clock, "s").config
+    venue = SimulatedVenue(source, clock, msgspec.structs.replace(plain, keep=KEPT), seed)
+    connect = wire.connection_of(settings, clock)
+    return Daemon(settings, clock, venue, directory, connect, fresh_account=fresh_account, bot_tag="soak")
+
+
 def _sample(daemon: Daemon, hours: float, cpu_s: float) -> Sample:
     gc.collect()
     held = daemon.state.position
@@ -142,10 +168,18 @@ def _sample(daemon: Daemon, hours: float, cpu_s: float) -> Sample:
         commands=daemon.parts.controller.commands,
         fills=held.buys + held.sells,
         cpu_s=cpu_s,
+        yardstick_s=min(_yardstick() for _ in range(5)),
         blocks=sys.getallocatedblocks(),
         rss=resident(),
         sizes=sizes(daemon),
     )
+
+
+def _yardstick() -> float:
+    begun_s = time.process_time()
+    made = {str(n): (n, [n] * 8) for n in range(20_000)}
+    assert sum(first for first, _ in made.values()) == 199_990_000
+    return time.process_time() - begun_s
 
 
 def resident() -> int:
@@ -200,6 +234,12 @@ def _inside(each: object) -> Iterator[tuple[str, object]]:
             value = getattr(each, name, None)
             if not isinstance(value, _LEAVES):
                 yield name, value
+
+
+def filling(before: Sample, after: Sample, slack: int = 40) -> dict[str, tuple[int, int]]:
+    """Containers that have grown towards their bound: what memory went to that is not lost."""
+    found = {path: (before.sizes.get(path, 0), now) for path, now in after.sizes.items()}
+    return {path: (was, now) for path, (was, now) in found.items() if now > was + slack}
 
 
 def grown(before: Sample, after: Sample, slack: int = 40) -> dict[str, tuple[int, int]]:

@@ -66,6 +66,8 @@ def binance() -> Files:
         lines.append(t.update(at, 11 + i, 10 + i, bids=f"99.{i % 9}:1", asks="100.3:2"))
         lines.append(t.touch(at + 1, 11 + i, "100.0:1", "100.1:3"))
         lines.append(t.trade(at + 2, i + 1))
+        told = {"e": "markPriceUpdate", "E": t.T0_MS + at + 3, "s": "BTCUSDT", "p": "100.05", "r": "0.0001"}
+        lines.append(t.line(told | {"T": t.T0_MS + 28_800_000}, at + 3))
     return {"btcusdt.gz": _zipped(lines)}
 
 
@@ -87,6 +89,8 @@ def tardis() -> Files:
         rows += t.book(1_000 * i + 10, f"bid,99.{i % 9},2", "ask,100.05,1")
     files = {t.NAME.format("incremental_book_L2"): _zipped([t.BOOK, *rows])}
     files[t.NAME.format("trades")] = _zipped([t.TRADES, *(t.trade(1_000 * i + 5, str(i)) for i in range(10))])
+    said = f"{t.US + 28_800_000_000},0.0001,,120.5,100.0,100.0,100.02"
+    files[t.NAME.format("derivative_ticker")] = _zipped([t.TICKER, *(f"{t.at(900 * i)},{said}" for i in range(6))])
     return files
 
 
@@ -177,6 +181,14 @@ def torn(data: bytes, rng: Random) -> bytes:
     return bytes(out)
 
 
+TIMES: Final = (
+    *("9223372036854775807", "9223372036854775808", "9" * 19, "9223372036854775", "9223372036854776", "9" * 16),
+    *("9223372036854", "9223372036855", "9" * 13, "9223372036.854775808", "9999999999.999999999", "0" * 16, "0" * 19),
+    *("7258118400000000", "7258118399999999", "1757015211000000", "-1598918400000000"),
+)
+"""In ns, us, ms and s: the edges of 64 bits, of the digits that a format has, and of what is a time at all."""
+
+
 def any_cell(rng: Random) -> str:
     if rng.random() < 0.5:
         return repr(any_number(rng))
@@ -194,6 +206,7 @@ def any_cell(rng: Random) -> str:
         "+1",
         " 1",
         "9" * 5_000,
+        rng.choice(TIMES),
         any_word(rng),
     )
     return rng.choice(texts)

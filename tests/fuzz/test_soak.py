@@ -8,7 +8,7 @@ import msgspec
 from mmdaemon.core.state import new_state
 from mmdaemon.daemon.inbox import Inbox
 from tests.core.build import DEFAULT, EQUITY_E10
-from tests.fuzz.soaking import Sample, grown, sizes, soak
+from tests.fuzz.soaking import Sample, filling, grown, sizes, soak, start_again
 
 
 def test_nothing_grows_without_a_bound(tmp_path: Path) -> None:
@@ -17,6 +17,8 @@ def test_nothing_grows_without_a_bound(tmp_path: Path) -> None:
     assert end.fills > 20
     assert end.commands - warm.commands > 5_000
     assert grown(warm, end) == {}
+    assert filling(warm, end)
+    assert start_again(tmp_path) > 0.0  # and its journal is one that a daemon begins on
     # A minute's bar, its band and two drifts are kept for a day: some 600 blocks an hour, and nothing else.
     assert end.blocks - warm.blocks < 2_500
     reached = {path for path in end.sizes if path.startswith("state.")}
@@ -30,7 +32,7 @@ def test_growth_is_seen() -> None:
     """The walk finds a list in a slot of a part of a part, and growth of it is told by its path."""
 
     def sample(n: int) -> Sample:
-        return Sample(1.0, 1, 1, 1, 1.0, 1, 1, {"state.orders.live": n, "state.bars.bars": n})
+        return Sample(1.0, 1, 1, 1, 1.0, 1.0, 1, 1, {"state.orders.live": n, "state.bars.bars": n})
 
     assert grown(sample(10), sample(200)) == {"state.orders.live": (10, 200)}
     assert grown(sample(10), sample(2_000)) == {"state.orders.live": (10, 2_000), "state.bars.bars": (10, 2_000)}

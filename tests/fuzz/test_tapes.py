@@ -5,12 +5,15 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from mmdaemon.tapes import parquet
 from mmdaemon.tapes.reading import open_tape
 from mmdaemon.tapes.rows import TapeError
 from mmdaemon.tapes.steps import Steps
 from tests.fuzz.tapes import FORMATS, STEPS, Files, fuzz, judge
+from tests.tapes import made
 
 
 def saved(folder: Path, files: Files) -> Path:
@@ -68,6 +71,26 @@ def test_a_parquet_file_whose_names_are_no_text(tmp_path: Path, kind: str, name:
     }
     with pytest.raises(TapeError):
         open_tape(saved(tmp_path, files))
+
+
+def test_a_tape_whose_metadata_is_no_text(tmp_path: Path) -> None:
+    """msgspec has another exception for that than for JSON that is none."""
+    files = {name: data.replace(b'"touch":', b'"t\xefuch":') for name, data in FORMATS["tape"]().items()}
+    assert files != FORMATS["tape"]()
+    with pytest.raises(TapeError, match="cannot be understood"):
+        open_tape(saved(tmp_path, files))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("funding_interval_s", 0), ("book_step_ticks", 0), ("clock_shift_ns", 2**62)],
+)
+def test_facts_that_cannot_be(tmp_path: Path, field: str, value: int) -> None:
+    recording = made.Made([made.snapshot(0, ((100, 1),), ((105, 2),)), made.trade(1)])
+    recording.facts = msgspec.structs.replace(recording.facts, **{field: value})
+    parquet.write(recording, tmp_path / "t.parquet")
+    with pytest.raises(TapeError, match=field):
+        open_tape(tmp_path)
 
 
 def scrawl(kind: str, file: str, was: str, becomes: str) -> Files:

@@ -79,9 +79,10 @@ def test_figures_are_those_of_the_summary(played: Path) -> None:
     assert shown(report, "digest") == summary.digest
     assert report.figures["pnl"].value == money_text(summary.pnl_e10 or 0)
     parts = {part.name: part.value for part in report.attribution}
-    assert parts["spread"] == money_text(summary.spread_e10)
-    assert parts["fees"] == money_text(-summary.fees_e10)
-    assert parts["funding"] == money_text(summary.funding_e10)
+    assert summary.attributed is not None
+    assert parts["spread"] == money_text(summary.attributed.spread_e10)
+    assert parts["fees"] == money_text(summary.attributed.fees_e10)
+    assert parts["funding"] == money_text(summary.attributed.funding_e10)
     assert parts["funding"] != "0"
     times = {key.removeprefix("time_"): f.value for key, f in report.figures.items() if key.startswith("time_")}
     assert times == {state: f"{ns / NS:.1f}" for state, ns in summary.guard_ns.items()}
@@ -289,6 +290,11 @@ def test_a_run_without_an_instrument_is_refused(journal: Path) -> None:
 
 def test_a_row_that_nobody_wrote_is_refused(journal: Path) -> None:
     write(journal, decision_rows((4, seen(1), made(990, 1010))))
+    (inputs,) = sqlite3.connect(journal).execute("SELECT inputs FROM decisions").fetchone()
+    for blob in (b"\x93", inputs.replace(b"running", b"runn\xffng")):  # msgspec has another exception for bad UTF-8
+        change(journal, "UPDATE decisions SET inputs = ?", blob)
+        with pytest.raises(JournalUnreadable, match="did not write"):
+            read_report(journal)
     change(journal, "UPDATE decisions SET inputs = x'93'")
     with pytest.raises(JournalUnreadable, match="did not write"):
         read_report(journal)

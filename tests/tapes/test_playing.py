@@ -322,7 +322,9 @@ def test_marks_are_rounded_half_to_even_and_never_made_up() -> None:
     assert [event.px_ticks for event in told if isinstance(event, MarkPrice)] == [102, 104, 104]
 
 
-@pytest.mark.parametrize("text", ["", "nan", "inf", "-5", "0", "0.05", "0.04", "x"])
+@pytest.mark.parametrize(
+    "text", ["", "nan", "inf", "-5", "0", "0.05", "0.04", "x", "1e99999999", "9" * 5_000, "281474976710656"]
+)
 def test_what_is_no_mark(text: str) -> None:
     assert nearest_ticks(text, 10**9) is None
 

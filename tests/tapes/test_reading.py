@@ -223,7 +223,7 @@ except TapeError as error:
     assert "pip install 'mmdaemon[tapes]'" in done.stdout
 
 
-@pytest.mark.parametrize("content", [b"", gzip.compress(b"")])
+@pytest.mark.parametrize("content", [b"", gzip.compress(b"")], ids=["no bytes", "nothing, zipped"])
 def test_an_empty_file_in_a_folder_is_not_passed_over(tmp_path: Path, content: bytes) -> None:
     """A download that failed: without its trades the recording would play, and nothing would be filled."""
     write(Made([snapshot(0)]), tmp_path / "a.parquet")

@@ -139,8 +139,8 @@ def curve(found: Answers, delays: Sequence[int]) -> Curve:
 # --- fill ratio -------------------------------------------------------------------------------------------------------
 
 
-def fill_ratio(journal: JournalReader, epoch: int, from_ts_ns: int, to_ts_ns: int) -> tuple[Lines, int, int, int]:
-    """(per stretch of time and cumulative, stretch in s, orders, of them filled). An order counts when it was placed,
+def fill_ratio(journal: JournalReader, epoch: int, from_ts_ns: int, to_ts_ns: int) -> tuple[Lines, int]:
+    """(per stretch of time and cumulative, stretch in s). An order counts when it was placed,
     as filled if anything of it was by the end."""
     orders = journal.db.execute(
         "SELECT i.ts_ns, coalesce(o.filled_lots, 0) > 0 FROM intents i LEFT JOIN orders o USING (client_id) "
@@ -171,7 +171,7 @@ def fill_ratio(journal: JournalReader, epoch: int, from_ts_ns: int, to_ts_ns: in
     for column in (ratio, overall, count):
         column.append(column[-1])
     columns = {"ratio": ratio, "overall": overall, "orders": count}
-    return Lines(t_ms=t, columns=columns, rows=len(t)), width_s, so_far, of_them
+    return Lines(t_ms=t, columns=columns, rows=len(t)), width_s
 
 
 # --- markouts ---------------------------------------------------------------------------------------------------------

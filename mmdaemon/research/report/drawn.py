@@ -6,7 +6,7 @@ import msgspec
 
 from mmdaemon.core.types import E10, NS
 from mmdaemon.journal.records import Run as RunRow
-from mmdaemon.research.report.money import Money, parts_of
+from mmdaemon.research.money import Money, parts_of
 from mmdaemon.research.report.quoting import EDGES, GuardSpan, Quoted
 from mmdaemon.research.report.records import Lines, Span
 from mmdaemon.research.report.thinning import lines, spans

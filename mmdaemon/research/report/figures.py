@@ -1,16 +1,14 @@
 """Figures of a run, exact or unknown; the addends of its PnL; and whether they agree with one another."""
 
-from mmdaemon.core.types import NS, Liquidity
-from mmdaemon.journal.reader import JournalReader
+from mmdaemon.core.types import NS
 from mmdaemon.journal.records import Run as RunRow
 from mmdaemon.journal.rows import money_text
-from mmdaemon.research.report.money import Attributed, Money, sides
-from mmdaemon.research.report.quoting import GuardSpan, Quoted, healthy_ns
+from mmdaemon.research.money import Money
+from mmdaemon.research.report.quoting import Quoted
 from mmdaemon.research.report.records import UNKNOWN, Check, Figure, Part
 from mmdaemon.research.report.words import Units, count, lasting, share, unknown
+from mmdaemon.research.summary import RunSummary
 
-MADE_UP = "the source has none"
-"""How the simulated venue says that it made something up."""
 _ADDENDS = {
     "spread": ("spread captured", "distance of our price from the mark, at the fill"),
     "impact": ("impact within 5 s", "how fair value moved in the 5 s after our fills"),
@@ -35,7 +33,7 @@ def money_figures(money: Money, run: RunRow, units: Units) -> dict[str, Figure]:
     if run.account_epoch != run.epoch:
         of_run = None
         if money.attributed is not None and money.before is not None:
-            of_run = _without_transfers(money.attributed) - _without_transfers(money.before)
+            of_run = money.attributed.pnl_e10 - money.before.pnl_e10
         figures["pnl_of_run"] = units.money(
             "PnL of this run alone", of_run, "between the last minutes of this run and of the one before"
         )
@@ -45,10 +43,6 @@ def money_figures(money: Money, run: RunRow, units: Units) -> dict[str, Figure]:
         price = units.price(mark)
         figures["mark"] = Figure(label="Last mark", shown=f"{price} {units.quote}", value=price, unit=units.quote)
     return figures
-
-
-def _without_transfers(parts: Attributed) -> int:
-    return parts.total_e10 - parts.transfers_e10
 
 
 def attribution(money: Money, units: Units, funding_made_up: bool) -> list[Part]:
@@ -84,7 +78,7 @@ def checks(money: Money, units: Units) -> list[Check]:
     if money.attributed is not None and money.later_e10 is not None:
         # Unless something was booked after the last minute, nothing may be left over.
         foots = money.booked_later or not money.later_e10
-        total = f"addends at the last minute come to {units.signed(_without_transfers(money.attributed))}"
+        total = f"addends at the last minute come to {units.signed(money.attributed.pnl_e10)}"
         total += f", what was booked later to {units.signed(money.later_e10)}" if money.booked_later else ""
         total += f", PnL is {units.signed(money.pnl_e10)}"
     rows = [
@@ -113,33 +107,28 @@ def checks(money: Money, units: Units) -> list[Check]:
     return [Check(name, ok, verdicts[ok], text) for name, ok, text in rows]
 
 
-def trading_figures(
-    journal: JournalReader, run: RunRow, money: Money, made: Quoted, units: Units, placed: tuple[int, int]
-) -> dict[str, Figure]:
-    orders, filled = placed
-    buys, sells = sides(money.fills)
-    (amends,) = journal.db.execute(
-        "SELECT count(*) FROM intents WHERE epoch = ? AND revision > 0", (run.epoch,)
-    ).fetchone()
-    (cancels,) = journal.db.execute("SELECT count(*) FROM cancels WHERE epoch = ?", (run.epoch,)).fetchone()
-    taker = sum(fill.liquidity is Liquidity.TAKER for fill in money.fills)
+def trading_figures(summary: RunSummary, money: Money, made: Quoted, units: Units) -> dict[str, Figure]:
     volume_e10 = sum(fill.notional_e10 for fill in money.fills)
-    lots = [money.opening_lots, *money.position_lots]
-    worst = max(lots, key=abs)
+    lots, worst = [money.opening_lots, *money.position_lots], money.worst_lots
     return {
-        "fills_buy": count("Buys", buys),
-        "fills_sell": count("Sells", sells),
-        "fills_taker": count("Fills as taker", taker),
-        "fill_ratio": share("Fill ratio", filled, orders, "orders of which something was filled, of orders placed"),
+        "fills_buy": count("Buys", summary.fills_buy),
+        "fills_sell": count("Sells", summary.fills_sell),
+        "fills_taker": count("Fills as taker", summary.taker_fills),
+        "fill_ratio": share(
+            "Fill ratio",
+            summary.orders_filled,
+            summary.orders,
+            "orders of which something was filled, of orders placed",
+        ),
         "volume": units.amount("Volume", volume_e10),
         "largest_position": units.sized(
-            "Largest position", abs(worst), "long" if worst > 0 else "short" if worst else ""
+            "Largest position", summary.max_position_lots, "long" if worst > 0 else "short" if worst else ""
         ),
         "position_cap": _cap(made, units),
         "position_end": units.sized("Position at the end", lots[-1]),
-        "orders": count("Orders placed", orders),
-        "amends": count("Amends", amends),
-        "cancels": count("Cancels", cancels),
+        "orders": count("Orders placed", summary.orders),
+        "amends": count("Amends", summary.amends),
+        "cancels": count("Cancels", summary.cancels),
     }
 
 
@@ -153,36 +142,33 @@ def _cap(made: Quoted, units: Units) -> Figure:
     return Figure(label=label, shown=shown, value=most, unit=units.base, note=note)
 
 
-def time_figures(run: RunRow, spans: list[GuardSpan], made: Quoted, last_mono_ns: int) -> dict[str, Figure]:
-    healthy, running = healthy_ns(spans)
-    whole = last_mono_ns - run.started_mono_ns
+def time_figures(summary: RunSummary, made: Quoted) -> dict[str, Figure]:
+    whole = summary.duration_ns
     figures = {
-        "running_share": share("RUNNING", running, healthy, "of the time with a healthy book"),
+        "running_share": share("RUNNING", summary.running_ns, summary.healthy_ns, "of the time with a healthy book"),
         "both_sides": share("Both sides quoted", made.both_ns, whole, "of all time, as decided"),
         "one_side": share("One side quoted", made.one_ns, whole, "of all time, as decided"),
         "stops": count("Stretches without a quote", len(made.bare)),
         "no_side": share("Nothing quoted", made.none_ns, whole, "of all time, as decided"),
     }
-    by_state: dict[str, int] = {}
-    for span in spans:
-        by_state[span.state.value] = by_state.get(span.state.value, 0) + span.lasted_ns
-    for state, ns in by_state.items():
+    for state, ns in summary.guard_ns.items():
         seconds = f"{ns / NS:.1f}"
         figures[f"time_{state}"] = Figure(label=state.replace("_", " "), shown=lasting(ns), value=seconds, unit="s")
     return figures
 
 
-def record_figures(journal: JournalReader, run: RunRow, last_mono_ns: int) -> dict[str, Figure]:
-    (decisions,) = journal.db.execute("SELECT count(*) FROM decisions WHERE epoch = ?", (run.epoch,)).fetchone()
-    digest = journal.db.execute("SELECT digest, events FROM digests WHERE epoch = ?", (run.epoch,)).fetchone()
-    whole = last_mono_ns - run.started_mono_ns
-    a_day = round(decisions * 86_400 * NS / whole) if whole > 0 else None
-    hexed = None if digest is None else str(digest[0].hex())
+def record_figures(summary: RunSummary) -> dict[str, Figure]:
+    whole = summary.duration_ns
+    a_day = round(summary.decisions * 86_400 * NS / whole) if whole > 0 else None
+    known_at_end = "" if summary.digest else "known at the end of a run"
     return {
-        "events": count(
-            "Events", None if digest is None else digest[1], note="" if digest else "known at the end of a run"
-        ),
-        "decisions": count("Decisions journaled", decisions, note="those that changed"),
+        "events": count("Events", summary.events, note=known_at_end),
+        "decisions": count("Decisions journaled", summary.decisions, note="those that changed"),
         "decisions_a_day": count("Decisions a day", a_day, note="at this rate"),
-        "digest": Figure(label="Digest", shown=hexed or UNKNOWN, value=hexed, note="of the whole run, for repeats"),
+        "digest": Figure(
+            label="Digest",
+            shown=summary.digest or UNKNOWN,
+            value=summary.digest or None,
+            note="of the whole run, for repeats",
+        ),
     }

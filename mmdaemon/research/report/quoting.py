@@ -10,15 +10,13 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from mmdaemon.core.decision import Decision, DecisionInputs
-from mmdaemon.core.reasons import Reason
 from mmdaemon.core.types import GuardState, Side
 from mmdaemon.journal.reader import JournalReader
 from mmdaemon.journal.records import Run as RunRow
-from mmdaemon.journal.records import Transition
+from mmdaemon.research.guard_time import GuardSpan
 from mmdaemon.research.report.words import because
 
 EDGES = ("maker_fee", "exit", "adverse", "carry", "turnover", "min_edge")
-_UNHEALTHY = frozenset({Reason.BOOK.value, Reason.SOURCE_ENDED.value})
 _inputs_of = msgspec.msgpack.Decoder(DecisionInputs).decode
 _decision_of = msgspec.msgpack.Decoder(Decision).decode
 TOO_SMALL = "less than the smallest order"
@@ -31,19 +29,6 @@ _WHY = {
     "edge": "the required edge is wider than the widest spread",
     "size": TOO_SMALL,
 }
-
-
-class GuardSpan(msgspec.Struct, frozen=True, kw_only=True):
-    state: GuardState
-    reasons: tuple[str, ...]
-    from_mono_ns: int
-    to_mono_ns: int
-    from_ts_ns: int
-    to_ts_ns: int
-
-    @property
-    def lasted_ns(self) -> int:
-        return self.to_mono_ns - self.from_mono_ns
 
 
 class Bare(msgspec.Struct, kw_only=True):
@@ -86,43 +71,6 @@ class Quoted(msgspec.Struct, kw_only=True):
         """Fair value of the decision in force at a moment; None before the first and without a healthy book."""
         i = bisect_right(self.mono_ns, mono_ns) - 1
         return None if i < 0 else self.fair[i]
-
-
-def guard_spans(run: RunRow, moves: list[Transition], end_mono_ns: int, end_ts_ns: int) -> list[GuardSpan]:
-    """The run's time, state by state. What it began with is the book's absence."""
-    done: list[GuardSpan] = []
-    state, reasons = GuardState.STARTING, (Reason.BOOK.value,)
-    since = (run.started_mono_ns, run.started_ts_ns)
-
-    def close(mono_ns: int, ts_ns: int) -> None:
-        done.append(
-            GuardSpan(
-                state=state,
-                reasons=tuple(reasons),
-                from_mono_ns=since[0],
-                to_mono_ns=max(since[0], mono_ns),
-                from_ts_ns=since[1],
-                to_ts_ns=max(since[1], ts_ns),
-            )
-        )
-
-    for move in moves:
-        close(move.mono_ns, move.ts_ns)
-        state, reasons, since = move.to_state, tuple(move.reasons.split()), (move.mono_ns, move.ts_ns)
-    close(end_mono_ns, end_ts_ns)
-    return done
-
-
-def healthy_ns(spans: list[GuardSpan]) -> tuple[int, int]:
-    """(time with a healthy book, of it in RUNNING), as `research.summary` counts them."""
-    healthy = running = 0
-    for span in spans:
-        if span.state is GuardState.STOPPING or not _UNHEALTHY.isdisjoint(span.reasons):
-            continue
-        healthy += span.lasted_ns
-        if span.state is GuardState.RUNNING:
-            running += span.lasted_ns
-    return healthy, running
 
 
 def quoted(journal: JournalReader, run: RunRow, spans: list[GuardSpan], end_mono_ns: int, end_ts_ns: int) -> Quoted:

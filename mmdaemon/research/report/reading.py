@@ -5,11 +5,13 @@ from pathlib import Path
 
 import msgspec
 
-from mmdaemon.core.types import NS, Instrument
+from mmdaemon.core.types import NS
 from mmdaemon.journal.reader import JournalReader
 from mmdaemon.journal.records import Run as RunRow
 from mmdaemon.journal.recovery import JournalUnreadable
 from mmdaemon.journal.rows import money_text
+from mmdaemon.research.guard_time import guard_spans, last_moment
+from mmdaemon.research.money import instrument_of, money_of
 from mmdaemon.research.report import drawn, figures, tables
 from mmdaemon.research.report.answers import (
     Answers,
@@ -21,15 +23,13 @@ from mmdaemon.research.report.answers import (
     markout_bps,
     markouts,
 )
-from mmdaemon.research.report.money import money_of
-from mmdaemon.research.report.quoting import Quoted, guard_spans, quoted
+from mmdaemon.research.report.quoting import Quoted, quoted
 from mmdaemon.research.report.records import UNKNOWN, Drawn, Lines, Report, Run, Said
 from mmdaemon.research.report.words import Units, lasting, utc
-from mmdaemon.research.summary import BROKE_OFF, INTERRUPTED
+from mmdaemon.research.summary import RunSummary, summary_of
 
 _SIMULATED = frozenset({"simulated", "paper"})
 """Modes in which fills are made up."""
-_FIRST = ("market", "fill assumption", "feed latency", "impact of our orders", "funding", "mark", "dropped")
 
 
 def read_report(path: Path, epoch: int | None = None) -> Report:
@@ -47,19 +47,19 @@ def read_report(path: Path, epoch: int | None = None) -> Report:
             return _report(journal, path, run)
     except sqlite3.Error as error:
         raise JournalUnreadable(f"journal {path} cannot be read: {error}") from error
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise JournalUnreadable(f"journal {path} has rows that mmdaemon did not write: {error}") from error
 
 
 def _report(journal: JournalReader, path: Path, run: RunRow) -> Report:
-    instrument = _instrument(journal, path, run)
+    instrument = instrument_of(journal, path, run)
     units = Units(instrument)
-    last_mono_ns, last_ts_ns = _last_moment(journal, run)
+    last_mono_ns, last_ts_ns = last_moment(journal, run)
     money = money_of(journal, run, instrument.unit_e10)
     spans = guard_spans(run, journal.transitions(run.epoch), last_mono_ns, last_ts_ns)
     made = quoted(journal, run, spans, last_mono_ns, last_ts_ns)
     start_ts_ns = run.started_ts_ns
-    ratio, width_s, orders, filled = fill_ratio(journal, run.epoch, start_ts_ns, last_ts_ns)
+    ratio, width_s = fill_ratio(journal, run.epoch, start_ts_ns, last_ts_ns)
     answered = answers(journal, run.epoch)
     delays = fill_delays(money.fills)
     after: dict[str, str] = {}
@@ -80,17 +80,14 @@ def _report(journal: JournalReader, path: Path, run: RunRow) -> Report:
         fill_ratio=ratio,
         latency=curve(answered, delays),
     )
-    provenance = msgspec.json.decode(run.provenance, type=dict[str, str])
-    headline = figures.money_figures(money, run, units) | figures.trading_figures(
-        journal, run, money, made, units, (orders, filled)
-    )
-    headline |= figures.time_figures(run, spans, made, last_mono_ns)
-    headline |= figures.record_figures(journal, run, last_mono_ns)
+    summary = summary_of(journal, run, instrument, money, spans)
+    headline = figures.money_figures(money, run, units) | figures.trading_figures(summary, money, made, units)
+    headline |= figures.time_figures(summary, made) | figures.record_figures(summary)
     return Report(
         run=_run(run, units, last_mono_ns, last_ts_ns),
-        assumptions=_assumptions(run, units, made, provenance),
+        assumptions=_assumptions(run, units, made, summary),
         figures=headline,
-        attribution=figures.attribution(money, units, figures.MADE_UP in provenance.get("funding", "")),
+        attribution=figures.attribution(money, units, summary.is_funding_made_up),
         checks=figures.checks(money, units),
         notes=_notes(run, plotted, made, width_s, answered),
         stops=tables.stop_lines(made.bare, start_ts_ns),
@@ -107,39 +104,6 @@ def _report(journal: JournalReader, path: Path, run: RunRow) -> Report:
 
 
 # --- what run it was --------------------------------------------------------------------------------------------------
-
-
-def _instrument(journal: JournalReader, path: Path, run: RunRow) -> Instrument:
-    """The instrument that the run's fills are in, else the last that was known by its end."""
-    versions = journal.db.execute(
-        "SELECT DISTINCT instrument_version FROM fills WHERE account_epoch = ?", (run.account_epoch,)
-    ).fetchall()
-    if len(versions) > 1:
-        raise JournalUnreadable(f"journal {path} has fills of instrument versions {sorted(v for (v,) in versions)}")
-    fields = Instrument.__struct_fields__
-    query = f"SELECT {', '.join(fields)} FROM instruments WHERE version = coalesce(?, version) "  # noqa: S608 - our own
-    found = journal.db.execute(
-        f"{query} ORDER BY version DESC LIMIT 1", versions[0] if versions else (None,)
-    ).fetchone()
-    if found is None:
-        raise JournalUnreadable(
-            f"run {run.epoch} of journal {path} ended before its instrument was known: there is nothing to report"
-        )
-    return msgspec.convert(dict(zip(fields, found, strict=True)), Instrument)
-
-
-def _last_moment(journal: JournalReader, run: RunRow) -> tuple[int, int]:
-    """(mono, UTC) of the run's end, else of the last that it journaled."""
-    if run.ended_mono_ns is not None and run.ended_ts_ns is not None:
-        return run.ended_mono_ns, run.ended_ts_ns
-    last = (run.started_mono_ns, run.started_ts_ns)
-    for table in ("minutes", "decisions", "transitions", "order_events", "fills", "reconciliations"):
-        found = journal.db.execute(
-            f"SELECT mono_ns, ts_ns FROM {table} WHERE epoch = ? ORDER BY mono_ns DESC LIMIT 1",  # noqa: S608 - our own
-            (run.epoch,),
-        ).fetchone()
-        last = max(last, found or last)
-    return last
 
 
 def _run(run: RunRow, units: Units, last_mono_ns: int, last_ts_ns: int) -> Run:
@@ -163,7 +127,7 @@ def _run(run: RunRow, units: Units, last_mono_ns: int, last_ts_ns: int) -> Run:
     )
 
 
-def _assumptions(run: RunRow, units: Units, made: Quoted, provenance: dict[str, str]) -> list[Said]:
+def _assumptions(run: RunRow, units: Units, made: Quoted, summary: RunSummary) -> list[Said]:
     instrument = units.instrument
     fees = UNKNOWN
     if made.maker_bps is not None and made.taker_bps is not None:
@@ -183,11 +147,9 @@ def _assumptions(run: RunRow, units: Units, made: Quoted, provenance: dict[str, 
                 "It still runs or was cut off. Figures are as far as journaled, counts of the market older.",
             )
         )
-    elif (run.end_reason or "").startswith((BROKE_OFF, INTERRUPTED)):
-        was = "was " if (run.end_reason or "").startswith(INTERRUPTED) else ""
-        said.append(Said("no result", f"The run {was}{run.end_reason}. Figures are of the part before."))
-    names = [name for name in _FIRST if name in provenance] + [name for name in provenance if name not in _FIRST]
-    said += [Said(name, provenance[name]) for name in names]
+    elif summary.no_result:
+        said.append(Said("no result", summary.no_result))
+    said += [Said(name, text) for name, text in summary.provenance.items()]
     return [
         *said,
         Said("fees", fees),

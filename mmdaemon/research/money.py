@@ -6,13 +6,15 @@ less the start.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 
-from mmdaemon.core.types import Side
+from mmdaemon.core.types import Instrument, Side
 from mmdaemon.journal.reader import JournalReader
 from mmdaemon.journal.records import FillRow
 from mmdaemon.journal.records import Run as RunRow
+from mmdaemon.journal.recovery import JournalUnreadable
 from mmdaemon.journal.rows import Minute
 
 
@@ -29,6 +31,11 @@ class Attributed(msgspec.Struct, frozen=True):
     @property
     def total_e10(self) -> int:
         return sum(msgspec.structs.astuple(self))
+
+    @property
+    def pnl_e10(self) -> int:
+        """Without transfers."""
+        return self.total_e10 - self.transfers_e10
 
 
 class Money(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,11 +64,35 @@ class Money(msgspec.Struct, frozen=True, kw_only=True):
     """Something was filled or billed after the last minute."""
 
     @property
+    def worst_lots(self) -> int:
+        """The largest position of the run, signed; what it began with counts."""
+        return max(self.opening_lots, *self.position_lots, key=abs) if self.position_lots else self.opening_lots
+
+    @property
     def later_e10(self) -> int | None:
         """What happened after the last minute: PnL that no addend has yet."""
         if self.pnl_e10 is None or self.attributed is None:
             return None
-        return self.pnl_e10 - (self.attributed.total_e10 - self.attributed.transfers_e10)
+        return self.pnl_e10 - self.attributed.pnl_e10
+
+
+def instrument_of(journal: JournalReader, path: Path, run: RunRow) -> Instrument:
+    """The instrument that the run's fills are in, else the last that was known by its end."""
+    versions = journal.db.execute(
+        "SELECT DISTINCT instrument_version FROM fills WHERE account_epoch = ?", (run.account_epoch,)
+    ).fetchall()
+    if len(versions) > 1:
+        raise JournalUnreadable(f"journal {path} has fills of instrument versions {sorted(v for (v,) in versions)}")
+    fields = Instrument.__struct_fields__
+    query = f"SELECT {', '.join(fields)} FROM instruments WHERE version = coalesce(?, version) "  # noqa: S608 - our own
+    found = journal.db.execute(
+        f"{query} ORDER BY version DESC LIMIT 1", versions[0] if versions else (None,)
+    ).fetchone()
+    if found is None:
+        raise JournalUnreadable(
+            f"run {run.epoch} of journal {path} ended before its instrument was known: there is nothing to report"
+        )
+    return msgspec.convert(dict(zip(fields, found, strict=True)), Instrument)
 
 
 def parts_of(minute: Minute) -> Attributed:
