@@ -7,7 +7,7 @@ same way every time. See `mmdaemon.virtual_loop` for what virtual time is.
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol, TypeVar, TypeVarTuple
+from typing import Any, Final, Protocol, TypeVar, TypeVarTuple
 
 import uvloop
 
@@ -35,10 +35,19 @@ class Clock(Protocol):
         ...
 
 
+_MONO_ID: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def since_boot_ns() -> int:
+    """Monotonic, and it goes on while the machine sleeps: what was young before is old after. CLOCK_MONOTONIC does not
+    on Linux, and a private stream that was lost for an hour would be lost for a moment."""
+    return time.clock_gettime_ns(_MONO_ID)
+
+
 class RealClock:
     """The machine's clocks, with asyncio's loop or uvloop."""
 
-    mono_ns = staticmethod(time.monotonic_ns)
+    mono_ns = staticmethod(since_boot_ns)
     wall_ns = staticmethod(time.time_ns)
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -49,7 +58,8 @@ class RealClock:
 
 
 class _RealTimer:
-    """Loops count on clocks coarser than ours and may wake us early; then we wait again, and end a millisecond late."""
+    """Loops count on clocks coarser than ours and may wake us early; then we wait again, and end a millisecond late.
+    Theirs stand while the machine sleeps, so each comes later by that."""
 
     __slots__ = ("_callback", "_due_ns", "_handle", "_loop")
 
@@ -57,10 +67,10 @@ class _RealTimer:
         self._loop = loop
         self._due_ns = due_ns
         self._callback = callback
-        self._handle = loop.call_later(max(0, due_ns - time.monotonic_ns()) / NS, self._wake)
+        self._handle = loop.call_later(max(0, due_ns - since_boot_ns()) / NS, self._wake)
 
     def _wake(self) -> None:
-        left_ns = self._due_ns - time.monotonic_ns()
+        left_ns = self._due_ns - since_boot_ns()
         if left_ns > 0:  # a millisecond at least: uvloop would round less down to nothing, and the loop spin
             self._handle = self._loop.call_later(max(left_ns / NS, 0.001), self._wake)
         else:

@@ -117,6 +117,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def __init__(self, start_mono_ns: int = NS, on_step: OnStep | None = None) -> None:
         self.on_step = on_step
+        self.on_task: Callable[[asyncio.Task[Any]], object] | None = None
+        """Called with each task that is made, in the context of its maker."""
         self._now_ns = start_mono_ns
         self._ready: deque[Handle | None] = deque()  # None ends the run: what was ready before it has run
         self._timers: list[tuple[int, int, TimerHandle]] = []
@@ -272,7 +274,10 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def create_task(self, coro: Coro[T], *, name: str | None = None, context: Context | None = None) -> asyncio.Task[T]:
         number = self._next_task()
         # asyncio's own default names count over the whole process, so a second run would have other ones.
-        return _Task(number, coro, loop=self, name=f"Task-{number}" if name is None else name, context=context)
+        task = _Task(number, coro, loop=self, name=f"Task-{number}" if name is None else name, context=context)
+        if self.on_task is not None:
+            self.on_task(task)
+        return task
 
     def tasks(self) -> list[asyncio.Task[Any]]:
         """The tasks not yet done, in the order of their creation."""

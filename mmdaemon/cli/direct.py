@@ -118,7 +118,7 @@ def left_by(directory: StateDir) -> Left:
     """Read it, without lock and without writing. Never raises."""
     path = _address_path(directory)
     address: Address | None = None
-    with suppress(OSError, msgspec.MsgspecError):
+    with suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError):
         address = msgspec.json.decode(path.read_bytes(), type=Address)
     return Left(address, _why_dirty(directory, address is not None))
 

@@ -12,8 +12,8 @@ from mmdaemon.cli import ExitCode, Refused
 from mmdaemon.cli.console import Console
 from mmdaemon.research.simulation import runner
 from mmdaemon.research.simulation.plan import Plan
-from mmdaemon.research.simulation.played import Played
-from mmdaemon.research.simulation.runner import Totals
+from mmdaemon.research.simulation.played import Played, Totals
+from mmdaemon.research.simulation.sometimes import EXPECTED, NOT_HERE, never_seen
 
 EXIT_VIOLATED = 1
 SHOWN_FAULTS = 40
@@ -29,6 +29,7 @@ def simulate(  # one flag each
     file: Path | None = None,
     out: Path = Path(".mmdaemon") / "simulate",
     shrink_s: float = 60.0,
+    require_all: bool = False,
     json: Path | None = None,
 ) -> int:
     """Crash daemons, break venue, disk and clock, and check that nothing is lost track of.
@@ -53,6 +54,8 @@ def simulate(  # one flag each
         Where failures are saved.
     shrink_s
         Seconds to spend on cutting a failing seed down.
+    require_all
+        Fail where a fault, a move of guard or kill switch, or an exit from UNKNOWN was in none of the seeds.
     json
         Write the figures there too.
     """
@@ -77,7 +80,12 @@ def simulate(  # one flag each
         _explain(console, played, hours, shrink_s, out)
     if json is not None:
         json.write_bytes(msgspec.json.format(msgspec.json.encode(totals)) + b"\n")
-    return EXIT_VIOLATED if totals.failed else ExitCode.OK
+    missing = never_seen(totals.faults, totals.counted) if require_all else []
+    if missing:
+        console.print(f"invariant 24 (sometimes): never seen: {', '.join(missing)}", markup=False, soft_wrap=True)
+    elif require_all:
+        console.print(f"each of {len(EXPECTED)} faults, moves and exits was seen; {len(NOT_HERE)} cannot be seen here")
+    return EXIT_VIOLATED if totals.failed or missing else ExitCode.OK
 
 
 def _play(console: Console, seeds: range, hours: float, jobs: int) -> tuple[Totals, list[Played]]:
@@ -112,7 +120,6 @@ def show(console: Console, totals: Totals) -> None:
         ("looks at a settled daemon", f"{totals.settled:,}"),
         ("simulated hours a CPU-second", f"{hours / totals.cpu_s:.2f}" if totals.cpu_s else "not measured"),
         ("faults", _listed(totals.faults)),
-        ("guard transitions", _listed(totals.transitions)),
         ("seen besides", _listed(totals.counted)),
         ("checks", _listed(totals.checks)),
     ):
@@ -158,7 +165,7 @@ def _explain(console: Console, played: Played, hours: float, budget_s: float, ou
 def _again(console: Console, path: Path) -> int:
     try:
         failure = runner.read(path)
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeError) as error:
         raise Refused(
             f"{path}: cannot be played again: {error}; name a file that simulate saved", ExitCode.CONFIG
         ) from None

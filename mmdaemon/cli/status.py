@@ -202,10 +202,23 @@ def _figures(s: Status) -> Table:
         ("equity", s.equity),
         ("PnL", "  ".join(f"{part} {amount}" for part, amount in s.pnl.items()) or "unknown: no mark yet"),
         ("open orders", f"{s.open_orders}{unknown}"),
+        *_breaks(s),
         ("feeds", f"{links}  book {_age(s.book_age_s)} old"),
         ("prices", f"fair {_or(s.fair)}  bid {_or(s.bid)}  ask {_or(s.ask)}  mark {_or(s.mark)}"),
         ("regime", s.regime),
     )
+
+
+def _breaks(s: Status) -> list[tuple[str, str]]:
+    """What is open between venue and books, a line each, oldest first."""
+    lines = [
+        f"{each.name} ({each.owner}, {'hard' if each.hard else 'soft'}, "
+        f"open {_span(max(0.0, (s.at_ts_ns - each.opened_ts_ns) / NS))}): {each.detail}"
+        for each in s.breaks
+    ]
+    more = sum(s.open_breaks.values()) - len(lines)
+    lines += [f"and {more} more: `mmdaemon reconcile` shows them"] if more > 0 else []
+    return [("breaks" if line is lines[0] else "", line) for line in lines]
 
 
 def _workings(s: Status) -> Table:

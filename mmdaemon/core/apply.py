@@ -1,7 +1,7 @@
 """apply(): one fact into the slices that it concerns, and a mark on what must be decided or guarded anew.
 
-Between timers, market events change only integers that fold. Floats change at timers, closed bars, fills and bills,
-and whatever depends on time is sampled at `TimerFired`. Nothing here decides anything.
+Between timers, books, prints and marks change only integers that fold. Floats change at timers, closed bars, fills,
+bills and funding rates, and whatever depends on time is sampled at `TimerFired`. Nothing here decides anything.
 """
 
 from math import floor
@@ -10,6 +10,7 @@ from typing import assert_never
 from mmdaemon.core import bars, book, cost, fair_value, figures, limits, markout, orders, position, reasons, regime
 from mmdaemon.core import guard as guard_rules
 from mmdaemon.core.events import (
+    RATE_LIMITED,
     AccountSnapshot,
     BarClosed,
     Bill,
@@ -37,7 +38,7 @@ from mmdaemon.core.events import (
 )
 from mmdaemon.core.params import Params
 from mmdaemon.core.state import Dirty, State
-from mmdaemon.core.types import NS, GuardState, KillState, Purpose, Side
+from mmdaemon.core.types import NS, GuardState, KillState, Link, OrderStatus, Purpose, Side
 
 _DAY_S = 86_400
 _FUNDING_STALE_NS = 600 * NS
@@ -58,10 +59,13 @@ def apply(state: State, event: Event, params: Params) -> None:
         case TimerFired():
             _on_timer(state, event, params)
         case OrderUpdate():
+            if event.status is OrderStatus.REJECTED:
+                _on_refusal(state, event.reason, event.mono_ns)
             if orders.on_update(state.orders, event):
                 state.dirty |= Dirty.ORDERS
                 state.guard.dirty = True
         case RequestFailed():
+            _on_refusal(state, event.reason, event.mono_ns)
             if orders.on_request_failed(state.orders, event):
                 state.dirty |= Dirty.ORDERS
         case OrderAdopted():
@@ -173,6 +177,7 @@ def _on_fill(state: State, fill: Fill, params: Params) -> None:
         return
     orders.on_fill(state.orders, fill)
     limits.on_fill(state.budgets, fill)
+    state.guard.fills_not_quoting += state.guard.state not in guard_rules.QUOTING
     fair = fair_value.fair_value_ticks(state.book, params.quotes.depth_levels)
     markout.on_fill(state.markouts, fill, fair, state.detector.regime)
     state.dirty |= Dirty.POSITION
@@ -323,16 +328,25 @@ def _size_share(state: State, params: Params) -> float:
     return params.quotes.resume_size if is_fresh else 1.0
 
 
+def _on_refusal(state: State, reason: str, mono_ns: int) -> None:
+    if reason == RATE_LIMITED:
+        limits.on_rate_refusal(state.budgets, mono_ns)
+        state.guard.dirty = True
+
+
 def _on_link(state: State, event: LinkChanged) -> None:
     venue = state.venue
-    if event.link == "public":
-        venue.public_up = event.up
-        # What was seen before a reconnect is not a book any more.
-        book.invalidate(state.book)
-    else:
-        venue.private_up = event.up
-        if not event.up:
-            venue.private_down_ns = venue.private_down_ns or event.mono_ns
+    match event.link:
+        case Link.PUBLIC:
+            venue.public_up = event.up
+            # What was seen before a reconnect is not a book any more.
+            book.invalidate(state.book)
+        case Link.PRIVATE:
+            venue.private_up = event.up
+            if not event.up:
+                venue.private_down_ns = venue.private_down_ns or event.mono_ns
+        case _:
+            assert_never(event.link)
     state.guard.dirty = True
 
 

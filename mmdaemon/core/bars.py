@@ -71,7 +71,8 @@ class Bars(msgspec.Struct, kw_only=True):
     replaced: int = 0
     """Bars from mids that the venue's own took the place of."""
     ignored: dict[str, int] = {}
-    """Bars not taken, by reason: repeat, older, future, bad_bar."""
+    """Bars not taken, by reason: repeat, older, future, bad_bar; and taken back, because their minute had not come:
+    unborn."""
 
     forming_ts_ns: int = 0
     """Opening time of the minute that mids are folded into; 0 = none. The next five are of it."""
@@ -129,6 +130,7 @@ def on_mid(bars: Bars, mid_x2: int, ts_ns: int) -> Bar | None:
         bars.folded += 1
         return None
 
+    _forget_unborn(bars, ts_ns)
     closed: Bar | None = None
     before_ts_ns = bars.forming_ts_ns
     minute_ts_ns = ts_ns - ts_ns % MINUTE_NS
@@ -145,6 +147,16 @@ def on_mid(bars: Bars, mid_x2: int, ts_ns: int) -> Bar | None:
     if bars.bars and minute_ts_ns - bars.bars[-1].open_ts_ns > HOLE_NS:
         bars.atr14_bps = bars.ema50_ticks = None
     return closed
+
+
+def _forget_unborn(bars: Bars, ts_ns: int) -> None:
+    """A clock that ran ahead and stepped back leaves bars of minutes that have not come: every true bar would be older
+    than those until it caught up. The venue's own bars carry its time and stay."""
+    known = bars.bars
+    while known and known[-1].source == "mids" and known[-1].open_ts_ns > ts_ns:
+        del known[-1], bars.bands[-1]
+        bars.ignored["unborn"] = bars.ignored.get("unborn", 0) + 1
+        bars.atr14_bps = bars.ema50_ticks = None
 
 
 def _take(bars: Bars, bar: Bar) -> str:

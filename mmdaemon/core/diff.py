@@ -27,7 +27,7 @@ from mmdaemon.core.commands import Amend, Cancel, Command, Place
 from mmdaemon.core.decision import Quote
 from mmdaemon.core.orders import Orders, WorkingOrder
 from mmdaemon.core.params import DiffParams
-from mmdaemon.core.types import NEVER_NS, OrderStatus, Purpose, Side
+from mmdaemon.core.types import NEVER_NS, NS, OrderStatus, Purpose, Side
 
 LIVE, PARTIAL = OrderStatus.LIVE, OrderStatus.PARTIAL
 FILLED, CANCELLED, REJECTED = OrderStatus.FILLED, OrderStatus.CANCELLED, OrderStatus.REJECTED
@@ -36,6 +36,7 @@ QUOTE = Purpose.QUOTE
 
 SIZE_TOLERANCE = 5
 """What remains is near enough within one fifth (1 / this) of the target."""
+CANCEL_WAIT_NS = NS // 4
 NO_PX_TICKS = NEVER_NS
 """Beyond any price: no order on that side."""
 
@@ -88,7 +89,8 @@ def diff(
 
     Only quotes are touched. `risk` lifts the least life of a quote, marks the cancels, and cancels what is stuck and in
     no target's range; without it that is waited for. A Cancel in flight is never repeated (`orders.overdue` finds it);
-    after a refusal the next request for that order waits `min_quote_life_ns`, so that a refusal cannot spin.
+    after a refusal the next amend of that order waits `min_quote_life_ns`, and after a refused cancel the next cancel
+    `CANCEL_WAIT_NS`, so that a refusal cannot spin. A refused amend holds no cancel back.
     `new_id` is called once for each Place. Nothing is recorded here: that is `orders.submit`.
     """
     bids, asks = _Working(), _Working()
@@ -257,7 +259,8 @@ def _move(order: WorkingOrder, target: Quote, rules: _Rules, plan: _Plan) -> Non
     if order.adopted or not rules.can_amend:
         _cancel(order, rules, plan)
         return
-    if _was_refused(order, rules):
+    refused_ns = max(order.amend_refused_ns, order.cancel_refused_ns)
+    if refused_ns and rules.now_ns - refused_ns < rules.min_life_ns:
         return
     px_ticks = target.px_ticks
     if order.remaining_lots > target.qty_lots and age_ns < rules.refresh_ns and _is_price_good(order, target):
@@ -266,12 +269,8 @@ def _move(order: WorkingOrder, target: Quote, rules: _Rules, plan: _Plan) -> Non
 
 
 def _cancel(order: WorkingOrder, rules: _Rules, plan: _Plan) -> None:
-    if not _was_refused(order, rules):
+    if not order.cancel_refused_ns or rules.now_ns - order.cancel_refused_ns >= CANCEL_WAIT_NS:
         plan.cancels.append(Cancel(order.client_id, rules.risk))
-
-
-def _was_refused(order: WorkingOrder, rules: _Rules) -> bool:
-    return order.refused_ns > 0 and rules.now_ns - order.refused_ns < rules.min_life_ns
 
 
 def _in_order(plan: _Plan, best_bid: int, best_ask: int, rules: _Rules, new_id: Callable[[], str]) -> list[Command]:

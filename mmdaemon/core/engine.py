@@ -2,6 +2,7 @@
 
     event -> apply -> guard -> (due?) -> observe -> decide -> diff -> admit -> commands
 
+What admission holds back stays in `State.withheld` until the next look, so that a side without a quote has a reason.
 The core has no clock, no I/O and no await: time arrives in the event, `State` is written here and nowhere else, and
 what happened to a command comes back as another event. Live, paper, replay and simulation call this one function.
 """
@@ -10,7 +11,7 @@ import msgspec
 
 from mmdaemon.core import diff, fair_value, guard, limits, orders, shadow
 from mmdaemon.core.apply import apply
-from mmdaemon.core.commands import Command
+from mmdaemon.core.commands import Amend, Cancel, Command
 from mmdaemon.core.decision import Decision, DecisionInputs
 from mmdaemon.core.events import BookUpdate, Event
 from mmdaemon.core.guard import Transition
@@ -32,8 +33,6 @@ class Step(msgspec.Struct, frozen=True, gc=False):
 
 
 NOTHING = Step()
-
-_QUOTING = (GuardState.RUNNING, GuardState.REDUCING)
 
 
 def step(state: State, event: Event, params: Params) -> Step:
@@ -58,7 +57,7 @@ def due(state: State, event: Event, params: Params) -> bool:
     if state.dirty:
         return True
     last = state.decision
-    if type(event) is not BookUpdate or last is None or state.guard.state not in _QUOTING:
+    if type(event) is not BookUpdate or last is None or state.guard.state not in guard.QUOTING:
         return False
     depth = params.quotes.depth_levels
     return not fair_value.stays_within(state.book, last.band_lo_ticks, last.band_hi_ticks, depth)
@@ -125,12 +124,15 @@ def _decide(state: State, transition: Transition | None, params: Params) -> Step
     )
     for command in wanted:
         refusal = limits.admit(command, state.orders, state.budgets, reference, params)
+        goes_out: Command | None = command
         if refusal is not None:
             refusals.append(refusal)
-            continue
-        orders.submit(state.orders, command, state.mono_ns)
-        limits.on_command(state.budgets, command, state.mono_ns, params.limits, params.guard)
-        commands.append(command)
+            goes_out = _instead_of(command, state, decision)
+        if goes_out is not None:
+            orders.submit(state.orders, goes_out, state.mono_ns)
+            limits.on_command(state.budgets, goes_out, state.mono_ns, params.limits, params.guard)
+            commands.append(goes_out)
+    state.withheld = tuple(refusals)
     if commands:
         # Budgets are the guard's inputs: what just went out may have used one up.
         state.guard.dirty = True
@@ -143,6 +145,20 @@ def _decide(state: State, transition: Transition | None, params: Params) -> Step
         transition,
         tuple(refusals),
     )
+
+
+def _instead_of(refused: Command, state: State, decision: Decision) -> Cancel | None:
+    """An order that may not retreat and stands where no quote is wanted is taken out: its price is of another market.
+    A risk cancel, because no budget may hold it there. What may not advance does no harm where it is."""
+    if not isinstance(refused, Amend):
+        return None
+    order = state.orders.live[refused.client_id]
+    if order.side * (order.px_ticks - refused.px_ticks) <= 0:
+        return None
+    for quote in decision.quotes:
+        if quote.side is order.side and quote.lo_px_ticks <= order.px_ticks <= quote.hi_px_ticks:
+            return None
+    return Cancel(refused.client_id, risk=True)
 
 
 def _is_changed(state: State, inputs: DecisionInputs, decision: Decision) -> bool:

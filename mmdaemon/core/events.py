@@ -11,6 +11,7 @@ import msgspec
 from mmdaemon.core.types import (
     ExecKind,
     KillState,
+    Link,
     Liquidity,
     OrderStatus,
     Purpose,
@@ -85,6 +86,10 @@ class SourceEnded(_Fact, frozen=True, tag=True, gc=False):
 # --- private ----------------------------------------------------------------------------------------------------------
 
 
+RATE_LIMITED = "rate_limit"
+"""Why the venue refused a request that came too soon after others: it says nothing of the order, only of the pace."""
+
+
 class OrderUpdate(_Fact, frozen=True, tag=True, gc=False):
     """What the venue, or the lack of an answer from it, says of one order.
 
@@ -99,7 +104,8 @@ class OrderUpdate(_Fact, frozen=True, tag=True, gc=False):
     qty_lots: int | None
     revision: int | None
     reason: str
-    """Empty, or why: "post_only", "timeout", "gate:closed", "margin", "cancelled", ..."""
+    """Empty, or why: "post_only", "timeout", "gate:closed", "margin", "cancelled", ... Each venue's own word for too
+    many requests is handed on as `RATE_LIMITED`."""
 
 
 class RequestFailed(_Fact, frozen=True, tag=True, gc=False):
@@ -181,9 +187,9 @@ class AccountSnapshot(_Fact, frozen=True, tag=True, gc=False):
 
 
 class LinkChanged(_Fact, frozen=True, tag=True, gc=False):
-    """A stream came up or went down. `link` is "public" or "private"."""
+    """A stream came up or went down."""
 
-    link: str
+    link: Link
     up: bool
 
 
@@ -208,7 +214,8 @@ class Found(msgspec.Struct, frozen=True, gc=False):
 
 
 class Reconciled(_Fact, frozen=True, tag=True):
-    """Venue truth was read and compared. `breaks` says what does not agree; empty is clean."""
+    """Venue truth was read and compared. `breaks` says what does not agree; empty is clean. `venue_ts_ns` is when the
+    round began, by the venue's clock: if it is clean, what is older is booked."""
 
     scope: str
     """"start", "gap", "resume", "operator" or "periodic"; "doubt" is a first difference after a gap, no whole round."""
@@ -237,6 +244,8 @@ class HealthFacts(_Fact, frozen=True, tag=True, gc=False):
     """Age of the oldest row handed to the journal that is not yet durable; 0 when none waits."""
     journal_failed: bool
     account_facts_ok: bool | None
+    account_detail: str = ""
+    """What of the account is not as configured, or was not read; empty while all is well."""
 
 
 class TaskDied(_Fact, frozen=True, tag=True, gc=False):

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from mmdaemon.core.absence import absences
 from mmdaemon.core.params import Params
 from mmdaemon.core.reasons import ALL_MASK, BIT, HARD_MASK, INCREASE_MASK, RULES, Reason, full, reasons_of
-from mmdaemon.core.types import NEVER_NS, GuardState
+from mmdaemon.core.types import NEVER_NS, GuardState, Side
 
 if TYPE_CHECKING:
     from mmdaemon.core.state import State
@@ -52,8 +53,12 @@ class Guard(msgspec.Struct):
     entered_ns: int = 0
     spent_ns: dict[GuardState, int] = msgspec.field(default_factory=dict)
     """Time spent in each state, up to `entered_ns`."""
+    fills_not_quoting: int = 0
+    """Fills that came in while nothing was to rest: what traded before its cancel arrived."""
 
 
+QUOTING = (GuardState.RUNNING, GuardState.REDUCING)
+"""Where quotes may rest."""
 _S = GuardState
 TRANSITIONS: frozenset[tuple[GuardState, GuardState]] = frozenset(
     {
@@ -166,8 +171,10 @@ def describe(state: "State") -> list[str]:
     facts = state.facts
     known = {
         Reason.POSITION: "; ".join(facts.breaks),
+        Reason.ACCOUNT_FACTS: facts.health.account_detail if facts.health else "",
         Reason.OPERATOR_PAUSE: facts.pause_reason,
         Reason.BREAK: "; ".join(facts.breaks),
+        Reason.SECOND_INSTANCE: "; ".join(facts.breaks),
         Reason.TASK_DIED: ", ".join(facts.dead_tasks),
         Reason.KILL: facts.kill_reason,
     }
@@ -181,8 +188,11 @@ def describe(state: "State") -> list[str]:
         lines.append("latched: only `mmdaemon resume --reason ...` ends a hard stop")
     if not state.guard.reconciled and state.guard.state is GuardState.RECONCILING:
         lines.append("reconciling: venue truth is being read")
-    if state.guard.state is GuardState.RUNNING and state.decision is not None:
-        for name, why in (("bid", state.decision.no_bid), ("ask", state.decision.no_ask)):
-            if why:
-                lines.append(f"no {name}: {why}")
+    for absence in absences(state):
+        name = "bid" if absence.side is Side.BUY else "ask"
+        if absence.why == "starting":
+            lines.append(f"no {name}: starting: {absence.detail}")
+        elif absence.why != "guard":  # whose reasons are above
+            rests = f" rests: {absence.why}: {absence.detail}" if absence.detail else f": {absence.why}"
+            lines.append(f"no {name}{rests}")
     return lines

@@ -2,13 +2,14 @@
 
 `admit` knows nothing of strategy. It checks one command against facts: finite and on step (integers by type), valid
 size, collar around mark and around the slow mid, largest value and count, worst-case position with everything in
-flight and UNKNOWN counted, self-cross, the guard's state, and message rates. No data fails a check. A cancel is
-always admitted.
+flight and UNKNOWN counted, self-cross, reduce-only on all but quotes, the guard's state, our message rate and the
+venue's. No data fails a check. A cancel is always admitted.
 
-Worst case, invariant 2 of `docs/CONTRACTS.md`: no admitted command raises side * position + all that may fill on
+Worst case, invariant 2 of `docs/INVARIANTS.md`: no admitted command raises side * position + all that may fill on
 that side beyond max(cap, what it was before).
 """
 
+from bisect import bisect_left, bisect_right, insort
 from collections import deque
 
 import msgspec
@@ -18,10 +19,20 @@ from mmdaemon.core.commands import Amend, Cancel, Command, Place
 from mmdaemon.core.events import Fill
 from mmdaemon.core.orders import Orders
 from mmdaemon.core.params import GuardParams, Limits, Params
-from mmdaemon.core.types import BPS, NS, GuardState, Side
+from mmdaemon.core.types import BPS, NS, GuardState, Purpose, Side
 
 _WINDOW_NS = 60 * NS
 _MAX_PX_TICKS = 1 << 48
+_FILL_FUTURE_NS = 60 * NS
+"""A fill that the venue stamps further ahead of our clock than any skew we trade with counts from its receipt."""
+_FILLS_KEPT_NS = 600 * NS
+_FILLS_KEPT = 1_000
+"""Above what a limit may allow in a minute, so that it bounds the memory and never the count that matters."""
+_VENUE_PAUSE_NS = NS
+_VENUE_PAUSE_MAX_NS = 30 * NS
+"""Within a minute of a storm's end there must be quotes again."""
+VENUE_PAUSES_HARD = 7
+"""Six pauses on end are a minute and more: a venue that still refuses has banned us, and nothing can be moved there."""
 
 
 class Refusal(msgspec.Struct, frozen=True, gc=False):
@@ -30,6 +41,8 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
     client_id: str
     check: str
     detail: str
+    side: Side | None
+    """None for an amend of an order that is not there."""
 
 
 class Budgets(msgspec.Struct):
@@ -38,10 +51,14 @@ class Budgets(msgspec.Struct):
     cancels_ns: deque[int] = msgspec.field(default_factory=deque)
     messages_ns: deque[int] = msgspec.field(default_factory=deque)
     buys_ns: deque[int] = msgspec.field(default_factory=deque)
-    """Fills, by the venue's time where it gave one."""
+    """When fills happened, ascending: by the venue's time where it gave one that can be."""
     sells_ns: deque[int] = msgspec.field(default_factory=deque)
     cancel_pause_until_ns: int = 0
     message_pause_until_ns: int = 0
+    venue_pause_until_ns: int = 0
+    """Until then no order and no amend goes out, because the venue refused requests for their rate."""
+    venue_pauses: int = 0
+    """So many on end, each twice as long as the one before."""
     cancel_breaches: int = 0
     """Since the last resume."""
     fills_peak: int = 0
@@ -67,7 +84,7 @@ def admit(command: Command, orders: Orders, budgets: Budgets, ref: Reference, pa
     if isinstance(command, Amend):
         order = orders.live.get(command.client_id)
         if order is None:
-            return Refusal(command.client_id, "unknown_order", "no such live order to amend")
+            return Refusal(command.client_id, "unknown_order", "no such live order to amend", None)
         side, reduce_only = order.side, order.reduce_only
         open_lots = command.qty_lots - order.filled_lots
         added_lots = max(0, open_lots - order.reserved_lots)
@@ -75,6 +92,8 @@ def admit(command: Command, orders: Orders, budgets: Budgets, ref: Reference, pa
         side, reduce_only = command.side, command.reduce_only
         open_lots = added_lots = command.qty_lots
     px = command.px_ticks
+    if isinstance(command, Place) and command.purpose is not Purpose.QUOTE and not reduce_only:
+        return Refusal(command.client_id, "reduce_only", f"a {command.purpose.value} order without reduce-only", side)
     check, detail = _check(
         px, command.qty_lots, open_lots, added_lots, side, orders, ref, params, reduce_only=reduce_only
     )
@@ -82,12 +101,15 @@ def admit(command: Command, orders: Orders, budgets: Budgets, ref: Reference, pa
         check, detail = "open_orders", f"{len(orders.live)} open, limit {limits.max_open_orders}"
     if not check and _crosses_own(command, side, orders):
         check, detail = "self_cross", f"{side.name} {px} would meet our own order"
+    if not check and ref.now_ns < budgets.venue_pause_until_ns:
+        left_s = (budgets.venue_pause_until_ns - ref.now_ns) / NS
+        check, detail = "venue_rate", f"the venue refused requests for their rate; orders wait {left_s:.1f} s more"
     if not check:
         _trim(budgets.messages_ns, ref.now_ns)
         most = int(limits.messages_per_minute * (1.0 - limits.reserve_for_cancels))
         if len(budgets.messages_ns) >= most:
             check, detail = "message_rate", f"{len(budgets.messages_ns)} messages in a minute, {most} without cancels"
-    return Refusal(command.client_id, check, detail) if check else None
+    return Refusal(command.client_id, check, detail, side) if check else None
 
 
 def _check(  # one figure of the command after another, in the order of how wrong it would be
@@ -103,6 +125,8 @@ def _check(  # one figure of the command after another, in the order of how wron
     reduce_only: bool,
 ) -> tuple[str, str]:
     instrument, limits = params.instrument, params.limits
+    if type(px) is not int or type(qty) is not int:
+        return "off_step", f"px {px} ticks, qty {qty} lots: not whole"
     if not (0 < px < _MAX_PX_TICKS and qty > 0 and open_lots > 0):
         return "not_positive", f"px {px} ticks, qty {qty} lots"
     before = order_rules.worst_case_lots(orders, ref.position_lots, side)
@@ -150,19 +174,39 @@ def on_command(budgets: Budgets, command: Command, now_ns: int, limits: Limits, 
             budgets.cancel_pause_until_ns = now_ns + guard.cancel_breach_pause_ns
 
 
+def on_rate_refusal(budgets: Budgets, now_ns: int) -> None:
+    """The venue refused a request for its rate: orders and amends wait, twice as long each time within a minute.
+
+    Cancels go on. What was sent before the pause and is refused during it is of the same burst, and lengthens nothing.
+    """
+    if now_ns < budgets.venue_pause_until_ns:
+        return
+    is_again = now_ns - budgets.venue_pause_until_ns < _WINDOW_NS
+    budgets.venue_pauses = budgets.venue_pauses + 1 if is_again else 1
+    pause_ns = min(_VENUE_PAUSE_NS << min(budgets.venue_pauses - 1, 10), _VENUE_PAUSE_MAX_NS)
+    budgets.venue_pause_until_ns = now_ns + pause_ns
+
+
 def on_fill(budgets: Budgets, fill: Fill) -> None:
     """Count a fill towards repeated execution, at the time it happened: those of a gap are all read in one moment."""
-    ring = budgets.buys_ns if fill.side is Side.BUY else budgets.sells_ns
-    at_ns = fill.ts_ns if fill.venue_ts_ns is None else fill.venue_ts_ns
-    ring.append(at_ns)
-    _trim(ring, at_ns)
-    budgets.fills_peak = max(budgets.fills_peak, len(ring))
+    times_ns = budgets.buys_ns if fill.side is Side.BUY else budgets.sells_ns
+    at_ns = fill.ts_ns
+    if fill.venue_ts_ns is not None and fill.venue_ts_ns <= fill.ts_ns + _FILL_FUTURE_NS:
+        at_ns = fill.venue_ts_ns
+    # In the order of time, not of telling: what a gap held back is told after what came later.
+    insort(times_ns, at_ns)
+    ends = range(bisect_left(times_ns, at_ns), bisect_left(times_ns, at_ns + _WINDOW_NS))
+    within = max(end + 1 - bisect_right(times_ns, times_ns[end] - _WINDOW_NS) for end in ends)
+    budgets.fills_peak = max(budgets.fills_peak, within)
+    while times_ns[0] < at_ns - _FILLS_KEPT_NS or len(times_ns) > _FILLS_KEPT:
+        times_ns.popleft()
 
 
 def on_resume(budgets: Budgets) -> None:
     """An operator resumed: breaches and peaks are counted anew; the message windows are not."""
     budgets.cancel_breaches = 0
     budgets.fills_peak = 0
+    budgets.venue_pauses = 0
 
 
 def _trim(ring: deque[int], now_ns: int) -> None:

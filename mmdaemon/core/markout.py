@@ -83,6 +83,7 @@ def on_timer(
 ) -> tuple[Markout, ...]:
     """Close the horizons that are due. `fair_ticks` is None while there is no healthy book."""
     done: list[Markout] = []
+    ended = False
     for pending in markouts.pending:
         while pending.next_horizon < len(HORIZONS_S):
             horizon_s = HORIZONS_S[pending.next_horizon]
@@ -99,8 +100,10 @@ def on_timer(
             if horizon_s == _ADVERSE_HORIZON_S:
                 markouts.impact_5s_e10 += round(move_ticks * pending.qty_lots * unit_e10)
                 _learn(markouts, pending.regime, pending.side, impact, now_ns, params)
-    while markouts.pending and markouts.pending[0].next_horizon == len(HORIZONS_S):
-        markouts.pending.popleft()
+        ended = ended or pending.next_horizon == len(HORIZONS_S)
+    if ended:
+        # Wherever they stand: one that is stamped wrong must not keep all that came after it.
+        markouts.pending = deque(each for each in markouts.pending if each.next_horizon < len(HORIZONS_S))
     return tuple(done)
 
 

@@ -32,7 +32,7 @@ Law
 import msgspec
 
 from mmdaemon.core.commands import Amend, Command, Place
-from mmdaemon.core.events import Fill, OrderAdopted, OrderUpdate, RequestFailed
+from mmdaemon.core.events import RATE_LIMITED, Fill, OrderAdopted, OrderUpdate, RequestFailed
 from mmdaemon.core.figures import is_report
 from mmdaemon.core.types import TERMINAL, ExecKind, OrderStatus, Purpose, Side
 
@@ -81,8 +81,8 @@ class WorkingOrder(msgspec.Struct, gc=False):
     ended_ns: int = 0  # since when nothing of it can trade, by report or by our fills, though it may not be freed
     unknown_since_ns: int = 0
     cancel_sent_ns: int = 0
-    cancel_tries: int = 0
-    refused_ns: int = 0  # when the venue last refused a cancel or an amend of it
+    cancel_refused_ns: int = 0  # when the venue last refused one
+    amend_refused_ns: int = 0
     revision: int = 0  # last one sent
     revision_in_force: int = 0
     pending_px_ticks: int = 0
@@ -120,8 +120,8 @@ class Orders(msgspec.Struct):
     closed: dict[str, int] = {}  # lately freed: id -> lots filled
     reserved_buy_lots: int = 0
     reserved_sell_lots: int = 0
-    counter: int = 0  # last number used in a client id; the journal reserves them ahead, so that none is used twice
-    reject_streak: int = 0  # orders refused since the venue last took one; the gate's and post-only refusals apart
+    counter: int = 0  # last number used in a client id; the intent's row refuses an id a second time
+    reject_streak: int = 0  # orders refused since the venue last took one; of what an order is, not of when it came
     anomalies: dict[str, int] = {}  # what should not have been reported, by name
 
 
@@ -163,7 +163,6 @@ def submit(orders: Orders, command: Command, mono_ns: int) -> None:
         _reserve(orders, order.side, order.reserved_lots - before)
     elif order is not None:
         order.cancel_sent_ns = mono_ns
-        order.cancel_tries += 1
 
 
 def on_update(orders: Orders, e: OrderUpdate) -> bool:
@@ -199,12 +198,12 @@ def on_request_failed(orders: Orders, e: RequestFailed) -> bool:
         return _count_absent(orders, e.client_id, "refusal")
     before = order.reserved_lots
     if e.request == "cancel" and order.cancel_sent_ns:
-        order.cancel_sent_ns = 0
+        order.cancel_sent_ns, order.cancel_refused_ns = 0, e.mono_ns
     elif e.request == "amend" and order.pending_ns and e.revision in (None, order.revision):
         order.pending_px_ticks = order.pending_qty_lots = order.pending_ns = 0
+        order.amend_refused_ns = e.mono_ns
     else:
         return _count(orders, "refusal_of_nothing")
-    order.refused_ns = e.mono_ns
     _settle(orders, order, before)
     return True
 
@@ -356,7 +355,7 @@ def _live_on(orders: Orders, order: WorkingOrder, e: OrderUpdate) -> None:
         return
     if status is not REJECTED:
         _acknowledge(orders, order, e.mono_ns)
-    elif current is not REJECTED and e.reason != "post_only" and not e.reason.startswith("gate:"):
+    elif current is not REJECTED and e.reason not in ("post_only", RATE_LIMITED) and not e.reason.startswith("gate:"):
         orders.reject_streak += 1
     if status in TERMINAL:
         order.ended_ns = order.ended_ns or e.mono_ns

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mmdaemon.core import book as book_rules
+from mmdaemon.core.limits import VENUE_PAUSES_HARD
 from mmdaemon.core.params import Params
 from mmdaemon.core.types import NEVER_NS, KillState
 
@@ -208,7 +209,8 @@ def _repeated_execution(s: "State", _now: int, p: Params) -> tuple[bool, int]:
 
 
 def _reject_streak(s: "State", _now: int, p: Params) -> tuple[bool, int]:
-    return s.orders.reject_streak >= p.guard.rejects_in_a_row, NEVER_NS
+    # Of refusals for rate the pauses count that they led to, so that a storm is sat out and a ban is not.
+    return s.orders.reject_streak >= p.guard.rejects_in_a_row or s.budgets.venue_pauses >= VENUE_PAUSES_HARD, NEVER_NS
 
 
 def _break(s: "State", _now: int, _p: Params) -> tuple[bool, int]:
@@ -280,7 +282,7 @@ RULES: tuple[Rule, ...] = (
         Blocks.HARD,
         "reconcile",
         _second_instance,
-        "restart",
+        "resume",
         "another daemon uses our orders' tag",
     ),
     Rule(Reason.KILL, Blocks.HARD, "kill_switch", _kill, "resume", "the kill switch was thrown"),

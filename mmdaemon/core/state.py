@@ -15,7 +15,7 @@ from mmdaemon.core.book import Book
 from mmdaemon.core.decision import Decision, DecisionInputs
 from mmdaemon.core.events import AccountSnapshot, FeeSchedule, FundingRate, HealthFacts
 from mmdaemon.core.guard import Guard
-from mmdaemon.core.limits import Budgets
+from mmdaemon.core.limits import Budgets, Refusal
 from mmdaemon.core.markout import Markouts
 from mmdaemon.core.orders import Orders
 from mmdaemon.core.params import Params
@@ -123,6 +123,8 @@ class State(msgspec.Struct):
     inputs: DecisionInputs | None = None
     decision: Decision | None = None
     decision_seq: int = -1
+    withheld: tuple[Refusal, ...] = ()
+    """What the standing decision wanted at the last look and admission held back: why a side may be missing."""
 
 
 def new_state(params: Params, start_equity_e10: int) -> State:

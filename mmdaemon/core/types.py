@@ -39,6 +39,13 @@ class Liquidity(StrEnum):
     TAKER = "taker"
 
 
+class Link(StrEnum):
+    """A stream of the venue: market data, or what it tells of our account."""
+
+    PUBLIC = "public"
+    PRIVATE = "private"
+
+
 class ExecKind(StrEnum):
     """Why a fill happened. Anything but a trade was the venue's doing, and is booked as such."""
 

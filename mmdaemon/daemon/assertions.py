@@ -12,6 +12,7 @@ from collections import deque
 
 from mmdaemon.core import position
 from mmdaemon.core.commands import Amend, Place
+from mmdaemon.core.diff import CANCEL_WAIT_NS
 from mmdaemon.core.engine import NOTHING, Step
 from mmdaemon.core.events import (
     AccountSnapshot,
@@ -27,19 +28,18 @@ from mmdaemon.core.events import (
     TimerFired,
     TradePrint,
 )
-from mmdaemon.core.guard import TRANSITIONS
+from mmdaemon.core.guard import QUOTING, TRANSITIONS
 from mmdaemon.core.orders import LIFE, WorkingOrder
 from mmdaemon.core.params import Params
 from mmdaemon.core.state import State
-from mmdaemon.core.types import BPS, NS, GuardState, OrderStatus, Side
+from mmdaemon.core.types import BPS, NS, GuardState, OrderStatus, Purpose, Side
 
 _MARKET = frozenset({BookUpdate, TradePrint, MarkPrice, AccountSnapshot})
 _MONEY = frozenset({Fill, Bill, TimerFired})
 _OF_ORDERS = frozenset({OrderUpdate, OrderAdopted, RequestFailed, Fill})
-_QUOTING = (GuardState.RUNNING, GuardState.REDUCING)
 _WINDOW_NS = 60 * NS
 
-IN_PRODUCTION = frozenset({2, 3, 5, 8, 10, 11, 12, 13, 14, 15, 16, 17, 18, 20})
+IN_PRODUCTION = frozenset({2, 3, 5, 8, 10, 11, 12, 13, 14, 15, 16, 17, 18, 20, 22})
 """Numbers of the invariants of which a part is asserted here."""
 
 
@@ -92,7 +92,7 @@ def own_cross(state: State, commands: list[Place | Amend]) -> str:
 
 def breaks_open(state: State) -> str:
     """11: an open break and a guard that lets quotes be."""
-    if state.facts.breaks and state.guard.state in _QUOTING:
+    if state.facts.breaks and state.guard.state in QUOTING:
         return f"{state.guard.state.value} with an open break: {'; '.join(state.facts.breaks)}"
     return ""
 
@@ -164,7 +164,7 @@ def not_blind(state: State, commands: list[Place | Amend], params: Params) -> st
 
 def guard_allows(state: State, commands: list[Place | Amend]) -> str:
     """16: nothing that increases goes out while the guard is not quoting."""
-    if commands and state.guard.state not in _QUOTING:
+    if commands and state.guard.state not in QUOTING:
         return f"{commands[0]} while {state.guard.state.value}"
     return ""
 
@@ -179,6 +179,20 @@ def transition(before: GuardState, event: Event, step: Step) -> str:
     resumed = type(event) is OperatorAction and event.action == "resume"
     if moved.before is GuardState.HARD_STOP and moved.after is not GuardState.STOPPING and not resumed:
         return f"{moved.before.value} -> {moved.after.value} at {type(event).__name__}"
+    return ""
+
+
+def taken_out(state: State, step: Step) -> str:
+    """22: a move to where nothing may be quoted takes every quote out in the same step, but for those of which the
+    venue has just refused that."""
+    if step.transition is None or step.transition.after in QUOTING:
+        return ""
+    for order in state.orders.live.values():
+        is_open = not order.ended_ns and order.qty_lots > max(order.filled_lots, order.cum_filled_lots)
+        if order.cancel_refused_ns and state.mono_ns - order.cancel_refused_ns < CANCEL_WAIT_NS:
+            continue
+        if is_open and order.purpose is Purpose.QUOTE and not order.cancel_sent_ns:
+            return f"{order.client_id} is left to rest in {step.transition.after.value}"
     return ""
 
 
@@ -244,6 +258,12 @@ def _is_settled(order: WorkingOrder) -> bool:
     return order.status.is_terminal and order.filled_lots == order.cum_filled_lots
 
 
+def opening(state: State) -> tuple[int, int, int]:
+    """(day, equity at its open less transfers, turnover at its open)."""
+    risk = state.risk
+    return risk.day, risk.day_open_e10 - risk.transfers_seen_e10, risk.day_turnover_start_e10
+
+
 class Days:
     """18: within one trading day its opening figures stand, transfers apart; no day comes again."""
 
@@ -251,20 +271,24 @@ class Days:
         self._was: tuple[int, int, int] | None = None
 
     def look(self, state: State) -> str:
-        risk = state.risk
-        now = (risk.day, risk.day_open_e10 - risk.transfers_seen_e10, risk.day_turnover_start_e10)
+        now = opening(state)
         before, self._was = self._was, now
         if before is None or now == before or now[0] > before[0]:
             return ""
         return f"(day, open less transfers, turnover at the open) was {before}, is {now}"
 
 
+def orders_a_minute(params: Params) -> int:
+    """Orders and amends of a minute that leave the share kept for cancels."""
+    limits = params.limits
+    return int(limits.messages_per_minute * (1.0 - limits.reserve_for_cancels))
+
+
 class Rates:
     """20: orders and amends of a minute leave the share of the budget that is kept for cancels."""
 
     def __init__(self, params: Params) -> None:
-        limits = params.limits
-        self._most = int(limits.messages_per_minute * (1.0 - limits.reserve_for_cancels))
+        self._most = orders_a_minute(params)
         self._times_ns: deque[int] = deque()
 
     def look(self, now_ns: int, number: int) -> str:
@@ -304,6 +328,7 @@ class Assertions:
             self._holds(14, identity(state))
             self._holds(18, self._days.look(state))
         self._holds(17, transition(self._guard, event, step))
+        self._holds(22, taken_out(state, step))
         self._guard = state.guard.state
         self._holds(11, breaks_open(state))
         self._holds(12, account_facts(state))

@@ -82,7 +82,7 @@ RULES: tuple[Rule, ...] = (
         0,
         "an order has a bot's tag and is not of this daemon",
         "stops",
-        "end one of the two daemons; start this one again",
+        "end one of the two daemons; `resume` the other",
     ),
     Rule(
         Kind.FORCED_TRADE,

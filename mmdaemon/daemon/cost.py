@@ -19,12 +19,15 @@ _RETRY_NS = 5 * NS
 _OVERLAP_NS = 60 * NS
 
 
-async def run(venue: Venue, clock: Clock, post: Callable[[Event], None], ledger_every_ns: int, opened_ns: int) -> None:
-    """Three cadences in one task, until cancelled. `opened_ns`: what is older is in the account's opening equity."""
+async def run(
+    venue: Venue, clock: Clock, post: Callable[[Event], None], ledger_every_ns: int, opened_ns: int, since_ns: int
+) -> None:
+    """Three cadences in one task, until cancelled. The venue's times: what is older than `opened_ns` is in the
+    account's opening equity, and the ledger is booked up to `since_ns`."""
     async with asyncio.TaskGroup() as group:
         group.create_task(_fees(venue, clock, post), name="cost.fees")
         group.create_task(_funding(venue, clock, post), name="cost.funding")
-        group.create_task(_ledger(venue, clock, post, ledger_every_ns, opened_ns), name="cost.ledger")
+        group.create_task(_ledger(venue, clock, post, ledger_every_ns, opened_ns, since_ns), name="cost.ledger")
 
 
 async def _fees(venue: Venue, clock: Clock, post: Callable[[Event], None]) -> None:
@@ -47,17 +50,19 @@ async def _funding(venue: Venue, clock: Clock, post: Callable[[Event], None]) ->
         await sleep_ns(clock, _FUNDING_EVERY_NS)
 
 
-async def _ledger(venue: Venue, clock: Clock, post: Callable[[Event], None], every_ns: int, opened_ns: int) -> None:
+async def _ledger(
+    venue: Venue, clock: Clock, post: Callable[[Event], None], every_ns: int, opened_ns: int, since_ns: int
+) -> None:
     """Funding and transfers as the venue booked them; the core knows each line by its id, so an overlap costs
     nothing."""
-    since_ns = max(opened_ns, clock.wall_ns() - _OVERLAP_NS)
     while True:
-        begun_ns = clock.wall_ns()
         try:
-            for bill in await venue.bills(Cursor(since_ns)):
-                post(bill)
+            bills = await venue.bills(Cursor(max(opened_ns, since_ns - _OVERLAP_NS)))
         except VenueUnavailable:
             await sleep_ns(clock, _RETRY_NS)
             continue
-        since_ns = max(opened_ns, begun_ns - _OVERLAP_NS)
+        for bill in bills:
+            post(bill)
+            # From the last one on: the venue's own time, whatever our clock says.
+            since_ns = max(since_ns, bill.venue_ts_ns or 0)
         await sleep_ns(clock, every_ns)

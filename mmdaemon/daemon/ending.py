@@ -31,12 +31,17 @@ async def confirm_nothing_rests(venue: Venue, state: State, params: Params, cloc
         except VenueUnavailable:
             # What cannot be read may still hear a cancel.
             empty = 0
-            for client_id in [order.client_id for order in state.orders.live.values() if not order.ended_ns]:
+            for client_id in may_rest(state):
                 await venue.send(Cancel(client_id, risk=True))
         if empty >= 2 and not _is_on_its_way(state):
             return True
         await sleep_ns(clock, _READ_NS)
     return empty >= 2
+
+
+def may_rest(state: State) -> list[str]:
+    """Ids of ours that may rest at the venue as far as anybody said, UNKNOWN ones among them."""
+    return [order.client_id for order in state.orders.live.values() if not order.ended_ns]
 
 
 def _is_on_its_way(state: State) -> bool:

@@ -1,6 +1,6 @@
-"""What the venue's answer for one order says beyond what we know of it, as events. Reads nothing, waits for nothing."""
+"""What the venue's answers say beyond what we know: of an order, as events; of time. Reads and waits for nothing."""
 
-from mmdaemon.core.events import OrderUpdate, RequestFailed
+from mmdaemon.core.events import AccountSnapshot, OrderUpdate, RequestFailed
 from mmdaemon.core.orders import WorkingOrder
 from mmdaemon.core.params import Params
 from mmdaemon.core.types import OrderStatus
@@ -30,3 +30,39 @@ def evidence(
     said = (report.status, report.cum_filled_lots, report.px_ticks, report.qty_lots)
     told.append(OrderUpdate(*now, report.client_id, *said, revision, "reconciled"))
     return told
+
+
+class NotFound:
+    """Answers that the venue does not know an order, and what they prove."""
+
+    def __init__(self, params: Params) -> None:
+        self._window_ns = params.in_flight_max_ns
+        self._first_ns: dict[str, int] = {}
+        """Id -> when the first that counts was given."""
+
+    def forget(self, client_id: str) -> None:
+        """The venue knows it."""
+        self._first_ns.pop(client_id, None)
+
+    def prove_gone(self, order: WorkingOrder, mono_ns: int) -> bool:
+        """One more such answer. It takes two, and everything we asked for must have arrived. What was answered before
+        that proves nothing of an order that nobody has seen: it may have landed since.
+
+        An order that the venue once took does not vanish without a word, so there the two must lie a whole in-flight
+        window apart: one of them may come from a replica that is behind.
+        """
+        may_arrive = mono_ns < max(order.created_ns, order.pending_ns) + LATEST_NS + self._window_ns
+        if may_arrive and not order.acked_ns:
+            return False
+        first_ns = self._first_ns.setdefault(order.client_id, mono_ns)
+        if may_arrive or mono_ns - first_ns < (self._window_ns if order.acked_ns else 1):
+            return False
+        self.forget(order.client_id)
+        return True
+
+
+def at_venue(mono_ns: int, snapshot: AccountSnapshot) -> int:
+    """A moment of our monotonic clock as the venue's time: its stamp on the answer, less what passed here until that
+    came. What our wall clock says is no time of the venue."""
+    stamp_ns = snapshot.ts_ns if snapshot.venue_ts_ns is None else snapshot.venue_ts_ns
+    return stamp_ns - (snapshot.mono_ns - mono_ns)

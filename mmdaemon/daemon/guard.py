@@ -10,8 +10,9 @@ import asyncio
 from mmdaemon.clock import Clock
 from mmdaemon.core.events import HealthFacts
 from mmdaemon.core.state import State
-from mmdaemon.core.types import NS
+from mmdaemon.core.types import NS, Instrument
 from mmdaemon.daemon.inbox import Inbox
+from mmdaemon.daemon.instrument import changed
 from mmdaemon.daemon.pace import sleep_ns, sleep_until
 from mmdaemon.journal.writer import JournalWriter
 from mmdaemon.venues.base import AccountFacts, Venue, VenueUnavailable
@@ -34,6 +35,7 @@ class GuardActor:
         clock: Clock,
         inbox: Inbox,
         leverage_max: float,
+        instrument: Instrument,
     ) -> None:
         self._state = state
         self._venue = venue
@@ -41,6 +43,9 @@ class GuardActor:
         self._clock = clock
         self._inbox = inbox
         self._leverage_max = leverage_max
+        self._instrument = instrument
+        self.instrument = instrument
+        """As the venue last stated it."""
         self.facts: AccountFacts | None = None
         self._facts_ns = 0
         self._wall_less_mono_ns = 0
@@ -66,6 +71,7 @@ class GuardActor:
     def _report(self, lag_ns: int) -> None:
         now, wall = self._clock.mono_ns(), self._clock.wall_ns()
         stepped_ns = wall - now - self._wall_less_mono_ns
+        wrong = self.wrong_facts()
         self._inbox.post(
             HealthFacts(
                 now,
@@ -76,14 +82,15 @@ class GuardActor:
                 clock_offset_s=self.facts.clock_offset_s - stepped_ns / NS if self.facts else None,
                 journal_age_s=self._journal.oldest_pending_ns(now) / NS,
                 journal_failed=self._journal.failed,
-                account_facts_ok=not self.wrong_facts() if self.facts else None,
+                account_facts_ok=not wrong if self.facts else None,
+                account_detail="; ".join(wrong),
             )
         )
 
     async def _watch_account(self) -> None:
         while True:
             try:
-                self.facts = await self._venue.facts()
+                self.facts, self.instrument = await self._venue.facts(), await self._venue.instrument()
                 self._facts_ns = self._clock.mono_ns()
                 self._wall_less_mono_ns = self._clock.wall_ns() - self._facts_ns
             except VenueUnavailable:
@@ -107,4 +114,4 @@ class GuardActor:
             wrong.append("the key cannot trade")
         if facts.can_withdraw:
             wrong.append("the key can withdraw: make one that cannot")
-        return wrong
+        return wrong + changed(self._instrument, self.instrument)

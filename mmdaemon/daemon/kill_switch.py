@@ -16,6 +16,7 @@ end; partial success is never success.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 
 import msgspec
 
@@ -25,6 +26,7 @@ from mmdaemon.core.events import Event, KillChanged, OrderAdopted
 from mmdaemon.core.params import Params
 from mmdaemon.core.state import State
 from mmdaemon.core.types import BPS, NS, KillState, OrderStatus, Purpose, Side
+from mmdaemon.daemon.ending import may_rest
 from mmdaemon.daemon.gate import Gate
 from mmdaemon.daemon.pace import sleep_ns
 from mmdaemon.daemon.sweep import Progress, read_open_orders, sweep
@@ -139,7 +141,7 @@ class KillSwitch:
             await self._cancel_until_verified()
             await latching
             if self._flatten:
-                await self._flatten_until_flat()
+                await self._flatten_until_flat(KillState.VERIFIED)
             self._move(KillState.KILLED, self.reason)
 
     # --- steps ------------------------------------------------------------------------------------------------------
@@ -156,16 +158,14 @@ class KillSwitch:
 
     async def _cancel_until_verified(self) -> None:
         """See `sweep`. A foreign order is cancelled too: the symbol is to be empty."""
-        async for reached in sweep(self._venue, self._clock, self._params.in_flight_max_ns, self._known, self.progress):
+        window_ns, known = self._params.in_flight_max_ns, partial(may_rest, self._state)
+        async for reached in sweep(self._venue, self._clock, window_ns, known, self.progress):
             self._move(reached, self.reason if reached is not KillState.KILLING else "an order landed late")
 
-    def _known(self) -> list[str]:
-        return [order.client_id for order in self._state.orders.live.values() if not order.ended_ns]
-
-    async def _flatten_until_flat(self) -> None:
+    async def _flatten_until_flat(self, while_it_is: KillState) -> None:
         """Reduce-only slices within the collar until the venue says flat twice."""
         flat_reads = 0
-        while flat_reads < 2:
+        while flat_reads < 2 and self.kill_state is while_it_is:
             await sleep_ns(self._clock, _SLICE_WAIT_NS)
             rested = await read_open_orders(self._venue, self.progress)
             if rested is None or rested:
@@ -210,10 +210,15 @@ class KillSwitch:
         self._post(OrderAdopted(*now, client_id, side, px_ticks, qty_lots, 0, Purpose.FLATTEN, True, OrderStatus.SENT))
         await self._venue.send(place)
 
-    async def flatten(self) -> Progress:
-        """Close the position without a kill: for the `flatten` verb, after quotes were paused."""
-        self.progress = Progress(tripped_ns=self._clock.mono_ns())
-        await self._flatten_until_flat()
+    async def flatten(self, reason: str = "flatten") -> Progress:
+        """Close the position, for the `flatten` verb, after quotes were paused: without a kill, and where there is one,
+        or one comes meanwhile, as its last step. Two hands at one position would each send a slice."""
+        if self.kill_state is KillState.ARMED:
+            self.progress = Progress(tripped_ns=self._clock.mono_ns())
+            await self._flatten_until_flat(KillState.ARMED)
+        if self.kill_state is not KillState.ARMED:
+            self.trip(reason, flatten=True)
+            await self.wait_for(KillState.KILLED)
         return self.progress
 
     # --- saying so --------------------------------------------------------------------------------------------------

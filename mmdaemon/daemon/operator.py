@@ -122,8 +122,9 @@ class Operator:
         """Pause, then close the position by reduce-only slices within the collar."""
         await self.pause(reason or "flatten", who)
         await say("paused; closing the position by reduce-only slices within the collar")
-        seen = await self._kill_switch.flatten()
-        return Outcome(True, 0, f"flat, read twice ({seen.slices} slices); paused until `mmdaemon resume --reason ...`")
+        seen = await self._kill_switch.flatten(reason or "flatten")
+        held = "killed" if self._kill_switch.kill_state is KillState.KILLED else "paused"
+        return Outcome(True, 0, f"flat, read twice ({seen.slices} slices); {held} until `mmdaemon resume --reason ...`")
 
     async def resume(self, reason: str, who: str) -> Outcome:
         """End a pause, or a kill that has finished: after a clean reconcile, at reduced size for a while."""

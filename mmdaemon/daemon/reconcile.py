@@ -30,10 +30,9 @@ from mmdaemon.core.params import Params
 from mmdaemon.core.state import State
 from mmdaemon.core.types import NS, GuardState, OrderStatus, Purpose
 from mmdaemon.daemon.breaks import Kind, Ledger, Round, difference, found, overdue, text
-from mmdaemon.daemon.evidence import evidence
+from mmdaemon.daemon.evidence import NotFound, at_venue, evidence
 from mmdaemon.daemon.inbox import Inbox
 from mmdaemon.daemon.pace import sleep_ns
-from mmdaemon.daemon.sender import LATEST_NS
 from mmdaemon.venues.base import Absent, Cursor, OrderReport, Venue, VenueUnavailable
 
 _CHECK_NS = 2 * NS
@@ -76,18 +75,18 @@ class Reconciler:
         self._cadences = cadences
         self.ledger = ledger
         self._since_ns = since_ns
-        """Fills and bills before this time are booked: all agreed then."""
+        """Fills and bills before this time, the venue's own, are booked: all agreed then."""
         self._own = f"mm{params.bot_tag}-"
         self._opened_ns = opened_ns
         """When the account was first met: what is older is in its opening equity, and must not be booked on top."""
-        self._absent: dict[str, int] = {}
-        """Ids the venue did not know when asked -> when it first said so."""
+        self._not_found = NotFound(params)
         self._orphans: set[str] = set()
         """Orders of ours that nobody knew, until they are gone."""
         self._news: list[Found] = []
         self._read: dict[str, int] = {}
         """What history this round read, by the names that `Round` has for it."""
         self._wake = asyncio.Event()
+        self._link_changes = 0
         self._one_at_a_time = asyncio.Lock()
         self.orders: tuple[OrderReport, ...] = ()
         """What was open at the venue when it was last asked."""
@@ -95,7 +94,12 @@ class Reconciler:
         self.orphans = 0
 
     def wake(self) -> None:
-        """Look now: the private stream came back, or the guard went to RECONCILING."""
+        """Look now: the guard went to RECONCILING."""
+        self._wake.set()
+
+    def link_changed(self, link: str) -> None:
+        """A stream went or came back: look now, and let no round that is under way speak for the gap."""
+        self._link_changes += link == "private"
         self._wake.set()
 
     async def run(self) -> None:
@@ -164,43 +168,57 @@ class Reconciler:
             VenueUnavailable: a read failed, so there is no verdict.
         """
         async with self._one_at_a_time:
-            begun_ns = self._clock.wall_ns()
             for client_id in cancel:
                 await self._venue.send(Cancel(client_id, risk=True))
-            self._read.clear()
-            await self._book_history()
-            if scope == "gap" and self._state.guard.reconciled and not self._state.facts.breaks:
-                await self._look_first()
-            seen = await self._check_orders()
-            seen += [each for each in self._news if each not in seen]  # told even if it is gone again
-            if scope == "start":
-                await self._account_for_all()
-            snapshot = await self._check_position(seen)
-            now = self._clock.mono_ns()
-            verdict, mending = self.ledger.judge(seen + overdue(self._state, self._params, now), now)
-            reports, ours = self.orders, self._state.position
-            made = Round(
-                scope=scope,
-                orders=len(reports),
-                ours=sum(report.client_id.startswith(self._own) for report in reports),
-                **self._read,
-                position_lots=snapshot.position_lots,
-                booked_lots=ours.position_lots,
-                equity_e10=snapshot.equity_e10,
-                booked_equity_e10=position.equity_cash_e10(ours, snapshot.mark_px_ticks),
-                found=verdict,
-            )
+            while True:
+                changes = self._link_changes
+                made, verdict = await self._round(scope)
+                await self._inbox.settled()
+                if made.breaks or changes == self._link_changes:
+                    break
+                # The stream was gone meanwhile: what was read before that does not make up for what it lost.
             if not made.breaks:
                 # Only a round that got this far and agreed has booked everything up to its beginning.
-                self._since_ns = begun_ns
-            self._verdict(scope, snapshot, verdict, mending=mending)
+                self._since_ns = verdict.venue_ts_ns or self._since_ns
+            self._post(verdict)
             self._news = []
             await self._inbox.settled()
             return made
 
-    def _verdict(self, scope: str, snapshot: AccountSnapshot, seen: tuple[Found, ...], *, mending: bool) -> None:
+    async def _round(self, scope: str) -> tuple[Round, Reconciled]:
+        begun_ns = self._clock.mono_ns()
+        self._read.clear()
+        await self._book_history()
+        if scope == "gap" and self._state.guard.reconciled and not self._state.facts.breaks:
+            await self._look_first()
+        seen = await self._check_orders()
+        seen += [each for each in self._news if each not in seen]  # told even if it is gone again
+        if scope == "start":
+            await self._account_for_all()
+        snapshot = await self._check_position(seen)
+        now = self._clock.mono_ns()
+        verdict, mending = self.ledger.judge(seen + overdue(self._state, self._params, now), now)
+        reports, ours = self.orders, self._state.position
+        made = Round(
+            scope=scope,
+            orders=len(reports),
+            ours=sum(report.client_id.startswith(self._own) for report in reports),
+            **self._read,
+            position_lots=snapshot.position_lots,
+            booked_lots=ours.position_lots,
+            equity_e10=snapshot.equity_e10,
+            booked_equity_e10=position.equity_cash_e10(ours, snapshot.mark_px_ticks),
+            found=verdict,
+        )
+        return made, self._verdict(scope, snapshot, verdict, mending, at_venue(begun_ns, snapshot))
+
+    def _verdict(
+        self, scope: str, snapshot: AccountSnapshot, seen: tuple[Found, ...], mending: bool, begun_ns: int | None
+    ) -> Reconciled:
+        """`begun_ns` is the venue's time."""
         hard = tuple(text(each) for each in seen if each.hard)
-        self._post(Reconciled(*self._now(), scope, hard, snapshot.position_lots, seen, mending))
+        now = (self._clock.mono_ns(), self._clock.wall_ns(), begun_ns)
+        return Reconciled(*now, scope, hard, snapshot.position_lots, seen, mending)
 
     async def _look_first(self) -> None:
         """After a gap, before the long way round: a venue that says something else altogether (begun anew, restored,
@@ -208,7 +226,7 @@ class Reconciler:
         snapshot = await self._venue.snapshot()
         if differs := difference(self._state, self._params, snapshot):
             verdict, _ = self.ledger.judge([differs], self._clock.mono_ns())
-            self._verdict("doubt", snapshot, verdict, mending=True)
+            self._post(self._verdict("doubt", snapshot, verdict, mending=True, begun_ns=None))
 
     async def _book_history(self) -> None:
         """Fills and bills since all agreed last, and a good deal longer while something does not."""
@@ -235,7 +253,7 @@ class Reconciler:
         self.orders = tuple(reports)
         foreign = 0
         for report in reports:
-            self._absent.pop(report.client_id, None)
+            self._not_found.forget(report.client_id)
             known = self._state.orders.live.get(report.client_id)
             if known is not None:
                 self._report(report, known)
@@ -274,9 +292,8 @@ class Reconciler:
 
     async def _adopt_orphan(self, report: OrderReport, seen: list[Found]) -> None:
         """An order of ours that we do not know: reserve it, then take it out."""
-        epoch = report.client_id.split("-")[1] if report.client_id.count("-") == 2 else ""
-        if not epoch.isdigit() or int(epoch) > self._params.run_epoch:
-            seen.append(found(Kind.SECOND_INSTANCE, "it has our tag and an epoch that is not ours", report.client_id))
+        if self._is_to_come(report.client_id):
+            seen.append(found(Kind.SECOND_INSTANCE, "it has our tag and a number we never gave", report.client_id))
             return
         # What it filled must be booked before it is adopted: from then on each fill counts against its quantity. So its
         # state is read again around the history, until nothing happened in between.
@@ -305,6 +322,14 @@ class Reconciler:
             )
         )
         await self._venue.send(Cancel(report.client_id, risk=True))
+
+    def _is_to_come(self, client_id: str) -> bool:
+        """No run of this journal can have sent it yet: another daemon did, on a copy of it or with a tag like ours."""
+        _, _, counted = client_id.partition("-")
+        epoch, _, number = counted.partition("-")
+        if not (epoch.isdecimal() and number.isdecimal()):
+            return True
+        return (int(epoch), int(number)) > (self._params.run_epoch, self._state.orders.counter)
 
     async def _check_position(self, seen: list[Found]) -> AccountSnapshot:
         """The venue's position and equity against our books', given a moment for what is on its way."""
@@ -338,39 +363,17 @@ class Reconciler:
             await self._inbox.settled()
 
     async def _ask(self, order: WorkingOrder) -> None:
-        """Query by client id. Absent counts only twice, and after everything we asked for must have arrived.
-
-        An order that the venue once took does not vanish without a word, so there the two absent answers must also lie
-        a whole in-flight window apart: one of them may come from a replica that is behind.
-        """
+        """Query by client id."""
         answer = await self._venue.order(order.client_id)
-        now = self._clock.mono_ns()
         if isinstance(answer, OrderReport):
-            self._absent.pop(order.client_id, None)
+            self._not_found.forget(order.client_id)
             await self._book_history_for(answer, order)
             self._report(answer, order)
-            return
-        first_ns = self._absent.setdefault(order.client_id, now)
-        window_ns = self._params.in_flight_max_ns
-        last_arrival_ns = max(order.created_ns, order.pending_ns) + LATEST_NS + window_ns
-        apart_ns = window_ns if order.acked_ns else 1
-        if now < last_arrival_ns or now - first_ns < apart_ns:
-            return
-        del self._absent[order.client_id]
-        # It never arrived and cannot any more. What filled of it, if anything, is in the fills that were read.
-        await self._book_history()
-        self._post(
-            OrderUpdate(
-                *self._now(),
-                order.client_id,
-                OrderStatus.CANCELLED,
-                order.filled_lots,
-                None,
-                None,
-                None,
-                "absent",
-            )
-        )
+        elif self._not_found.prove_gone(order, self._clock.mono_ns()):
+            # What filled of it, if anything, is in the fills that were read.
+            await self._book_history()
+            gone = (OrderStatus.CANCELLED, order.filled_lots, None, None, None, "absent")
+            self._post(OrderUpdate(*self._now(), order.client_id, *gone))
 
     async def _book_history_for(self, report: OrderReport, order: WorkingOrder) -> None:
         if report.cum_filled_lots > order.filled_lots:

@@ -82,6 +82,8 @@ class Recorder:
                 return isinstance(event, OrderAdopted)
             case Reconciled():
                 kept.append(rows.reconciliation_row(epoch, seq, event))
+                if event.venue_ts_ns is not None and not event.breaks:
+                    kept.extend(read_until_of(event, epoch, seq))
                 moved = self._ledger.on_reconciled(event, seq)
                 kept.extend(moved)
                 return bool(moved)
@@ -184,6 +186,16 @@ def checkpoint_of(state: State, params: Params) -> list[Row]:
 def risk_of(state: State, params: Params) -> list[Row]:
     """The slice that the loss limits rest on: small, and kept often, so that a crash gives no loss back."""
     return rows.checkpoint_rows(params.run_epoch, state.seq, state.ts_ns, {"risk": _encode(state.risk)})
+
+
+def read_until_of(event: Reconciled, epoch: int, seq: int) -> list[Row]:
+    """Up to which time of the venue all is booked: where the next run goes on reading."""
+    return rows.checkpoint_rows(epoch, seq, event.ts_ns, {"read_until": _encode(event.venue_ts_ns)})
+
+
+def opened_of(params: Params, ts_ns: int, opened_ns: int) -> list[Row]:
+    """When the account was first read, by the venue's clock: what is older is in its opening equity."""
+    return rows.checkpoint_rows(params.run_epoch, 0, ts_ns, {"opened": _encode(opened_ns)})
 
 
 def breaches_of(state: State, params: Params) -> list[Row]:

@@ -21,7 +21,6 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final, Protocol, Self
 
-STALL_S: Final = 5.0
 _TICKS: Final = 10
 _WRITE_S: Final = 1.0
 """Longest that a disk is waited for, by a process that is about to end."""
@@ -44,7 +43,7 @@ class StallWatch:
         self,
         gate: _Gate,
         write_latch: Callable[[str], object],
-        limit_s: float = STALL_S,
+        limit_s: float,
         end: Callable[[], None] = end_process,
     ) -> None:
         self._gate = gate

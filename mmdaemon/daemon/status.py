@@ -6,18 +6,22 @@ from collections.abc import Callable
 from mmdaemon import __version__
 from mmdaemon.clock import Clock
 from mmdaemon.core import book, guard, position, reasons
+from mmdaemon.core.absence import absences
 from mmdaemon.core.decision import EdgeBreakdown, Quote
 from mmdaemon.core.fair_value import fair_value_ticks
 from mmdaemon.core.params import Params
 from mmdaemon.core.state import State
-from mmdaemon.core.types import BPS, E10, NEVER_NS, NS, OrderStatus, Purpose, Side
+from mmdaemon.core.types import BPS, E10, NEVER_NS, NS, OrderStatus, Purpose
+from mmdaemon.daemon.breaks import Ledger
 from mmdaemon.daemon.gate import Gate
 from mmdaemon.daemon.inbox import Inbox
 from mmdaemon.daemon.kill_switch import KillSwitch
 from mmdaemon.daemon.quoting import QuotingController
 from mmdaemon.daemon.record import Recorder
 from mmdaemon.daemon.sender import Sender
-from mmdaemon.ops.status import VERSION, QuoteView, Status
+from mmdaemon.ops.status import VERSION, BreakView, QuoteView, Status
+
+_BREAKS_SHOWN = 20
 
 
 def decimal_text(amount_e10: int, places: int = 10) -> str:
@@ -40,6 +44,7 @@ class StatusView:
         inbox: Inbox,
         gate: Gate,
         kill_switch: KillSwitch,
+        ledger: Ledger,
         clock: Clock,
         mode: str,
         metrics_port: Callable[[], int],
@@ -52,6 +57,7 @@ class StatusView:
         self._inbox = inbox
         self._gate = gate
         self._kill_switch = kill_switch
+        self._ledger = ledger
         self._clock = clock
         self._mode = mode
         self._metrics_port = metrics_port
@@ -66,6 +72,8 @@ class StatusView:
         age_ns = book.age_ns(state.book, now)
         live = [o for o in state.orders.live.values() if not o.ended_ns]
         average = position.average_px_ticks(held)
+        opened = sorted(self._ledger.open.values(), key=lambda each: each.opened_ts_ns)
+        hard = sum(each.found.hard for each in opened)
         return Status(
             version=VERSION,
             at_ts_ns=self._clock.wall_ns(),
@@ -78,7 +86,7 @@ class StatusView:
             metrics_port=self._metrics_port(),
             guard=state.guard.state.value,
             reasons=[r.value for r in reasons.reasons_of(state.guard.active)],
-            why_not_quoting=[*guard.describe(state), *self._why_not_resting()],
+            why_not_quoting=guard.describe(state),
             kill=self._kill_switch.kill_state.value,
             gate_closed=self._gate.closed_because,
             regime=state.detector.regime.value,
@@ -103,29 +111,13 @@ class StatusView:
             loop_lag_s=health.loop_lag_s if health else None,
             journal_age_s=health.journal_age_s if health else None,
             uptime_s=(now - self._started_ns) / NS,
+            open_breaks={"hard": hard, "soft": len(opened) - hard},
+            breaks=[
+                BreakView(each.found.name, each.found.owner, each.found.hard, each.found.detail, each.opened_ts_ns)
+                for each in opened[:_BREAKS_SHOWN]
+            ],
+            absent={each.side.name.lower(): each.why for each in absences(state)},
         )
-
-    def _why_not_resting(self) -> list[str]:
-        """What stands between a side's target quotes and the venue, a line a side of which nothing rests."""
-        decision = self._state.decision
-        if decision is None:
-            return ["starting: nothing was decided yet"]
-        wanted = {quote.side for quote in decision.quotes}
-        quotes = [o for o in self._state.orders.live.values() if o.purpose is Purpose.QUOTE and not o.ended_ns]
-        lines: list[str] = []
-        for side, name in ((Side.BUY, "bid"), (Side.SELL, "ask")):
-            own = [order for order in quotes if order.side is side]
-            if side not in wanted or any(order.acked_ns for order in own):
-                continue
-            refused = self._controller.last_refusal
-            if own:
-                why = "an order is on its way"
-            elif refused is not None:
-                why = f"the last command refused was so by {refused.check}: {refused.detail}"
-            else:
-                why = "it is about to be sent"
-            lines.append(f"no {name} rests: {why}")
-        return lines
 
     def _pnl(self, mark_px_ticks: int) -> dict[str, str]:
         held, risk = self._state.position, self._state.risk
@@ -152,6 +144,7 @@ class StatusView:
             "refusals": sum(self._controller.refusals.values()),
             "fills_buy": held.buys,
             "fills_sell": held.sells,
+            "fills_not_quoting": state.guard.fills_not_quoting,
             "duplicate_fills": held.duplicate_fills,
             "conflated": self._inbox.conflated,
             "order_anomalies": sum(state.orders.anomalies.values()),

@@ -14,7 +14,6 @@ import msgspec
 
 from mmdaemon import __version__
 from mmdaemon.clock import Clock
-from mmdaemon.core import apply as core_apply
 from mmdaemon.core.engine import Step
 from mmdaemon.core.events import (
     AccountSnapshot,
@@ -28,15 +27,16 @@ from mmdaemon.core.events import (
     TaskDied,
 )
 from mmdaemon.core.guard import Transition
-from mmdaemon.core.position import Position
 from mmdaemon.core.reasons import reasons_of
-from mmdaemon.core.state import Risk, State, new_state
+from mmdaemon.core.state import State
 from mmdaemon.core.types import NS, GuardState, KillState
 from mmdaemon.daemon.ending import confirm_nothing_rests
 from mmdaemon.daemon.gate import Gate
 from mmdaemon.daemon.inbox import Inbox
+from mmdaemon.daemon.instrument import refuse_other_steps
+from mmdaemon.daemon.opening import Door, first_state
 from mmdaemon.daemon.pace import sleep_ns
-from mmdaemon.daemon.record import checkpoint_of, minute_of
+from mmdaemon.daemon.record import checkpoint_of, minute_of, opened_of
 from mmdaemon.daemon.wire import Parts
 from mmdaemon.journal import rows
 from mmdaemon.journal.connection import Connection, JournalFailed
@@ -105,8 +105,12 @@ class Daemon:
         self._stop = asyncio.Event()
         self._stop_reason = ""
         self._exit_code = EXIT_OK
+        self._runs = False
         self._ending = False
-        self._opened_ns = 0
+        self._door = Door(self.inbox.post)
+        self._since_ns = 0
+        self._unseen: list[tuple[str, str]] = []
+        """What broke before there was anything to stop."""
         self._open_breaks: list[str] = []
         self.failure: BaseException | None = None
         """What ended a part first, where it was an error."""
@@ -139,6 +143,7 @@ class Daemon:
             crash_loop_window_s=settings.run.crash_loop_window_s,
             bot_tag=self._bot_tag,
         )
+        refuse_other_steps(recovered.instruments, instrument)
         latched = self._latch_of(recovered)
         self.params = settings.to_params(instrument, recovered.bot_tag, recovered.epoch, can_amend=self.venue.can_amend)
         connection = self._connect(self.state_dir)
@@ -146,7 +151,9 @@ class Daemon:
         self.journal = JournalWriter(connection, self.clock)
         async with AsyncExitStack() as undo:
             undo.push_async_callback(connection.close)  # a thread left running: the process would never end
-            await self.venue.open(self.inbox.post)
+            # From here on callbacks of the venue run, and each may raise.
+            asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
+            await self.venue.open(self._door.deliver)
             self.state = await self._first_state(recovered)
             self._build(recovered, latched)
             undo.pop_all()
@@ -164,33 +171,20 @@ class Daemon:
 
     async def _first_state(self, recovered: Recovered) -> State:
         """The state as the journal has it: equity at the start, the last checkpoint, and what was booked after it."""
-        start_e10 = recovered.start_e10
-        self._opened_ns = recovered.opened_ts_ns
+        start_e10, opened_ns = recovered.start_e10, recovered.opened_ts_ns
+        self._since_ns = recovered.read_until_ts_ns
         if start_e10 is None:
             opening = await self._read_account()
-            start_e10, self._opened_ns = opening.equity_e10, opening.venue_ts_ns or opening.ts_ns
-        instrument = self.params.instrument
-        state = new_state(self.params, start_e10)
-        state.mono_ns, state.ts_ns = self.clock.mono_ns(), self.clock.wall_ns()
-        if recovered.checkpoint is not None:
-            state.position = msgspec.msgpack.decode(recovered.checkpoint.slices["position"], type=Position)
-        if recovered.risk is not None:
-            state.risk = msgspec.msgpack.decode(recovered.risk, type=Risk)
-            # Of a boot that is over it would lie in the future, and the size stay reduced until then.
-            state.risk.resumed_ns = min(state.risk.resumed_ns, state.mono_ns)
-        for fact in recovered.facts:
-            # Booked already, so it goes past the journal; into the same slices by the same rules. It is as old as UTC
-            # says: its monotonic time may be of another boot.
-            aged = msgspec.structs.replace(fact.event, mono_ns=state.mono_ns - state.ts_ns + fact.event.ts_ns)
-            core_apply.apply(state, aged, self.params)
-        state.budgets.cancel_breaches = recovered.cancel_breaches
-        for order in recovered.orders:
-            core_apply.apply(state, order, self.params)
+            start_e10, opened_ns = opening.equity_e10, opening.venue_ts_ns or opening.ts_ns
+            self._since_ns = opened_ns
+        self._door.opened_ns = opened_ns
+        state = first_state(recovered, self.params, start_e10, self.clock.mono_ns(), self.clock.wall_ns())
         self.journal.put(
             [
-                rows.instrument_row(instrument, self.clock.wall_ns()),
+                rows.instrument_row(self.params.instrument, self.clock.wall_ns()),
                 rows.parameters_row(self.params.run_epoch, _encode(self.params)),
                 rows.account_opened_row(self.params.run_epoch, start_e10),
+                *(opened_of(self.params, state.ts_ns, opened_ns) if recovered.start_e10 is None else ()),
                 rows.provenance_row(self.params.run_epoch, self.venue.provenance),
             ]
         )
@@ -216,8 +210,8 @@ class Daemon:
             self.journal,
             self.state_dir,
             self.clock,
-            since_ns=recovered.read_until_ts_ns,
-            opened_ns=self._opened_ns,
+            since_ns=self._since_ns,
+            opened_ns=self._door.opened_ns,
             latched=latched,
             breaks=recovered.breaks,
             on_step=self._on_step,
@@ -230,14 +224,17 @@ class Daemon:
         self.inbox.post(Started(*now, self.params.run_epoch, bool(latched)))
         if recovered.paused:
             self.inbox.post(OperatorAction(*now, "pause", recovered.paused, "journal"))
+        self._door.let_in()
 
     # --- run ----------------------------------------------------------------------------------------------------------
 
     async def run(self) -> int:
         """Until `stop`. Returns the exit code."""
-        asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
         for name, begin in self.parts.coroutines.items():
             self._begin(name, begin())
+        self._runs = True
+        for name, text in self._unseen:
+            self._answer(name, text)
         await self._stop.wait()
         await self._end()
         return self._exit_code
@@ -280,6 +277,12 @@ class Daemon:
         text = repr(error) if error is not None else message
         self._log("task_died", {"task": name, "error": text})
         self.gate.close(f"{name} died")
+        if self._runs:
+            self._answer(name, text)
+        else:
+            self._unseen.append((name, text))
+
+    def _answer(self, name: str, text: str) -> None:
         self.inbox.post(TaskDied(self.clock.mono_ns(), self.clock.wall_ns(), None, name, text))
         if name.startswith("kill_switch"):
             # It must act whatever happened to it and however often, so it is begun again and thrown.
@@ -322,7 +325,7 @@ class Daemon:
         elif type(event) is OperatorAction:
             self._log("operator", {"action": event.action, "reason": event.reason, "who": event.who})
         if type(event) is LinkChanged:
-            self.parts.reconciler.wake()
+            self.parts.reconciler.link_changed(event.link)
         elif type(event) is OperatorAction and self.state.guard.state is GuardState.HARD_STOP:
             # A resume into a reason that came meanwhile moves nothing, so no transition says that it must stop again.
             self.parts.kill_switch.trip("still stopped: " + " ".join(reasons_of(self.state.guard.active)))

@@ -165,7 +165,7 @@ class Parts:
             position_ns=round(settings.venue.reconcile_position_s * NS),
         )
         self.reconciler = Reconciler(state, params, venue, inbox, clock, cadences, self.ledger, since_ns, opened_ns)
-        self.guard = GuardActor(state, venue, journal, clock, inbox, settings.venue.leverage)
+        self.guard = GuardActor(state, venue, journal, clock, inbox, settings.venue.leverage, params.instrument)
         self.operator = Operator(
             state, params, gate, self.kill_switch, self.reconciler, inbox, journal, clock, state_dir.clear_latch
         )
@@ -178,6 +178,7 @@ class Parts:
             inbox,
             gate,
             self.kill_switch,
+            self.ledger,
             clock,
             settings.run.mode,
             metrics_port,
@@ -191,7 +192,7 @@ class Parts:
             "kill_file": lambda: self.kill_switch.watch_file(lambda: bool(state_dir.latched())),
             "guard": self.guard.run,
             "reconcile": self.reconciler.run,
-            "cost": lambda: cost.run(venue, clock, post, ledger_ns, opened_ns),
+            "cost": lambda: cost.run(venue, clock, post, ledger_ns, opened_ns, since_ns),
             "regime": lambda: regime.run(venue, clock, post),
             "timers": lambda: timers.run(clock, post),
         }

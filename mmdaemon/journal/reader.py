@@ -11,7 +11,7 @@ from typing import Self, TypeVar
 
 import msgspec
 
-from mmdaemon.core.types import GuardState, Side
+from mmdaemon.core.types import Side
 from mmdaemon.journal.records import (
     BillRow,
     Break,
@@ -189,25 +189,6 @@ class JournalReader:
 
     def transitions(self, epoch: int) -> list[Transition]:
         return list(self._rows(Transition, "WHERE epoch = ? ORDER BY seq, rowid", epoch))
-
-    def guard_ns(self, epoch: int, until_mono_ns: int | None = None) -> dict[GuardState, int]:
-        """Time that a run spent in each guard state, until a moment, else its end, else the last that was journaled."""
-        run = self.run(epoch)
-        if run is None:
-            return {}
-        moves = self.transitions(epoch)
-        end_ns = run.ended_mono_ns if until_mono_ns is None else until_mono_ns
-        if end_ns is None:
-            (end_ns,) = self._db.execute(
-                "SELECT coalesce(max(mono_ns), 0) FROM minutes WHERE epoch = ?", (epoch,)
-            ).fetchone()
-        spent: dict[GuardState, int] = {}
-        state, since_ns = GuardState.STARTING, run.started_mono_ns
-        for move in moves:
-            spent[state] = spent.get(state, 0) + move.mono_ns - since_ns
-            state, since_ns = move.to_state, move.mono_ns
-        spent[state] = spent.get(state, 0) + max(0, (end_ns or 0) - since_ns)
-        return spent
 
     def kills(self) -> list[KillRow]:
         return list(self._rows(KillRow, "ORDER BY rowid"))

@@ -16,7 +16,8 @@ import msgspec
 
 from mmdaemon.clock import Clock
 from mmdaemon.core.events import Bill, Fill, OrderAdopted
-from mmdaemon.core.types import NS, Instrument, KillState, OrderStatus, Purpose, Side
+from mmdaemon.core.types import NS, Instrument, KillState
+from mmdaemon.journal import known
 from mmdaemon.journal.connection import BUSY_S, Durability, pragmas, writable_uri
 from mmdaemon.journal.records import Break
 from mmdaemon.journal.rows import RunStart, old_breaks_closed_row, run_started_row
@@ -94,16 +95,18 @@ class Recovered(msgspec.Struct, frozen=True, kw_only=True):
     """The newest slice of the loss limits, kept more often than the rest."""
     facts: tuple[BookedFact, ...]
     opened_ts_ns: int
-    """When the run began in which this account was first met."""
+    """When this account was first read, in the venue's time; where no run got so far, when that run began."""
     paused: str
     """Why an operator has it paused; empty where no pause is in force."""
     read_until_ts_ns: int
-    """When venue and journal last agreed, else when the account was first met: fills and bills are booked up to there.
-    (Not the last fill: one before it may have been lost with the process, and the first one of all has none before.)"""
+    """When venue and journal last agreed, by the venue's clock, else `opened_ts_ns`: fills and bills are booked up to
+    there. (Not the last fill: one before it may have been lost with the process, and the first has none before.)"""
     breaks: tuple[Break, ...]
     """Open ones of this account, oldest first."""
     cancel_breaches: int
     """Of the cancel budget, since the last resume."""
+    messages_ts_ns: tuple[int, ...]
+    """When orders, amends and cancels of the last minute were journaled, oldest first."""
     clean_start: bool
     """There was no run before, or it stopped cleanly."""
     unclean_starts: int
@@ -251,29 +254,25 @@ def _begin(
     (start_e10,) = db.execute("SELECT start_e10 FROM runs WHERE epoch = ?", (account,)).fetchone()
     checkpoint = _checkpoint(db, account)
     since = (checkpoint.epoch, checkpoint.seq) if checkpoint else (account, -1)
-    (opened_ts_ns,) = db.execute("SELECT started_ts_ns FROM runs WHERE epoch = ?", (account,)).fetchone()
-    (read_until_ts_ns,) = db.execute(
-        # Not what a clock said that ran ahead: what happened before that time comes would never be read.
-        "SELECT coalesce((SELECT max(ts_ns) FROM reconciliations WHERE epoch >= ? AND breaks = '[]' AND ts_ns <= ?), "
-        "(SELECT started_ts_ns FROM runs WHERE epoch = ?))",
-        (account, ts_ns + NS, account),
-    ).fetchone()
+    (began_ts_ns,) = db.execute("SELECT started_ts_ns FROM runs WHERE epoch = ?", (account,)).fetchone()
+    opened_ts_ns = known.number(db, "opened", account, began_ts_ns)
     return Recovered(
         epoch=epoch,
         account_epoch=account,
         bot_tag=tag,
         latch=latch,
         start_e10=start_e10,
-        instruments=_instruments(db),
-        orders=_unsettled_orders(db, account, mono_ns, ts_ns),
+        instruments=known.instruments(db),
+        orders=known.unsettled_orders(db, account, mono_ns, ts_ns),
         checkpoint=checkpoint,
-        risk=_slice(db, "risk", account),
+        risk=known.newest_slice(db, "risk", account),
         facts=_facts_after(db, since),
         opened_ts_ns=opened_ts_ns,
-        paused=_pause(db),
-        read_until_ts_ns=read_until_ts_ns,
+        paused=known.pause(db),
+        read_until_ts_ns=known.number(db, "read_until", account, opened_ts_ns),
         breaks=_open_breaks(db, account, ts_ns),
-        cancel_breaches=_cancel_breaches(db, account),
+        cancel_breaches=known.number(db, "cancel_breaches", account, 0),
+        messages_ts_ns=known.messages(db, ts_ns),
         clean_start=clean,
         unclean_starts=unclean_starts,
     )
@@ -285,20 +284,6 @@ def _open_breaks(db: sqlite3.Connection, account: int, ts_ns: int) -> tuple[Brea
     fields = Break.__struct_fields__
     found = db.execute(f"SELECT {', '.join(fields)} FROM breaks WHERE closed_ts_ns IS NULL ORDER BY rowid")  # noqa: S608 - our own field names
     return tuple(msgspec.convert(dict(zip(fields, each, strict=True)), Break, strict=False) for each in found)
-
-
-def _cancel_breaches(db: sqlite3.Connection, account: int) -> int:
-    newest = _slice(db, "cancel_breaches", account)
-    return 0 if newest is None else msgspec.msgpack.decode(newest, type=int)
-
-
-def _pause(db: sqlite3.Connection) -> str:
-    """The reason of the operator's last pause, where no resume that was taken came after it."""
-    last = db.execute(
-        "SELECT action, reason FROM operator_actions WHERE outcome = 'taken' AND action IN ('pause', 'resume') "
-        "ORDER BY rowid DESC LIMIT 1"
-    ).fetchone()
-    return last[1] or "operator" if last is not None and last[0] == "pause" else ""
 
 
 def _identity(db: sqlite3.Connection, path: Path, start: RunStart, ts_ns: int, bot_tag: str | None) -> str:
@@ -316,43 +301,6 @@ def _identity(db: sqlite3.Connection, path: Path, start: RunStart, ts_ns: int, b
     return tag
 
 
-def _instruments(db: sqlite3.Connection) -> tuple[Instrument, ...]:
-    columns = Instrument.__struct_fields__
-    query = f"SELECT {', '.join(columns)} FROM instruments ORDER BY version"  # noqa: S608 - our own field names
-    return tuple(Instrument(**dict(zip(columns, each, strict=True))) for each in db.execute(query))
-
-
-def _unsettled_orders(db: sqlite3.Connection, account: int, mono_ns: int, ts_ns: int) -> tuple[OrderAdopted, ...]:
-    orders = db.execute(
-        "SELECT client_id, side, px_ticks, qty_lots, filled_lots, purpose, reduce_only, revision FROM orders "
-        "WHERE settled = 0 AND epoch >= ? ORDER BY epoch, client_id",
-        (account,),
-    ).fetchall()
-    found: list[OrderAdopted] = []
-    for client_id, side, px_ticks, qty_lots, filled_lots, purpose, reduce_only, revision in orders:
-        amends = db.execute(
-            "SELECT px_ticks, qty_lots FROM intents WHERE client_id = ? AND revision > ?", (client_id, revision)
-        ).fetchall()
-        sizes = [qty_lots, *(qty for _, qty in amends)]
-        prices = [px_ticks, *(px for px, _ in amends)]
-        found.append(
-            OrderAdopted(
-                mono_ns=mono_ns,
-                ts_ns=ts_ns,
-                venue_ts_ns=None,
-                client_id=client_id,
-                side=Side(side),
-                px_ticks=max(prices) if side == Side.BUY else min(prices),
-                qty_lots=max(sizes),
-                cum_filled_lots=filled_lots,
-                purpose=Purpose(purpose),
-                reduce_only=bool(reduce_only),
-                status=OrderStatus.UNKNOWN,
-            )
-        )
-    return tuple(found)
-
-
 def _checkpoint(db: sqlite3.Connection, account: int) -> Checkpoint | None:
     """The newest position, and what was kept with it."""
     newest = db.execute(
@@ -364,15 +312,6 @@ def _checkpoint(db: sqlite3.Connection, account: int) -> Checkpoint | None:
         return None
     slices = db.execute("SELECT slice, blob FROM checkpoints WHERE epoch = ? AND seq = ? ORDER BY slice", newest)
     return Checkpoint(newest[0], newest[1], dict(slices.fetchall()))
-
-
-def _slice(db: sqlite3.Connection, name: str, account: int) -> bytes | None:
-    """The newest of a slice that is kept more often than the whole."""
-    newest = db.execute(
-        "SELECT blob FROM checkpoints WHERE slice = ? AND epoch >= ? ORDER BY epoch DESC, seq DESC LIMIT 1",
-        (name, account),
-    ).fetchone()
-    return None if newest is None else newest[0]
 
 
 def _facts_after(db: sqlite3.Connection, since: tuple[int, int]) -> tuple[BookedFact, ...]:

@@ -149,6 +149,10 @@ def _links(reading: Reading) -> Samples:
     return [((link,), float(reading.status.links.get(link, False))) for link in ("public", "private")]
 
 
+def _open_breaks(reading: Reading) -> Samples:
+    return [((weight,), float(reading.status.open_breaks.get(weight, 0))) for weight in ("hard", "soft")]
+
+
 def _control(reading: Reading) -> Samples:
     return _by_label(OUTCOMES, reading.control)
 
@@ -204,6 +208,12 @@ METRICS: Final[tuple[Metric, ...]] = (
     _gauge("regime", "1 for the market's regime, 0 for others.", _is(Regime, lambda s: s.regime), "regime"),
     _gauge("quotes_working", "Quotes for which an order stands at the venue.", _working, "side"),
     _gauge(
+        "quote_absent",
+        "1 for each side that is not quoted, by why. Absent while it is.",
+        lambda r: [((side, why), 1.0) for side, why in r.status.absent.items() if _LABEL.fullmatch(why)],
+        *("side", "why"),
+    ),
+    _gauge(
         "quote_distance_ratio",
         "Distance of the nearest target quote from fair value, as a share of it. Absent without a quote.",
         _distances,
@@ -233,6 +243,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     _gauge("pnl_funding_quote", "Funding's part of the whole; negative is paid.", _pnl("funding")),
     _gauge("open_orders", "Orders that are open, in flight or unknown.", _one(lambda s: s.open_orders)),
     _gauge("unknown_orders", "Orders whose fate the venue has not said.", _one(lambda s: s.unknown_orders)),
+    _gauge("open_breaks", "Open disagreements with the venue; a hard one keeps quoting off.", _open_breaks, "weight"),
     _counter("fills", "Fills, by our side.", _fills, "side"),
     *(_counter(name, text, _count(key)) for key, (name, text) in _COUNTS.items()),
     _counter("other", "What else the daemon counts, by name.", _other_counts, "of"),

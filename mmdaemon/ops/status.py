@@ -22,6 +22,18 @@ class QuoteView(msgspec.Struct, frozen=True):
     """What moved it from fair value, addend by addend; they sum to `distance_bps`, signed with the price."""
 
 
+class BreakView(msgspec.Struct, frozen=True):
+    """Where venue and books do not agree, or where the account does what nobody asked for."""
+
+    name: str
+    owner: str
+    """Who closes it: "reconcile" or "operator"."""
+    hard: bool
+    """Quoting is off while it is open."""
+    detail: str
+    opened_ts_ns: int
+
+
 class Status(msgspec.Struct, frozen=True):
     """A running daemon at one moment."""
 
@@ -69,3 +81,9 @@ class Status(msgspec.Struct, frozen=True):
     loop_lag_s: float | None
     journal_age_s: float | None
     uptime_s: float
+    open_breaks: dict[str, int] = {}
+    """How many are "hard" and "soft"."""
+    breaks: list[BreakView] = []
+    """The oldest of them."""
+    absent: dict[str, str] = {}
+    """Of "buy" and "sell" those of which nothing rests, with the word for why (`core/absence.py`)."""

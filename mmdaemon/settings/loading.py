@@ -9,6 +9,7 @@ default; values that fail are left out of the rules between settings, so that on
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -29,6 +30,7 @@ NOT_SETTINGS: Final = frozenset({"MMDAEMON_SHARED", "MMDAEMON_NEED_CHROMIUM"})
 PACKAGE: Final = Path(__file__).resolve().parents[1]
 COMMAND_LINE: Final = "command line"
 HIDDEN: Final = "(not shown)"
+LARGEST_BYTES: Final = 1 << 20
 LONGEST: Final = 200
 """Characters of a value that a problem repeats."""
 
@@ -140,21 +142,44 @@ def _read(config: Path | None, problems: list[Problem]) -> Iterator[tuple[str, A
     if config is None:
         return
     reason, nearest = "", ""
+    text = ""
     try:
         with config.open("rb") as file:
-            yield from _flattened(tomllib.load(file), "")
+            data = file.read(LARGEST_BYTES + 1)
+        if len(data) > LARGEST_BYTES:
+            reason, nearest = f"is larger than {LARGEST_BYTES:,} bytes", "name the configuration"
+        else:
+            text = data.decode()
+            yield from _flattened(tomllib.loads(text), "")
     except FileNotFoundError:
         reason, nearest = "there is no such file", "`mmdaemon check-config` without a file checks the defaults"
     except OSError as error:
-        reason = f"cannot be read: {error.strerror}"
-    except UnicodeDecodeError:
-        reason = "is not UTF-8 text"
+        reason, nearest = f"cannot be read: {error.strerror}", "name a file that this user can read"
+    except UnicodeDecodeError as error:
+        reason, nearest = f"is not UTF-8 text: byte {error.start + 1:,}", "save it as UTF-8"
     except RecursionError:
-        reason = "is nested too deeply"
+        reason, nearest = "is nested too deeply", "no setting is in a table of a table of more than two"
     except ValueError as error:  # TOMLDecodeError, and Python's own for a number of too many digits
-        reason = f"is not TOML: {error}"[:LONGEST]
+        reason, nearest = f"is not TOML: {error}"[:LONGEST], _amiss(text, str(error))
     if reason:
         problems.append(Problem(str(config), "file", "", reason, nearest))
+
+
+def _amiss(text: str, error: str) -> str:
+    """Which key of a file that is no TOML it is about, and what to do. Never the value: it may be a secret."""
+    if text.startswith("\N{ZERO WIDTH NO-BREAK SPACE}"):
+        return "save it without a byte order mark"
+    at = re.search(r"line (\d+), column", error)
+    line = dict(enumerate(text.split("\n"), 1)).get(int(at[1]) if at else 0, "")
+    key = re.match(r"\s*(\[{1,2}[\w.-]+\]{1,2}|[\w.-]+(?=\s*[=:]))", line)
+    name = key[1][:LONGEST] if key else ""
+    if error.startswith(("Cannot overwrite", "Cannot declare", "Cannot mutate")):
+        return f"{name or 'it'} stands there already: leave it once"
+    return (
+        f"look at {name}: a line is `key = value`, text in quotes, a number without its unit"
+        if name
+        else ("a line is `key = value`, below the `[table]` that it belongs to")
+    )
 
 
 def _flattened(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
@@ -169,7 +194,8 @@ def _flattened(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]
 
 def _variables(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """Name and text of each of our variables, by the path that it sets."""
-    ours = {name: text for name, text in environ.items() if name.startswith(PREFIX) and name not in NOT_SETTINGS}
+    named = {name: text for name, text in environ.items() if name.upper().startswith(PREFIX)}
+    ours = {name: text for name, text in named.items() if name not in NOT_SETTINGS}
     # Upper case only, else unknown: of two spellings of one setting neither could rightly win.
     return {
         (name.removeprefix(PREFIX).lower() if name.isupper() else name).replace("__", "."): (name, text)
@@ -196,7 +222,11 @@ def _layer(values: Iterable[tuple[str, Any]], origin: Callable[[str], str], prob
         if path in known:
             kept[path] = value
         elif path in tables():
-            problems.append(Problem(path, origin(path), _shown(value), "is a table of settings, not a value"))
+            problems.append(
+                Problem(
+                    path, origin(path), _shown(value), "is a table of settings, not a value", f"write [{path}], once"
+                )
+            )
         else:
             problems.append(_unknown(path, value, origin(path)))
     return Layer(kept, {path: origin(path) for path in kept})
@@ -261,7 +291,7 @@ def _reason(path: str, value: object, otherwise: str) -> tuple[str, str]:
     if is_number(field):
         return _number_reason(path, value, field)
     if kind is bool:
-        return "must be true or false", ""
+        return "must be true or false", "take away the quotes" if value in ("true", "false") else ""
     choices = cast("tuple[str, ...]", getattr(kind, "__args__", ()))
     if choices:
         return "must be one of " + ", ".join(f'"{choice}"' for choice in choices), ""
@@ -280,7 +310,7 @@ def _number_reason(path: str, value: object, field: FieldInfo) -> tuple[str, str
     low, high = bounds_of(field)
     low, high = float("-inf") if low is None else low, float("inf") if high is None else high
     if low <= value <= high:
-        return f"must be {kind}", ""
+        return f"must be {kind}", f"write {value:.0f}" if value == int(value) else ""
     hint = unit_hint(key, float(value), low, high) if abs(value) < 1e300 else ""  # an integer may exceed any float
     if value > high:
         return f"is above {high:g}, the ceiling that is compiled in", hint

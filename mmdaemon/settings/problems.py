@@ -97,7 +97,7 @@ def unit_hint(key: str, value: float, low: float, high: float) -> str:
     guesses: tuple[tuple[float, str], ...] = ()
     unit = ""
     if key.endswith("_s"):
-        unit, guesses = "in seconds", ((1e-3, "milliseconds"), (1e-9, "nanoseconds"))
+        unit, guesses = "in seconds", ((1e-3, "milliseconds"), (1e-9, "nanoseconds"), (60.0, "minutes"))
     elif key.endswith(("_fraction", "_probability", "_quantile")):
         unit, guesses = "a fraction", ((1e-2, "percent"), (1e-4, "bps"))
     elif key.endswith("_bps"):

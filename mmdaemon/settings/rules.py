@@ -12,6 +12,9 @@ REAL_MODES = frozenset({"testnet", "live"})
 IN_FLIGHT_FLOOR_S = 15.0
 """At a real venue: longer than it accepts an old signature."""
 
+LEAST_BPS = 0.01
+"""No fee, edge or width is less, unless it is none: 1e-6 of the price."""
+
 AT_MOST = (
     ("detector.middle_band_bps", "detector.shock_band_bps"),
     ("detector.middle_quantile", "detector.shock_quantile"),
@@ -30,6 +33,13 @@ AT_MOST = (
 def contradictions(flat: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
     """Pairs of (path, reason) for settings that do not go together. `flat` holds the valid values by path."""
     number = {path: float(value) for path, value in flat.items() if isinstance(value, int | float)}
+    for path, value in number.items():
+        if path.endswith("_bps") and 0 < abs(value) < LEAST_BPS:
+            yield (
+                path,
+                f"is less than {LEAST_BPS:g} bps, and not 0: it looks like a fraction of price, which is "
+                f"{value * 1e4:.6g} bps",
+            )
     for less, more in AT_MOST:
         if less in number and more in number and number[less] > number[more]:
             yield less, f"exceeds {more} = {flat[more]}"

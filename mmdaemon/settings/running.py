@@ -43,6 +43,8 @@ class RunSection(Section):
     """This many unclean starts within the window start latched in HARD_STOP; 0 turns it off."""
     crash_loop_window_s: float = Field(default=600.0, ge=1, le=86_400)
     """Window in which unclean starts are counted."""
+    stall_s: float = Field(default=5.0, ge=1, le=60)
+    """An event loop without progress for this long is stalled: latched, and the process ends."""
     shadow: bool = False
     """Evaluate guard, requote gate and reservations in full at every event and fail on a difference (tests)."""
 
@@ -62,7 +64,7 @@ class VenueSection(Section):
     """Amend orders in place where the venue can; otherwise cancel and place."""
     leverage: int = Field(default=1, ge=1, le=5, json_schema_extra={"unit": "times equity"})
     """Leverage set at the venue. It decides margin; position limits are set apart from it."""
-    reconcile_orders_s: float = Field(default=10.0, ge=1, le=60)
+    reconcile_orders_s: float = Field(default=10.0, ge=1, le=20)
     """Open orders are read and compared this often."""
     reconcile_position_s: float = Field(default=30.0, ge=1, le=300)
     """Position and balance are read and compared this often."""

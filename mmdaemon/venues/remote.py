@@ -31,7 +31,7 @@ from mmdaemon.core.events import (
     OrderUpdate,
     RequestFailed,
 )
-from mmdaemon.core.types import NS, Instrument, OrderStatus
+from mmdaemon.core.types import NS, Instrument, Link, OrderStatus
 from mmdaemon.unix_socket import SocketRefused, address_of
 from mmdaemon.venues import messages
 from mmdaemon.venues.base import Absent, AccountFacts, Cursor, Deliver, OrderReport, PositionStop, VenueUnavailable
@@ -58,7 +58,7 @@ F = TypeVar("F", bound=msgspec.Struct)
 
 BACK_OFF_MIN_S: Final = 0.05
 BACK_OFF_MAX_S: Final = 2.0
-_LINKS: Final = ("public", "private")
+_LINKS: Final = (Link.PUBLIC, Link.PRIVATE)
 
 
 class _NotReached(Exception):
@@ -97,7 +97,7 @@ class RemoteVenue:
         self._is_up = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._deliver: Deliver | None = None
-        self._links_up: set[str] = set()
+        self._links_up: set[Link] = set()
         self._closed = False
         self._numbers = 0
         self._asked: dict[int, asyncio.Future[bytes]] = {}
@@ -351,7 +351,7 @@ class RemoteVenue:
                 return decoder.decode(await waiting)
         except TimeoutError:
             raise VenueUnavailable(f"{what}: no answer within {self._timeout_s:g} s") from None
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeError) as error:
             raise VenueUnavailable(f"{what}: an answer that this version cannot read: {error}") from None
         finally:
             del self._asked[number]

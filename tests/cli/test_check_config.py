@@ -142,29 +142,3 @@ def test_a_reader_that_goes_away_is_no_bug() -> None:
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 141
-
-
-def test_a_log_that_cannot_be_written_does_not_change_the_exit_code(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is left in it is given up: Python flushes once more at its end, and would exit with 120."""
-
-    class Full:
-        def __init__(self, number: int) -> None:
-            self.number = number
-
-        def write(self, text: str) -> int:
-            return len(text)
-
-        def flush(self) -> None:
-            raise OSError(28, "No space left on device")
-
-        def fileno(self) -> int:
-            return self.number
-
-    with (tmp_path / "log").open("wb") as file:
-        with monkeypatch.context() as patched:
-            patched.setattr(sys, "stderr", Full(file.fileno()))
-            code = main(["status", "--state-dir", str(tmp_path / "none")])
-        assert code == 4
-        assert os.path.samestat(os.fstat(file.fileno()), os.stat(os.devnull))

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from mmdaemon.cli.direct import left_by
+from mmdaemon.journal.state_dir import StateDir
 from tests.bench import crashes
 from tests.bench.crashes import Site, wait_for
 
@@ -149,3 +151,10 @@ def test_nothing_outlives_a_venue_within_the_daemon_and_what_hangs_is_out_of_rea
     gone = kill(site)
     assert (gone.returncode, "which is gone" in gone.stderr) == (0, True), gone.stderr
     assert latch(site).count("kill --direct") == 2
+
+
+@pytest.mark.parametrize("damaged", [b"", b"{", b'{"remote":"\xff\xfe","in_flight_max_s":1}', b'{"remote":1}', b"\xff"])
+def test_an_address_that_is_damaged_is_none_and_no_failure(tmp_path: Path, damaged: bytes) -> None:
+    """msgspec has another exception for text that is no UTF-8; `--venue` is asked for instead."""
+    (tmp_path / "venue.json").write_bytes(damaged)
+    assert left_by(StateDir(tmp_path, None)).address is None

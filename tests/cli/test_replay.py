@@ -383,7 +383,16 @@ def damaged_row(path: Path) -> None:
         db.execute("UPDATE decisions SET guard = 'asleep' WHERE epoch = 2")
 
 
-@pytest.mark.parametrize("spoil", [no_decisions, no_runs, not_a_database, not_a_journal, damaged_row])
+def damaged_text(path: Path) -> None:
+    with edited(path) as db:
+        (params,) = db.execute("SELECT params FROM parameters WHERE epoch = 2").fetchone()
+        assert b"BTCUSDT" in params
+        db.execute("DELETE FROM decisions WHERE epoch = 2")
+        db.execute("DELETE FROM digests WHERE epoch = 2")
+        db.execute("UPDATE parameters SET params = ? WHERE epoch = 2", (params.replace(b"BTCUSDT", b"BTC\xffSDT"),))
+
+
+@pytest.mark.parametrize("spoil", [no_decisions, no_runs, not_a_database, not_a_journal, damaged_row, damaged_text])
 def test_nothing_that_could_be_checked_is_2(
     copied: Path, spoil: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -47,8 +47,8 @@ def test_the_recording_is_traded_under_each_fill_assumption(shared_data: Path, t
     assert run.fills_sell >= 1
     assert run.decisions > 100
     assert run.provenance["fill assumption"].startswith(fills)
-    addends = run.spread_e10 + run.impact_e10 + run.inventory_e10 - run.fees_e10 + run.funding_e10
-    assert addends == run.pnl_e10
+    assert run.attributed is not None
+    assert run.attributed.pnl_e10 + (run.later_e10 or 0) == run.pnl_e10
 
 
 def test_funding_that_a_recording_has_not_is_said_to_be_assumed(
@@ -57,7 +57,7 @@ def test_funding_that_a_recording_has_not_is_said_to_be_assumed(
     run_tape(shared_data, tmp_path / "tape", "queue")
     said = capsys.readouterr().out
     assert re.search(r"^ +funding +not modelled \(assumed 0\) *$", said, re.MULTILINE)
-    assert re.search(r"^ +largest position +\S+ in base currency *$", said, re.MULTILINE)
+    assert re.search(r"^ +largest position +\S+ BTC *$", said, re.MULTILINE)
     assert main(["run", "--speed", "max", "--duration", "30", "--state-dir", str(tmp_path / "made")]) == 0
     said = capsys.readouterr().out
     assert re.search(r"^ +funding +\S+ USDT *$", said, re.MULTILINE)
@@ -255,6 +255,33 @@ def test_a_recording_that_breaks_off_at_once_ends_the_process_too(tmp_path: Path
 def in_real_time(tape: Path, state: Path) -> subprocess.CompletedProcess[str]:
     asked = ["run", "--tape", str(tape), "--set", "metrics.enabled=false", "--state-dir", str(state)]
     return subprocess.run([*PROGRAM, *asked], capture_output=True, text=True, timeout=100, check=False)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.timeout(120)
+def test_a_recording_in_real_time_that_is_stopped_ends_with_its_figures_and_is_no_result(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    parquet.write(Made([snapshot(n * 100, ((100_000 - n % 3, n + 1),), ((100_005, 2),)) for n in range(6_000)]),
+                  tmp_path / "t.parquet")  # fmt: skip
+    asked = ["run", "--tape", str(tmp_path / "t.parquet"), "--set", "metrics.enabled=false", "--state-dir"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen([*PROGRAM, *asked, str(tmp_path / "s")], stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stderr is not None
+        while " started " not in (line := process.stderr.readline()):
+            assert line
+        process.send_signal(number)
+        out, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
+    assert f"no result: The run was interrupted by {number.name}. Figures are of the part before." in out
+    assert re.search(r"^ +PnL +\+0 USDT", out, re.MULTILINE)
+    assert re.search(r"^ +digest +[0-9a-f]{32}", out, re.MULTILINE)
+    made = read_report(tmp_path / "s" / "journal.sqlite")
+    assert made.run.end_reason == f"interrupted by {number.name}"
+    assert made.assumptions[1].name == "no result"
+    with JournalReader(tmp_path / "s" / "journal.sqlite") as journal:
+        assert journal.unsettled() == []
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from mmdaemon.cli import ExitCode
 from mmdaemon.cli.main import main
 from mmdaemon.research.simulation import invariants
-from mmdaemon.research.simulation.runner import Totals
+from mmdaemon.research.simulation.played import Totals
 from mmdaemon.research.simulation.seen import Invariant, When
 
 

@@ -117,6 +117,12 @@ def test_a_missing_side_is_said() -> None:
     assert "WHY" not in shown(picture())
 
 
+def test_breaks_that_are_not_shown_are_counted() -> None:
+    text = " ".join(shown(picture(open_breaks={"hard": 1, "soft": 4})).split())
+    assert "and 4 more: `mmdaemon reconcile` shows them" in text
+    assert "breaks" not in shown(picture(open_breaks={"hard": 0, "soft": 0}, breaks=[]))
+
+
 def test_silence_of_the_guard_is_said_too() -> None:
     assert "no reason is active, and no quote stands" in shown(picture(quotes=[]))
 
@@ -136,6 +142,7 @@ def test_figures() -> None:
     for piece in (
         "position -0.0048 of at most 0.0833 at 59973.9 average",
         "open orders 2, 1 of unknown fate",
+        "breaks manual_trade/t7 (operator, soft, open 1 min 00 s): buy 40 lots at 600000 ticks",
         "equity 99999.9",
         "PnL realised 1.5 unrealised -0.5 fees -0.25 funding 0 total 0.75 day 0.7",
         "fair 60000.5 bid 60000.4 ask 60000.6 mark 60001",
@@ -209,10 +216,16 @@ def test_watch_until_ctrl_c(tmp_path: Path, flags: list[str]) -> None:
             cwd=Path(__file__).resolve().parents[2],
             env=os.environ | {"PYTHONUNBUFFERED": "1"},
         )
-        while server.counts["answered"] < 2 and process.poll() is None:
-            time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        try:
+            ends = time.monotonic() + 60
+            while server.counts["answered"] < 2 and process.poll() is None:
+                assert time.monotonic() < ends, "nothing was asked"
+                time.sleep(0.01)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=20)
+        finally:
+            process.kill()
+            process.communicate()
     assert (process.returncode, err) == (3, "")
     if flags:
         assert json.loads(out.splitlines()[0])["guard"] == "running"

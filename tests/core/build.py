@@ -49,6 +49,7 @@ from mmdaemon.core.types import (
     GuardState,
     Instrument,
     KillState,
+    Link,
     Liquidity,
     OrderStatus,
     Purpose,
@@ -225,7 +226,7 @@ class Desk:
         return HealthFacts(*self.now, lag_s, offset_s, journal_s, failed, facts_ok)
 
     def link(self, name: str, up: bool) -> LinkChanged:
-        return LinkChanged(*self.now, name, up)
+        return LinkChanged(*self.now, Link(name), up)
 
     def reconciled(self, *breaks: str) -> Reconciled:
         return Reconciled(*self.now, "periodic", breaks, self.state.position.position_lots)

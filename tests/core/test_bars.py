@@ -317,3 +317,38 @@ def test_absolute_drifts_are_collected_every_half_minute_into_a_bounded_history(
     assert sorted(bars.drifts) == bars.sorted_drifts
     assert bars.sorted_drifts == pytest.approx([7, 8, 9, 10, 11], rel=1e-2)
     assert drift_quantile_bps(bars, 0.5) == bars.sorted_drifts[2]
+
+
+def test_a_clock_that_ran_ahead_and_stepped_back_does_not_stop_the_bars() -> None:
+    """Ten minutes of mids an hour ahead: no true bar, the venue's or our own, may be older than those for an hour."""
+    bars = fed([1_000 + n % 7 for n in range(20)])
+    for minute in range(80, 91):
+        fold(bars, minute, 4_000, 4_001)
+    assert bars.bars[-1].source == "mids"
+    for minute in range(20, 40):
+        assert len(fold(bars, minute, 2_000 + minute % 5, 2_001)) == (minute > 21)  # the first after a step is a part
+        if minute % 2:
+            assert on_bar(bars, bar(minute - 1, 1_000)) == ""
+    assert bars.bars[-1].open_ts_ns == DAY_NS + 38 * MINUTE_NS
+    assert len(bars.bands) == len(bars.bars)
+    assert bars.ignored == {"unborn": 9}
+    assert bars.atr14_bps is not None
+    assert [one.open_ts_ns for one in bars.bars] == sorted({one.open_ts_ns for one in bars.bars})
+
+
+def test_the_venues_own_bars_stay_though_our_clock_stepped_behind_them() -> None:
+    bars = fed([1_000] * 20)
+    fold(bars, 5, 2_000, 2_001)
+    assert len(bars.bars) == 20
+    assert bars.atr14_bps is not None
+
+
+def test_a_clock_that_trembles_at_the_turn_of_a_minute_takes_no_bar_back() -> None:
+    bars = Bars()
+    for minute in range(3):
+        fold(bars, minute, 2_000, 2_001)
+    turn_ns = DAY_NS + 3 * MINUTE_NS
+    assert on_mid(bars, 2_000, turn_ns + 1) is not None
+    on_mid(bars, 2_000, turn_ns - 1)
+    assert len(bars.bars) == 2
+    assert bars.ignored == {}

@@ -10,7 +10,7 @@ from hypothesis import event, given, settings
 
 from mmdaemon.core.commands import Amend, Cancel, Command, Place
 from mmdaemon.core.decision import Quote, QuoteAddends
-from mmdaemon.core.diff import diff
+from mmdaemon.core.diff import CANCEL_WAIT_NS, diff
 from mmdaemon.core.events import OrderAdopted, OrderUpdate, RequestFailed
 from mmdaemon.core.orders import Orders, next_id, on_adopted, on_request_failed, on_update, submit
 from mmdaemon.core.params import DiffParams
@@ -292,12 +292,26 @@ def test_an_order_that_can_stay_is_kept_rather_than_one_that_cannot_be_touched()
 def test_a_refused_request_is_not_repeated_at_once(risk: bool) -> None:
     orders = Orders()
     rest(orders, "a", BUY, 90)
+    submit(orders, Cancel("a", risk), OLD_NS)
+    on_request_failed(orders, RequestFailed(OLD_NS, OLD_NS, None, "a", "cancel", "no"))
+    for wanted, wait_ns, after in (
+        ((), CANCEL_WAIT_NS, [Cancel("a", risk)]),
+        ((target(BUY, 100),), LIFE_NS, [Amend("a", 1, 100, 10)]),
+    ):
+        assert commands(orders, *wanted, now_ns=OLD_NS + wait_ns - 1, risk=risk) == []
+        assert commands(orders, *wanted, now_ns=OLD_NS + wait_ns, risk=risk) == after
+
+
+@pytest.mark.parametrize("risk", [False, True])
+def test_a_refused_amend_waits_and_holds_no_cancel_back(risk: bool) -> None:
+    """A pause takes out what rests in its own step, also the order whose amend was refused a moment ago."""
+    orders = Orders()
+    rest(orders, "a", BUY, 90)
     submit(orders, Amend("a", 1, 100, 10), OLD_NS)
     on_request_failed(orders, RequestFailed(OLD_NS, OLD_NS, None, "a", "amend", "no"))
-    later_ns = OLD_NS + LIFE_NS
-    for wanted, after in ((), [Cancel("a", risk)]), ((target(BUY, 100),), [Amend("a", 2, 100, 10)]):
-        assert commands(orders, *wanted, now_ns=later_ns - 1, risk=risk) == []
-        assert commands(orders, *wanted, now_ns=later_ns, risk=risk) == after
+    assert commands(orders, target(BUY, 100), now_ns=OLD_NS + LIFE_NS - 1, risk=risk) == []
+    assert commands(orders, target(BUY, 100), now_ns=OLD_NS + LIFE_NS, risk=risk) == [Amend("a", 2, 100, 10)]
+    assert commands(orders, now_ns=OLD_NS + 1, risk=risk) == [Cancel("a", risk)]
 
 
 # --- order of commands, own orders of the other side ------------------------------------------------------------------

@@ -6,13 +6,13 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from mmdaemon.core import engine, orders
+from mmdaemon.core import engine, guard, orders
 from mmdaemon.core.commands import Amend, Cancel, Place
 from mmdaemon.core.decision import DecisionInputs
 from mmdaemon.core.engine import NOTHING, Step
-from mmdaemon.core.events import Event, MarketDataRefused
+from mmdaemon.core.events import Event, LinkChanged, MarketDataRefused
 from mmdaemon.core.quotes import decide
-from mmdaemon.core.types import NS, GuardState, OrderStatus, Side
+from mmdaemon.core.types import NS, GuardState, Link, OrderStatus, Side
 from tests.core.build import DEFAULT, MID, Desk, IdealVenue, params, running
 
 
@@ -180,24 +180,28 @@ def test_the_first_ladder_is_placed_reserved_and_counted_at_once() -> None:
 
 
 def test_a_refused_command_leaves_no_trace_and_is_tried_again() -> None:
-    """Mark far away: every price is outside the collar."""
+    """Mark far away: every price is outside the collar. Asks that the market left behind go, and come again."""
     desk = running()
     desk.feed(desk.mark(MID * 97 // 100))
     counted = len(desk.state.budgets.messages_ns)
     live = {order.client_id: order.px_ticks for order in desk.live}
+    asks = [order.client_id for order in desk.live if order.side is Side.SELL]
     step = desk.wait(1).feed(desk.book(MID + 300, MID + 310))
-    assert step.commands == ()
+    assert {command.client_id for command in step.commands if isinstance(command, Cancel)} == set(asks)
+    assert len(step.commands) == len(asks) == 3
     assert {refusal.check for refusal in step.refusals} == {"collar"}
     assert len(step.refusals) == 6
     assert {order.client_id: order.px_ticks for order in desk.live} == live
     assert not any(order.pending_ns for order in desk.live)
-    assert len(desk.state.budgets.messages_ns) == counted
+    assert len(desk.state.budgets.messages_ns) == counted + 3
+    for client_id in asks:
+        step = desk.feed(desk.update(client_id, OrderStatus.CANCELLED, 0))
+        assert step.commands == ()
+    assert desk.state.orders.counter > len(live)  # the ids of what was refused are spent
 
     desk.feed(desk.mark(MID))
-    assert desk.feed(desk.book()) is not None
     step = desk.wait(1).feed(desk.timer())
-    desk.feed(desk.book(MID + 300, MID + 310))
-    assert any(isinstance(command, Amend) for command in desk.commands)
+    assert [type(command) for command in step.commands] == [Amend] * 3 + [Place] * 3
 
 
 def test_without_a_mark_nothing_is_placed() -> None:
@@ -402,3 +406,55 @@ def test_most_of_a_day_is_nothing(a_day: tuple[Desk, IdealVenue]) -> None:
     assert all(step is NOTHING or step != Step() for _, step in desk.log)
     assert DEFAULT.shadow
     assert desk.now_ns > 200 * NS
+
+
+# --- what the venue says of itself while up ---------------------------------------------------------------------------
+
+
+def test_a_link_is_one_of_two_and_nothing_else() -> None:
+    """A name that is neither must not pass for the private stream: its loss begins a reconcile."""
+    assert {str(link) for link in Link} == {"public", "private"}
+    with pytest.raises(msgspec.ValidationError, match="private2"):
+        msgspec.json.decode(
+            b'{"type":"LinkChanged","mono_ns":1,"ts_ns":1,"venue_ts_ns":null,"link":"private2","up":true}',
+            type=LinkChanged,
+        )
+    with pytest.raises(AssertionError):
+        Desk().feed(LinkChanged(1, 1, None, "privat", True))  # pyright: ignore[reportArgumentType]
+
+
+def test_fees_that_change_while_up_reach_the_edge_of_the_same_step_and_live_orders_inside_it_move() -> None:
+    """One copy, `state.venue.fees`: with a position and live orders, the next decision and all that rests have them."""
+    desk = running().hold(20)
+    desk.acknowledge()
+    before = desk.state.decision
+    step = desk.wait(1).feed(desk.fees(maker_rate=0.0010))
+    assert before is not None
+    assert step.decision is not None
+    assert step.decision.buy_edge.maker_fee_bps == 10.0
+    assert before.buy_edge.maker_fee_bps == 2.0
+    assert step.commands
+    fair = (desk.bid + desk.ask) / 2
+    for order in desk.live:
+        px = order.pending_px_ticks or order.px_ticks
+        if order.side is Side.BUY and not order.cancel_sent_ns:
+            assert (fair - px) / fair * 1e4 > 10.0
+
+
+def test_fees_that_are_taken_back_pause_and_take_all_quotes_out() -> None:
+    desk = running().hold(20)
+    step = desk.wait(1).feed(desk.fees(maker_rate=float("nan")))
+    assert desk.guard is GuardState.SOFT_PAUSE
+    assert {command.client_id for command in step.commands if isinstance(command, Cancel)} == set(
+        desk.state.orders.live
+    )
+
+
+def test_an_account_that_is_not_as_configured_says_what_is_not() -> None:
+    desk = running().hold(20)
+    event = msgspec.structs.replace(desk.health(facts_ok=False), account_detail="tick_e10 of BTCUSDT is 5 and was 10")
+    step = desk.feed(event)
+    assert desk.guard is GuardState.HARD_STOP
+    assert all(isinstance(command, Cancel) for command in step.commands)
+    said = "account_facts: the account is not as configured (tick_e10 of BTCUSDT is 5 and was 10)"
+    assert said in guard.describe(desk.state)

@@ -335,6 +335,22 @@ def test_a_short_gap_that_was_reconciled_is_over() -> None:
     assert states(desk).count(S.RECONCILING) == 1  # the one of the start
 
 
+def test_while_the_stream_is_down_the_next_look_is_at_the_first_of_all_deadlines() -> None:
+    """That of the gap hides no earlier one, and no later one hides it."""
+    desk = running(PARAMS)
+    desk.feed(desk.link("private", False))
+    gap_ns = desk.now_ns + 5 * NS
+    desk.feed(desk.book())  # stale before the gap is one
+    seen: list[bool] = []
+    for _ in range(5):
+        desk.all_of(desk.timer())
+        _, others_ns = guard.full(desk.state, desk.now_ns, PARAMS)
+        assert desk.state.guard.deadline_ns == min(others_ns, gap_ns)
+        seen.append(others_ns < gap_ns)
+        desk.wait(0.9).all_of(desk.health(), desk.book())
+    assert set(seen) == {True, False}
+
+
 def test_a_short_gap_that_nobody_reconciled_is_a_gap() -> None:
     desk = running(PARAMS)
     desk.feed(desk.link("private", False))
@@ -605,6 +621,15 @@ def test_time_is_accounted_to_the_state_it_was_spent_in() -> None:
     assert sum(spent.values()) == desk.state.guard.entered_ns - T0_NS  # before the first event there was no daemon
 
 
+def test_begins_with_nothing_that_counts_but_what_holds() -> None:
+    new = guard.Guard()
+    assert (new.state, new.raw, new.active, new.deadline_ns, new.entered_ns) == (S.STARTING, 0, 0, 0, 0)
+    assert (new.cured_ns, new.spent_ns, new.latched, new.reconciled, new.dirty) == ({}, {}, False, False, True)
+    desk = Desk(PARAMS)
+    desk.feed(Started(*desk.now, 1, False))
+    assert desk.state.guard.active == desk.state.guard.raw
+
+
 def test_is_evaluated_only_when_something_changed_or_the_moment_came(monkeypatch: pytest.MonkeyPatch) -> None:
     desk = running(PARAMS)
     desk.params = msgspec.structs.replace(PARAMS, shadow=False)
@@ -633,3 +658,32 @@ def test_describe_says_why_and_what_cures_it() -> None:
     assert "mmdaemon resume" in lines
     desk.all_of(desk.health(), desk.operator("resume"))
     assert "reconciling: venue truth is being read" in guard.describe(desk.state)
+
+
+def test_describe_says_what_is_known_of_each() -> None:
+    desk = running(PARAMS)
+    desk.feed(desk.reconciled("position: off by 3", "equity: off by 7"))
+    (line,) = guard.describe(desk.state)
+    assert "(position: off by 3; equity: off by 7); waits for Reconciled" in line
+    desk.all_of(desk.reconciled("position: off by 3"), desk.reconciled("position: off by 3"))
+    desk.all_of(TaskDied(*desk.now, "timers", "boom"), TaskDied(*desk.now, "cost", "boom"), desk.operator("kill", "no"))
+    lines = {line.split(":")[0]: line for line in guard.describe(desk.state)}
+    assert "(timers, cost); ends by a restart" in lines["task_died"]
+    assert lines["break"].endswith("after repairs (position: off by 3)")
+    assert lines["kill"].endswith("was thrown (no)")
+    assert "latched" in lines
+    assert "reconciling" not in lines
+    starting = Desk(PARAMS)  # nothing was read yet, nor is it being read
+    assert not [line for line in guard.describe(starting.state) if line.startswith("reconciling")]
+
+
+def test_fills_that_come_while_nothing_may_be_quoted_are_counted() -> None:
+    """After a pause with live orders: what trades before its cancel arrived, and whatever else should not have."""
+    desk = running()
+    bid = next(order for order in desk.live if order.side is Side.BUY)
+    desk.feed(desk.fill(Side.BUY, 1, bid.px_ticks, bid.client_id))
+    assert desk.state.guard.fills_not_quoting == 0
+    desk.feed(desk.operator("pause"))
+    desk.feed(desk.fill(Side.BUY, 1, bid.px_ticks, bid.client_id))
+    desk.feed(desk.fill(Side.SELL, 2))
+    assert desk.state.guard.fills_not_quoting == 2

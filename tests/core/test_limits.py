@@ -1,5 +1,6 @@
 """Admission: each check by its name, at its bound and beyond it, and the worst case as a property."""
 
+from collections import deque
 from typing import Any
 
 import msgspec
@@ -179,6 +180,11 @@ def test_no_reference(missing: dict[str, float]) -> None:
     assert Door()(place(), **missing) == "no_reference"
 
 
+@pytest.mark.parametrize("least", [{"mark_px_ticks": 1}, {"slow_mid_ticks": 0.5}], ids=str)
+def test_the_least_reference_is_one(least: dict[str, float]) -> None:
+    assert Door()(place(), **least) == "collar"
+
+
 @pytest.mark.parametrize("anchor", ["mark_px_ticks", "slow_mid_ticks"])
 @pytest.mark.parametrize("side", [BUY, SELL])
 def test_collar(anchor: str, side: Side) -> None:
@@ -289,6 +295,36 @@ def test_message_rate_keeps_a_share_for_cancels() -> None:
     assert door(place(), now_ns=T0_NS + 60 * NS) == ""
 
 
+def test_the_first_check_that_fails_is_the_one_that_is_named() -> None:
+    """A command that fails everything, cured of one failure after another: what is wrong with it most is said first."""
+    door = Door(
+        guard=GuardState.SOFT_PAUSE, position_lots=90, mark_px_ticks=0, slow_mid_ticks=0.0, now_ns=T0_NS + 30 * NS
+    )
+    for i in range(5):
+        door.rest(BUY, MID - 100 - i, 4)
+    door.rest(SELL, MID - 7_000, 4)
+    for _ in range(20):
+        limits.on_command(door.budgets, Cancel("x", True), T0_NS, P.limits, P.guard)
+    px = MID + 6_600  # beyond the collar, and our own ask
+    assert door(place(BUY, px, 0)) == "not_positive"
+    assert door(place(BUY, px, 70)) == "guard"
+    door.facts["guard"] = GuardState.RUNNING
+    assert door(place(BUY, px, 70)) == "size"
+    assert door(place(BUY, px, 51)) == "order_value"
+    assert door(place(BUY, px, 40)) == "no_reference"
+    door.facts |= {"mark_px_ticks": MID, "slow_mid_ticks": float(MID)}
+    assert door(place(BUY, px, 40)) == "collar"
+    px = MID - 100
+    assert door(place(BUY, px, 40)) == "worst_case"
+    door.facts["position_lots"] = 0
+    assert door(place(BUY, px, 40)) == "open_orders"
+    del door.orders.live["mmabcd-1-1"]
+    assert door(place(BUY, px, 40)) == "self_cross"
+    del door.orders.live["mmabcd-1-6"]
+    assert door(place(BUY, px, 40)) == "message_rate"
+    assert door(place(BUY, px, 40), now_ns=T0_NS + 60 * NS) == ""
+
+
 # --- cancels ----------------------------------------------------------------------------------------------------------
 
 
@@ -390,6 +426,7 @@ def test_cancels_within_a_sliding_minute_count() -> None:
         limits.on_command(budgets, Cancel("x", False), T0_NS + second * NS, P.limits, P.guard)
     assert budgets.cancel_breaches == 0
     assert len(budgets.cancels_ns) == 9
+    assert (budgets.message_pause_until_ns, len(budgets.messages_ns)) == (0, 9)
 
 
 def test_risk_cancels_and_amends_count_as_messages_only() -> None:
@@ -411,6 +448,53 @@ def test_a_resume_forgets_breaches_and_peaks_but_no_messages() -> None:
     assert (budgets.cancel_breaches, budgets.fills_peak, len(budgets.messages_ns)) == (0, 0, 1)
 
 
+def test_each_pause_for_the_venues_rate_on_end_is_twice_as_long_up_to_half_a_minute() -> None:
+    budgets, now_ns, lengths_s = Budgets(), T0_NS, []
+    for n in range(1, 9):
+        limits.on_rate_refusal(budgets, now_ns)
+        lengths_s.append((budgets.venue_pause_until_ns - now_ns) / NS)
+        limits.on_rate_refusal(budgets, budgets.venue_pause_until_ns - 1)  # of the same burst
+        assert budgets.venue_pauses == n
+        now_ns = budgets.venue_pause_until_ns
+    assert lengths_s == [1, 2, 4, 8, 16, 30, 30, 30]
+
+
+def test_orders_wait_until_the_pause_is_over_and_are_told_how_long() -> None:
+    door = Door()
+    limits.on_rate_refusal(door.budgets, T0_NS)
+    refusal = limits.admit(place(), door.orders, door.budgets, Reference(**door.facts), P)
+    assert refusal is not None
+    assert refusal.check == "venue_rate"
+    assert refusal.detail.endswith("wait 1.0 s more")
+    assert door(Cancel("x", False)) == ""
+    assert door(place(), now_ns=T0_NS + NS - 1) == "venue_rate"
+    assert door(place(), now_ns=T0_NS + NS) == ""
+
+
+@pytest.mark.parametrize(("after_ns", "pauses"), [(60 * NS - 1, 2), (60 * NS, 1)])
+def test_pauses_a_minute_apart_are_not_on_end(after_ns: int, pauses: int) -> None:
+    budgets = Budgets()
+    limits.on_rate_refusal(budgets, T0_NS)
+    limits.on_rate_refusal(budgets, budgets.venue_pause_until_ns + after_ns)
+    assert budgets.venue_pauses == pauses
+
+
+def test_budgets_begin_with_nothing_spent() -> None:
+    assert {figure for figure in msgspec.structs.asdict(Budgets()).values() if not isinstance(figure, deque)} == {0}
+
+
+def test_fills_of_either_side_count_apart() -> None:
+    budgets = Budgets()
+    for n, side in enumerate((BUY, BUY, SELL, BUY, SELL)):
+        terms = ("c", side, 1, 1, 0, Liquidity.MAKER, ExecKind.TRADE)
+        limits.on_fill(budgets, Fill(T0_NS + n, T0_NS + n, None, f"t{n}", *terms))
+    assert (list(budgets.buys_ns), list(budgets.sells_ns)) == (
+        [T0_NS, T0_NS + 1, T0_NS + 3],
+        [T0_NS + 2, T0_NS + 4],
+    )
+    assert budgets.fills_peak == 3
+
+
 def test_refusals_can_be_journaled() -> None:
     refusal = limits.admit(place(BUY, 0), Orders(), Budgets(), Reference(GuardState.RUNNING, 0, 1, 1, 1.0, 1), P)
     assert refusal is not None
@@ -425,3 +509,84 @@ def test_fills_of_a_gap_count_at_the_time_they_happened_not_when_they_were_read(
         limits.on_fill(happened, Fill(10**15, 10**15, i * NS // 10, f"b{i}", *terms))
     assert read.fills_peak == 30  # one in two seconds
     assert happened.fills_peak == 100
+
+
+def filled(at_venue_ns: int | None, ts_ns: int, side: Side = BUY) -> Fill:
+    return Fill(T0_NS, ts_ns, at_venue_ns, "t", "c", side, 1, 1, 0, Liquidity.MAKER, ExecKind.TRADE)
+
+
+NOW_NS = 1_790_000_000 * NS
+
+
+@pytest.mark.parametrize(
+    "stamp_ns",
+    [NOW_NS + 61 * NS, NOW_NS + 86_400 * NS, (1 << 63) - 1, 0, 1, NOW_NS - 86_400 * NS],
+    ids=["a minute ahead", "a day ahead", "the end of time", "never", "1970", "a day ago"],
+)
+def test_one_bad_stamp_changes_no_count_that_follows(stamp_ns: int) -> None:
+    """It neither adds up all that comes after it (a false stop for good) nor hides it (no stop where one is due)."""
+    budgets = Budgets()
+    limits.on_fill(budgets, filled(stamp_ns, NOW_NS))
+    for second in range(600):  # one in two seconds for twenty minutes
+        at_ns = NOW_NS + (2 * second + 1) * NS
+        limits.on_fill(budgets, filled(at_ns, at_ns))
+    assert budgets.fills_peak in (30, 31)  # 31: the bad one counts at its receipt
+    begun_ns = NOW_NS + 2_000 * NS
+    for i in range(50):
+        limits.on_fill(budgets, filled(begun_ns + i, begun_ns + i))
+    assert budgets.fills_peak == 50
+    assert len(budgets.buys_ns) <= 1_000
+
+
+def test_fills_that_a_gap_held_back_do_not_add_to_those_of_now() -> None:
+    budgets = Budgets()
+    for i in range(40):
+        limits.on_fill(budgets, filled(NOW_NS + i, NOW_NS + i))
+    for i in range(30):
+        limits.on_fill(budgets, filled(NOW_NS - 300 * NS + i, NOW_NS + NS))
+    assert budgets.fills_peak == 40
+    for i in range(30):
+        limits.on_fill(budgets, filled(NOW_NS - 300 * NS + 100 + i, NOW_NS + NS))
+    assert budgets.fills_peak == 60  # in a minute that is over
+
+
+@pytest.mark.parametrize("ahead_ns", [0, 86_400 * NS])
+def test_what_is_kept_of_fills_has_a_bound_whatever_their_stamps(ahead_ns: int) -> None:
+    budgets = Budgets()
+    for i in range(3_000):
+        limits.on_fill(budgets, filled(NOW_NS, NOW_NS + ahead_ns + i))
+    assert len(budgets.buys_ns) == 1_000
+    assert budgets.fills_peak >= 1_000
+
+
+@given(st.lists(st.integers(-400, 90), min_size=1, max_size=60))
+@modest(100)
+def test_the_peak_is_the_most_in_any_minute_whatever_the_order(seconds: list[int]) -> None:
+    """Against the definition: as many as have happened within the minute up to one of them."""
+    budgets = Budgets()
+    now_ns = NOW_NS + 90 * NS
+    for second in seconds:
+        limits.on_fill(budgets, filled(NOW_NS + second * NS, now_ns))
+    assert budgets.fills_peak == max(sum(end - 60 < at <= end for at in seconds) for end in seconds)
+
+
+@pytest.mark.parametrize(
+    ("px", "qty"),
+    [(MID - 100.5, 10), (float(MID - 100), 10), (MID - 100, 10.0), (MID - 100, 9.5), (float("nan"), 10), (MID, True)],
+    ids=str,
+)
+def test_a_figure_that_is_no_whole_number_is_off_step(px: Any, qty: Any) -> None:
+    """Ticks and lots are integers by type: half a tick is a price that the venue has not."""
+    assert Door()(place(BUY, px, qty)) == "off_step"
+    door = Door()
+    assert door(Amend(door.rest(BUY, MID - 100, 10), 1, px, qty)) == "off_step"
+
+
+@pytest.mark.parametrize("state", [GuardState.RUNNING, GuardState.REDUCING])
+@pytest.mark.parametrize("purpose", [Purpose.DERISK, Purpose.FLATTEN])
+def test_only_a_quote_may_go_out_without_reduce_only(purpose: Purpose, state: GuardState) -> None:
+    """Whatever it was meant for, with the flag the venue holds it to that."""
+    door = Door(guard=state, position_lots=50)
+    sale = msgspec.structs.replace(place(SELL, MID + 100, 10), purpose=purpose)
+    assert door(sale) == "reduce_only"
+    assert door(msgspec.structs.replace(sale, reduce_only=True)) == ""

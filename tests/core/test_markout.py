@@ -220,3 +220,13 @@ def test_a_stale_book_makes_a_horizon_unavailable() -> None:
     desk.wait(10).all_of(desk.health(), desk.timer())
     assert desk.state.markouts.unavailable == 2
     assert desk.state.markouts.impacts == {}
+
+
+def test_a_fill_of_a_time_that_has_not_come_does_not_keep_all_that_come_after_it() -> None:
+    market = Market()
+    market.fill(1e9)
+    for second in range(200):
+        market.fill(float(second))
+        market.timer(second + 0.5, 100_000.0)
+    assert len(market.m.pending) <= 62
+    assert market.m.unavailable == 0

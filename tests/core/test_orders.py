@@ -1,8 +1,10 @@
 """Order truth: the table, what is reserved and when it is freed, and a venue that delivers everything in any order."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import hypothesis.strategies as st
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -133,6 +135,31 @@ def test_everything_is_reserved_the_moment_the_command_is_emitted() -> None:
     assert worst_case_lots(orders, -5, SELL) == 12
 
 
+def test_a_new_order_has_no_history() -> None:
+    """Whole: a moment, a figure or a revision that nobody stated would be believed later."""
+    orders, order = with_order()
+    assert order == WorkingOrder(
+        *("a", BUY, 100, 10, Purpose.QUOTE, 0, True, False, S.NEW),
+        *(1, 1),
+        filled_lots=0,
+        cum_filled_lots=0,
+        cum_final=False,
+        acked_ns=0,
+        ended_ns=0,
+        unknown_since_ns=0,
+        cancel_sent_ns=0,
+        cancel_refused_ns=0,
+        amend_refused_ns=0,
+        revision=0,
+        revision_in_force=0,
+        pending_px_ticks=0,
+        pending_qty_lots=0,
+        pending_ns=0,
+        adopted=False,
+    )
+    assert orders == Orders({"a": order}, {}, 10, 0, 0, 0, {})
+
+
 def test_an_acknowledgement_of_the_cancel_frees_nothing_before_the_fills_are_in() -> None:
     orders, order = with_order(update(S.LIVE, 0), update(S.CANCELLED, 4))
     assert order.status is S.CANCELLED
@@ -200,6 +227,15 @@ def test_a_refusal_of_an_order_that_was_accepted_needs_a_figure(proof: OrderUpda
     assert order.status is S.REJECTED
     assert order.client_id in orders.live
     assert reserved(orders)[0] == 10 - order.filled_lots
+
+
+def test_a_refusal_of_an_adopted_order_that_had_fills_needs_a_figure_too() -> None:
+    orders = Orders()
+    on_adopted(orders, adopted(S.UNKNOWN, 4))
+    assert orders.live["a"].acked_ns == 0  # nothing but its fills shows that it was accepted
+    on_update(orders, update(S.REJECTED))
+    assert reserved(orders) == (6, 0)
+    assert orders.anomalies == {}
 
 
 def test_unknown_keeps_everything_until_the_venue_speaks() -> None:
@@ -313,8 +349,10 @@ def test_late_news_of_closed_and_unknown_orders_is_recognised() -> None:
     orders, _ = with_order(update(S.LIVE, 0), update(S.CANCELLED, 0))
     assert not on_fill(orders, fill(1))
     assert not on_fill(orders, fill(1, client_id="x"))
+    assert not on_fill(orders, fill(1, client_id="x"))
     assert not on_fill(orders, fill(1, client_id="", kind=ExecKind.LIQUIDATION))
     assert not on_update(orders, update(S.LIVE, 0))
+    assert not on_update(orders, update(S.CANCELLED, 0))  # told again, and as expected: nothing to count
     assert not on_update(orders, update(S.CANCELLED, 0))
     assert not on_update(orders, update(S.CANCELLED, 1))
     assert not on_update(orders, update(S.LIVE, 0, client_id="x"))
@@ -322,7 +360,7 @@ def test_late_news_of_closed_and_unknown_orders_is_recognised() -> None:
     assert not on_request_failed(orders, failed("cancel", client_id="x"))
     assert orders.anomalies == {
         "fill_after_close": 1,
-        "fill_of_unknown_order": 1,
+        "fill_of_unknown_order": 2,
         "report_after_close": 1,
         "cum_grew_after_close": 1,
         "report_of_unknown_order": 1,
@@ -330,6 +368,15 @@ def test_late_news_of_closed_and_unknown_orders_is_recognised() -> None:
         "refusal_of_unknown_order": 1,
     }
     assert reserved(orders) == (0, 0)
+
+
+@pytest.mark.parametrize("figure", [{"cum": -1}, {"px": 0}, {"qty": 0}, {"revision": -1}], ids=str)
+def test_a_report_with_a_figure_that_cannot_be_is_counted_and_changes_nothing(figure: dict[str, Any]) -> None:
+    orders, order = with_order(update(S.LIVE, 0))
+    before = msgspec.structs.replace(order)
+    assert not on_update(orders, update(S.CANCELLED, **figure))
+    assert order == before
+    assert orders.anomalies == {"bad_report": 1}
 
 
 def test_the_memory_of_closed_orders_is_bounded_and_forgets_the_oldest() -> None:
@@ -361,12 +408,23 @@ def test_a_refused_amend_leaves_the_order_as_it_was() -> None:
     orders, order = with_order(update(S.LIVE, 0))
     submit(orders, Amend("a", 1, 103, 20), 2)
     assert on_request_failed(orders, failed("amend", mono_ns=30))
-    assert (order.px_ticks, order.worst_px_ticks, order.refused_ns, order.status) == (100, 100, 30, S.LIVE)
+    assert (order.px_ticks, order.worst_px_ticks, order.amend_refused_ns, order.status) == (100, 100, 30, S.LIVE)
+    assert order.cancel_refused_ns == 0
     assert reserved(orders) == (10, 0)
     assert not on_request_failed(orders, failed("amend"))
     assert orders.anomalies == {"refusal_of_nothing": 1}
     submit(orders, Amend("a", 2, 104, 12), 40)
     assert order.revision == 2
+
+
+def test_a_refused_cancel_does_not_end_an_amend_in_flight() -> None:
+    """Nobody asked for a cancel (it was one of the kill switch): the larger size may come into force all the same."""
+    orders, order = with_order(update(S.LIVE, 0))
+    submit(orders, Amend("a", 1, 103, 20), 2)
+    assert not on_request_failed(orders, failed("cancel"))
+    assert (order.pending_ns, order.worst_px_ticks, order.cancel_refused_ns) == (2, 103, 0)
+    assert reserved(orders) == (20, 0)
+    assert orders.anomalies == {"refusal_of_nothing": 1}
 
 
 def test_reports_of_older_revisions_are_late() -> None:
@@ -386,6 +444,24 @@ def test_a_revision_that_landed_after_all_does_not_answer_for_the_next() -> None
     on_update(orders, update(S.LIVE, 0, px=103, qty=20, revision=1))
     assert (order.px_ticks, order.qty_lots, order.revision) == (103, 20, 2)
     assert (order.pending_px_ticks, reserved(orders)) == (104, (30, 0))
+
+
+def test_an_amend_that_came_into_force_otherwise_than_asked_is_as_the_venue_says() -> None:
+    orders, order = with_order(update(S.LIVE, 0))
+    submit(orders, Amend("a", 1, 103, 20), 2)
+    on_update(orders, update(S.LIVE, 0, px=102, qty=15, revision=1))
+    assert (order.px_ticks, order.qty_lots, order.pending_ns) == (102, 15, 0)
+    assert (order.worst_px_ticks, reserved(orders)) == (102, (15, 0))
+
+
+def test_a_report_without_revision_says_nothing_of_an_adopted_order_that_was_amended() -> None:
+    orders = Orders()
+    on_adopted(orders, adopted(S.LIVE))
+    order = orders.live["a"]
+    on_update(orders, update(S.LIVE, 0, px=103, qty=12, revision=3))
+    assert not on_update(orders, update(S.LIVE, 0, px=100, qty=10))
+    assert (order.revision, order.revision_in_force, order.px_ticks, order.qty_lots) == (3, 3, 103, 12)
+    assert orders.anomalies == {}
 
 
 def test_the_worst_price_of_a_sell_is_the_lower_one() -> None:
@@ -409,11 +485,12 @@ def test_without_an_amend_a_size_cannot_change_but_a_price_can() -> None:
 def test_a_failed_cancel_may_be_retried() -> None:
     orders, order = with_order(update(S.LIVE, 0))
     submit(orders, Cancel("a", risk=False), 5)
-    assert (order.cancel_sent_ns, order.cancel_tries) == (5, 1)
+    assert order.cancel_sent_ns == 5
     assert on_request_failed(orders, failed("cancel", mono_ns=9))
-    assert (order.cancel_sent_ns, order.refused_ns, reserved(orders)) == (0, 9, (10, 0))
+    assert (order.cancel_sent_ns, order.cancel_refused_ns, reserved(orders)) == (0, 9, (10, 0))
+    assert order.amend_refused_ns == 0
     submit(orders, Cancel("a", risk=True), 11)
-    assert (order.cancel_sent_ns, order.cancel_tries) == (11, 2)
+    assert order.cancel_sent_ns == 11
     on_update(orders, update(S.CANCELLED))
     assert order.cancel_sent_ns == 0
     submit(orders, Cancel("orphan", risk=True), 11)
@@ -452,19 +529,20 @@ def test_each_report_says_whether_a_decision_may_change() -> None:
     assert not on_update(orders, update(S.UNKNOWN))
 
 
-def test_overdue_lists_whatever_waits_too_long() -> None:
+@pytest.mark.parametrize("at", [1, 100])
+def test_overdue_lists_whatever_waits_too_long(at: int) -> None:
     orders = Orders()
     for client_id in ("quiet", "unacked", "unknown", "cancel", "amend", "awaiting", "full"):
-        submit(orders, place(client_id), 100)
+        submit(orders, place(client_id), at)
     for client_id in ("quiet", "unknown", "cancel", "amend", "awaiting", "full"):
-        on_update(orders, update(S.LIVE, 0, client_id=client_id, mono_ns=100))
-    on_update(orders, update(S.UNKNOWN, client_id="unknown", mono_ns=100))
-    submit(orders, Cancel("cancel", risk=False), 100)
-    submit(orders, Amend("amend", 1, 101, 10), 100)
-    on_update(orders, update(S.CANCELLED, 3, client_id="awaiting", mono_ns=100))
-    on_fill(orders, fill(10, client_id="full", mono_ns=100))
-    assert overdue(orders, 105, 5) == []
-    assert overdue(orders, 106, 5) == ["unacked", "unknown", "cancel", "amend", "awaiting", "full"]
+        on_update(orders, update(S.LIVE, 0, client_id=client_id, mono_ns=at))
+    on_update(orders, update(S.UNKNOWN, client_id="unknown", mono_ns=at))
+    submit(orders, Cancel("cancel", risk=False), at)
+    submit(orders, Amend("amend", 1, 101, 10), at)
+    on_update(orders, update(S.CANCELLED, 3, client_id="awaiting", mono_ns=at))
+    on_fill(orders, fill(10, client_id="full", mono_ns=at))
+    assert overdue(orders, at + 5, 5) == []
+    assert overdue(orders, at + 6, 5) == ["unacked", "unknown", "cancel", "amend", "awaiting", "full"]
 
 
 def test_ids_count_up_and_fit_the_venue() -> None:
@@ -481,7 +559,7 @@ def test_reject_streak_counts_the_venues_refusals_in_a_row() -> None:
     for i, reason in enumerate(("margin", "post_only", "gate:closed", "rate_limit")):
         submit(orders, place(f"r{i}"), 1)
         on_update(orders, update(S.REJECTED, client_id=f"r{i}", reason=reason))
-    assert orders.reject_streak == 2
+    assert orders.reject_streak == 1
     submit(orders, place("ok"), 1)
     on_update(orders, update(S.LIVE, 0, client_id="ok"))
     assert orders.reject_streak == 0
@@ -490,6 +568,14 @@ def test_reject_streak_counts_the_venues_refusals_in_a_row() -> None:
     on_update(orders, update(S.PARTIAL, 1, client_id="ok"))  # news of an order taken long ago is no new acceptance
     on_update(orders, update(S.CANCELLED, 1, client_id="ok"))
     assert orders.reject_streak == 1
+
+
+def test_every_refusal_on_end_makes_the_streak_longer() -> None:
+    orders = Orders()
+    for n in range(1, 5):
+        submit(orders, place(f"r{n}"), 1)
+        on_update(orders, update(S.REJECTED, client_id=f"r{n}", reason="margin"))
+        assert orders.reject_streak == n
 
 
 @pytest.mark.parametrize("status", [S.LIVE, S.PARTIAL, S.UNKNOWN, S.NEW])
@@ -504,6 +590,21 @@ def test_an_adopted_order_holds_what_is_not_yet_booked(status: OrderStatus) -> N
     on_update(orders, update(S.CANCELLED, 5))
     assert orders.closed == {"a": 5}
     assert reserved(orders) == (0, 0)
+
+
+@pytest.mark.parametrize("status", list(S))
+def test_an_adopted_order_is_believed_no_further_than_its_status_goes(status: OrderStatus) -> None:
+    orders = Orders()
+    assert on_adopted(orders, adopted(status))
+    assert orders.live["a"] == WorkingOrder(
+        *("a", BUY, 100, 10, Purpose.QUOTE, 0, False, False, status),
+        *(10, 10),
+        acked_ns=0 if status in (S.NEW, S.SENT, S.UNKNOWN) else 10,
+        ended_ns=10 if status in TERMINAL else 0,
+        unknown_since_ns=10 if status is S.UNKNOWN else 0,
+        adopted=True,
+    )
+    assert reserved(orders) == (10, 0)
 
 
 def test_adoption_of_a_known_order_changes_nothing_but_a_closed_one_that_is_open_comes_back() -> None:

@@ -194,6 +194,14 @@ def test_a_checkpoint_restores_the_same_books(events: list[Event]) -> None:
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(p), type=Position) == p
 
 
+def test_books_begin_flat_and_with_nothing_in_them() -> None:
+    p = position.begin(INST, START_E10)
+    begun = {"start_e10": START_E10, "unit_e10": U, "instrument_version": INST.version}
+    empty = {"fifo": [], "trade_ids": {}, "bill_ids": {}}
+    figures = set(msgspec.structs.asdict(p)) - set(begun) - set(empty)
+    assert msgspec.structs.asdict(p) == begun | empty | dict.fromkeys(figures, 0)
+
+
 def test_a_round_trip_by_hand() -> None:
     """Buy 3 at 100 and 1 at 104 (average 101), sell 2 at 110, then 5 at 90: two close, three open a short."""
     p = position.begin(INST, START_E10)
@@ -238,6 +246,8 @@ def test_spread_and_inventory_by_hand() -> None:
     parts = position.attribution(p, 101, impact_e10=-U)
     assert (parts.spread_e10, parts.inventory_e10, parts.impact_e10) == (3 * U, (-6 + 4 + 1) * U, -U)
     assert (parts.fees_e10, parts.funding_e10, parts.transfers_e10) == (-3, -11, 1_000)
+    unmeasured = position.attribution(p, 101)
+    assert (unmeasured.impact_e10, unmeasured.inventory_e10) == (0, (-6 + 4) * U)
 
 
 def test_bills_are_booked_as_given_and_no_line_twice() -> None:

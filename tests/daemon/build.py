@@ -17,7 +17,7 @@ from mmdaemon.core.commands import Amend, Command, Place
 from mmdaemon.core.events import AccountSnapshot, Bill, Event, Fill, LinkChanged
 from mmdaemon.core.orders import WorkingOrder
 from mmdaemon.core.state import State
-from mmdaemon.core.types import NS, GuardState, KillState, Regime
+from mmdaemon.core.types import NS, GuardState, KillState, Link, Regime
 from mmdaemon.daemon import wire
 from mmdaemon.daemon.pace import sleep_ns
 from mmdaemon.daemon.supervisor import Daemon
@@ -26,6 +26,7 @@ from mmdaemon.journal.connection import Connection, CrashPoint, Durability, Inli
 from mmdaemon.journal.reader import JournalReader
 from mmdaemon.journal.state_dir import StateDir, open_dir
 from mmdaemon.journal.statements import Row, Statement
+from mmdaemon.research.simulation.setting import QUIETLY_BUSY, Value
 from mmdaemon.settings import Settings, load
 from mmdaemon.venues.base import Absent, Cursor, Deliver, MarketSource, OrderReport, VenueUnavailable
 from mmdaemon.venues.simulated.config import SimulatedConfig
@@ -44,26 +45,13 @@ LATENCY_NS = 50_000_000
 """One way, to the venue and back."""
 TAG = "demo"
 
-Value = bool | int | float | str
 BUSY: Mapping[str, Value] = {
-    "run.speed": "max",
+    **QUIETLY_BUSY,
     "run.shadow": True,
     "run.crash_loop_starts": 0,
     "venue.in_flight_max_s": 2.0,
-    "venue.request_timeout_s": 1.0,
     "venue.ack_check_s": 1.0,
-    "cost.min_edge_bps": 0.0,
-    "cost.taker_probability": 0.0,
-    "cost.adverse_cap_bps": 0.0,
-    "cost.turnover_soft_multiple": 1_000.0,
-    "cost.turnover_cap_multiple": 1_000.0,
-    "quotes.band_gain": 0.0,
-    "guard.drift_max_bps": 1_000.0,
-    "guard.fills_per_side_per_minute": 600,
-    "simulated.maker_fee_bps": -1.0,
-    "simulated.fills": "touch",
     **{f"regimes.{regime}.spread_min_bps": 0.1 for regime in Regime},
-    **{f"regimes.{regime}.levels_{end}": 2 for regime in Regime for end in ("min", "max")},
 }
 
 
@@ -119,7 +107,7 @@ class WatchedVenue(SimulatedVenue):
             self._is_open = True
             await super().open(self._relay)
             return
-        for link in ("public", "private"):
+        for link in (Link.PUBLIC, Link.PRIVATE):
             self.clock.call_at(self.clock.mono_ns(), self._say, LinkChanged(0, 0, None, link, True))
 
     async def close(self) -> None:

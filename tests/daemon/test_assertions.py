@@ -237,6 +237,13 @@ def too_many_messages(desk: Asserted) -> None:
     desk.claim(taken(desk, place()))
 
 
+@wrong(22)
+def a_pause_that_leaves_a_quote(desk: Asserted) -> None:
+    desk.state.guard.state = GuardState.SOFT_PAUSE
+    desk.live[0].cancel_sent_ns = desk.now_ns
+    desk.claim(transition=Transition(GuardState.RUNNING, GuardState.SOFT_PAUSE, ()))
+
+
 @pytest.mark.parametrize(("number", "spoil"), [pytest.param(n, s, id=f"{n}-{name}") for n, name, s in WRONG])
 def test_a_broken_one_is_named(number: int, spoil: Spoil, desk: Asserted) -> None:
     with pytest.raises(InvariantBroken, match=rf"^invariant {number}: ") as broken:

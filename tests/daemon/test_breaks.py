@@ -129,6 +129,11 @@ def test_a_manual_trade_is_a_break_until_a_person_accepts_it(path: Path) -> None
         assert world.guard is GuardState.RUNNING  # it is booked, and agrees
         assert not world.state.facts.breaks
         assert ("breaks", {"open": row.name}) in world.said
+        status = world.parts.status()
+        assert status.open_breaks == {"hard": 0, "soft": 1}
+        (shown,) = status.breaks
+        assert (shown.name, shown.owner, shown.hard, shown.detail) == (row.name, "operator", False, row.detail)
+        assert shown.opened_ts_ns == row.opened_ts_ns
         outcome = await world.parts.operator.reconcile("anna")
         assert (outcome.ok, outcome.exit_code) == (False, 2)
         assert f"break     {row.name} (operator, soft" in outcome.message
@@ -189,7 +194,8 @@ def test_a_repair_needs_a_reason(path: Path) -> None:
     run_world(script, path)
 
 
-def test_a_forced_trade_stops_hard_and_stays_open_until_accepted(path: Path) -> None:
+@pytest.mark.parametrize("kind", [ExecKind.LIQUIDATION, ExecKind.ADL])
+def test_a_forced_trade_stops_hard_and_stays_open_until_accepted(kind: ExecKind, path: Path) -> None:
     async def script(world: World) -> None:
         await world.trade()
         real = world.venue.fills
@@ -199,7 +205,7 @@ def test_a_forced_trade_stops_hard_and_stays_open_until_accepted(path: Path) -> 
 
         def forced(fill: Fill) -> Fill:
             ours = fill.client_id.startswith("mm")
-            return fill if ours else msgspec.structs.replace(fill, exec_kind=ExecKind.LIQUIDATION)
+            return fill if ours else msgspec.structs.replace(fill, exec_kind=kind)
 
         deliver = world.daemon.inbox.post
         world.venue._deliver = lambda event: deliver(forced(event) if isinstance(event, Fill) else event)
@@ -210,6 +216,11 @@ def test_a_forced_trade_stops_hard_and_stays_open_until_accepted(path: Path) -> 
         await world.until(lambda: world.guard is GuardState.HARD_STOP, 15)
         row = only(world, Kind.FORCED_TRADE)
         assert (row.owner, row.hard) == ("operator", True)
+        with world.journal() as journal:
+            (booked,) = journal.db.execute(
+                "SELECT exec_kind, qty_lots FROM fills WHERE exec_kind <> 'trade'"
+            ).fetchall()
+        assert booked == (kind, 40)
         await world.until(lambda: world.kill is KillState.KILLED, 10)
         assert not (await world.parts.operator.resume("go on", "anna")).ok
         await world.crash()

@@ -4,15 +4,19 @@ nothing that is asked of the venue by time is missed.
 The venue keeps its own time. `wall_offset_ns` is UTC less monotonic as the daemon's machine has it.
 """
 
+import asyncio
 import sqlite3
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from mmdaemon.core.events import Fill
 from mmdaemon.core.reasons import Reason, reasons_of
 from mmdaemon.core.state import Risk
-from mmdaemon.core.types import NS, GuardState
+from mmdaemon.core.types import NS, GuardState, Side
+from mmdaemon.venues.base import Cursor
 from mmdaemon.venues.simulated.market import SyntheticMarket
 from tests.daemon.build import START_NS, TOXIC, World, busy, run_world
 
@@ -157,5 +161,88 @@ def test_what_filled_while_nobody_was_there_is_read_although_the_clock_was_wrong
             journaled = [fill.trade_id for epoch in (1, 2) for fill in journal.fills(epoch)]
         assert len(journaled) == len(set(journaled))
         assert set(journaled) == {fill.trade_id for fill in world.venue.truth().fills}
+
+    run_world(script, tmp_path / "state", busy())
+
+
+# --- the venue's time, and ours ---------------------------------------------------------------------------------------
+
+OVERLAP_NS = 60 * NS
+
+
+@pytest.mark.parametrize("seconds", [0.4, 30.0, -30.0])
+def test_history_is_read_from_a_time_of_the_venue_whatever_our_clock_says(tmp_path: Path, seconds: float) -> None:
+    async def script(world: World) -> None:
+        await world.trade()
+        venue_less_mono_ns = world.clock.wall_offset_ns
+        step(world, seconds)
+        await world.sleep(65)
+        asked: list[tuple[int, int]] = []
+        real = world.venue.fills
+
+        async def fills(since: Cursor) -> list[Fill]:
+            asked.append((world.now_ns + venue_less_mono_ns, since.venue_ts_ns))
+            return await real(since)
+
+        world.venue.fills = fills
+        await world.sleep(100)
+        moved = [(at_ns, after) for (at_ns, before), (_, after) in pairwise(asked) if after != before]
+        assert len(moved) >= 2
+        for at_ns, since_ns in moved:
+            # The round that moved it had begun by the read before; and it is moved, not left where it was.
+            assert at_ns - 3 * NS <= since_ns + OVERLAP_NS <= at_ns
+
+    run_world(script, tmp_path / "state", busy())
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_clock_that_is_ahead_takes_nothing_from_the_overlap(tmp_path: Path, restarts: bool) -> None:
+    """A fill that nobody streams, and that history shows only 50 s later: within the overlap, so no break comes of it,
+    in this run or in the next."""
+
+    async def script(world: World) -> None:
+        await world.trade()
+        begun_ns = world.clock.wall_ns()
+        world.venue.hidden_ts_ns = (begun_ns, begun_ns + NS)
+        world.venue.disconnect(1.5, ("private",))
+        world.venue.manual_trade(Side.BUY, 40)
+        await world.sleep(2)
+        step(world, 30.0)
+        await world.until(lambda: world.guard is GuardState.SOFT_PAUSE, 5)
+        await world.sleep(45)
+        assert not world.state.facts.breaks
+        assert world.state.position.position_lots != world.venue.position_lots()
+        if restarts:
+            await world.crash()
+        world.venue.hidden_ts_ns = (0, 0)
+        if restarts:
+            await world.restart()
+        await world.until(lambda: world.state.position.position_lots == world.venue.position_lots(), 8)
+        step(world, -30.0)
+        await world.until(world.is_two_sided_with_position, 90.0)
+        with world.journal() as journal:
+            assert [row.name for row in journal.breaks() if row.name.startswith(("position", "equity"))] == []
+
+    run_world(script, tmp_path / "state", busy(venue__reconcile_position_s=5.0, venue__reconcile_orders_s=5.0))
+
+
+def test_what_came_before_the_account_was_first_read_is_never_booked_on_top(tmp_path: Path) -> None:
+    """The run begins, the venue cannot be read for a while, and meanwhile money comes: it is in the opening equity."""
+
+    async def script(world: World) -> None:
+        await world.crash()
+        world.venue.failing = {"snapshot"}
+        beginning = asyncio.create_task(world.begin())
+        await world.sleep(3)
+        world.venue.transfer(NS)
+        await world.sleep(1)
+        world.venue.failing = set()
+        await beginning
+        await world.trade()
+        await world.crash()
+        await world.restart()
+        await world.until(world.is_two_sided_with_position, 60.0)
+        with world.journal() as journal:
+            assert journal.breaks() == []
 
     run_world(script, tmp_path / "state", busy())

@@ -3,20 +3,25 @@ restart, and what ends it."""
 
 import asyncio
 import json
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
-from mmdaemon.core.commands import Cancel, Place
-from mmdaemon.core.events import KillChanged
-from mmdaemon.core.types import NS, GuardState, KillState, Purpose, Side
+from mmdaemon.core.commands import Cancel, Command, Place
+from mmdaemon.core.events import AccountSnapshot, Event, KillChanged, MarkPrice, OrderAdopted
+from mmdaemon.core.types import NS, GuardState, KillState, OrderStatus, Purpose, Side
 from mmdaemon.daemon.kill_switch import TRANSITIONS
 from mmdaemon.daemon.supervisor import EXIT_BUG
+from mmdaemon.daemon.sweep import Progress
 from mmdaemon.journal.reader import JournalReader
 from mmdaemon.journal.records import KillRow
 from mmdaemon.journal.recovery import read_latch
 from mmdaemon.journal.state_dir import open_dir
+from mmdaemon.venues.base import OrderReport, VenueUnavailable
 from mmdaemon.venues.simulated.faults import FaultKind
 from mmdaemon.venues.simulated.stretches import Schedule, Stretch
 from tests.daemon.build import CALM, LATENCY_NS, World, busy, next_place, run_world, say_nothing
@@ -127,6 +132,12 @@ def test_only_moves_of_the_table(path: Path) -> None:
     assert seen.count(S.KILLED) == 3
 
 
+def test_the_table_is_the_one_of_the_design() -> None:
+    onward = {(S.ARMED, S.KILLING), (S.KILLING, S.QUIET), (S.QUIET, S.VERIFIED), (S.VERIFIED, S.KILLED)}
+    anew = {(S.QUIET, S.KILLING), (S.VERIFIED, S.KILLING), (S.KILLED, S.KILLING)}
+    assert onward | anew | {(S.KILLED, S.ARMED)} == TRANSITIONS
+
+
 def test_every_move_that_is_not_in_the_table_is_refused(path: Path) -> None:
     async def script(world: World) -> None:
         switch = world.parts.kill_switch
@@ -159,6 +170,48 @@ def test_kill_while_killed_reads_the_venue_again(path: Path) -> None:
         await killed(world)
 
     run_world(script, path)
+
+
+def test_the_first_reason_stays_until_a_resume_and_every_trip_counts(path: Path) -> None:
+    async def script(world: World) -> None:
+        await world.trade()
+        switch = world.parts.kill_switch
+        assert (switch.trips, switch.reason) == (0, "")
+        switch.trip("one")
+        switch.trip("two")
+        assert (switch.trips, switch.reason) == (2, "one")
+        await killed(world)
+        assert {row.reason for row in kills(path)} == {"one"}
+        assert (await world.parts.operator.resume("mended", "test")).ok
+        assert switch.reason == ""
+        trips = switch.trips
+        switch.trip("three")
+        assert (switch.trips, switch.reason) == (trips + 1, "three")
+        await killed(world)
+
+    run_world(script, path)
+    assert [row.reason for row in kills(path)][-4:] == ["three"] * 4
+
+
+def test_to_flatten_is_asked_for_each_time(path: Path) -> None:
+    """A kill that flattened leaves nothing behind that would have the next one sell what it was not asked to."""
+
+    async def script(world: World) -> None:
+        await world.trade()
+        world.parts.kill_switch.trip("one", flatten=True)
+        await killed(world)
+        assert world.venue.position_lots() == 0
+        assert (await world.parts.operator.resume("mended", "test")).ok
+        await world.trade()
+        sold = len([e for e in world.venue.sent if isinstance(e.command, Place) and "-k" in e.command.client_id])
+        world.parts.kill_switch.trip("two")
+        await killed(world)
+        assert world.venue.position_lots() != 0
+        assert sold == len(
+            [e for e in world.venue.sent if isinstance(e.command, Place) and "-k" in e.command.client_id]
+        )
+
+    run_world(script, path, busy(quotes__resume_size_fraction=1.0))
 
 
 # --- proof ------------------------------------------------------------------------------------------------------------
@@ -333,6 +386,30 @@ def test_disk_trouble_delays_no_cancel(trouble: str, path: Path) -> None:
 
     run_world(script, path)
     assert read_latch(open_dir(path, {})).closed
+
+
+def test_a_latch_that_fails_as_nobody_foresaw_is_not_passed_over(path: Path) -> None:
+    """The cancels went out; but the part ends instead of saying KILLED, and is begun again with the latch."""
+
+    async def script(world: World) -> None:
+        await world.trade()
+        switch = world.parts.kill_switch
+        write_latch = switch._write_latch
+
+        async def break_once(_reason: str) -> None:
+            switch._write_latch = write_latch
+            raise RuntimeError("nobody foresaw this")
+
+        switch._write_latch = break_once
+        moves = watch_moves(world)
+        switch.trip("enough")
+        await killed(world, 30)
+        assert world.venue.resting() == []
+        assert moves == [S.KILLING, S.QUIET, S.VERIFIED, S.KILLING, S.QUIET, S.VERIFIED, S.KILLED]
+        assert "kill_switch" in world.state.facts.dead_tasks
+        assert (path / "KILLED").is_file()
+
+    run_world(script, path)
 
 
 def test_twenty_kills_in_a_row(path: Path) -> None:
@@ -601,5 +678,188 @@ def test_flatten_without_a_kill_pauses_and_closes(path: Path) -> None:
         assert world.venue.resting() == []
         assert world.guard is GuardState.SOFT_PAUSE
         assert world.kill is S.ARMED
+
+    run_world(script, path)
+
+
+class Answering:
+    """A venue that answers a flatten with what it is told to, the last of each list ever after. None: no answer."""
+
+    def __init__(
+        self,
+        world: World,
+        lots: Sequence[int | None],
+        rests: Sequence[Sequence[str] | None] = ((),),
+        mark_ages_ns: Sequence[int] = (0,),
+        mark_px: int = 100_000,
+    ) -> None:
+        self.clock = world.clock
+        self.lots, self.rests, self.mark_ages_ns, self.mark_px = list(lots), list(rests), list(mark_ages_ns), mark_px
+        self.snapshots = 0
+        self.sent: list[Command] = []
+
+    async def open_orders(self) -> list[OrderReport]:
+        ids = self._next(self.rests)
+        return [OrderReport(name, Side.BUY, 100, 1, 0, OrderStatus.LIVE, False) for name in ids]
+
+    async def snapshot(self) -> AccountSnapshot:
+        self.snapshots += 1
+        return AccountSnapshot(self.clock.mono_ns(), self.clock.wall_ns(), None, self._next(self.lots), 0, 0, 0, 1)
+
+    async def mark(self) -> MarkPrice:
+        at_ns = self.clock.mono_ns() - self._next(self.mark_ages_ns)
+        return MarkPrice(at_ns, self.clock.wall_ns(), None, self.mark_px)
+
+    async def send(self, command: Command) -> None:
+        self.sent.append(command)
+
+    def _next(self, answers: list[Any]) -> Any:
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if answer is None:
+            raise VenueUnavailable("the test says so")
+        return answer
+
+
+def flattened(path: Path, lots: Sequence[int | None], **answers: Any) -> tuple[Answering, Progress, float]:
+    """The venue after a flatten that met these answers, what was seen, and the seconds it took."""
+
+    async def script(world: World) -> tuple[Answering, Progress, float]:
+        venue: Any = Answering(world, lots, **answers)
+        switch, theirs = world.parts.kill_switch, world.venue
+        switch._venue = venue
+        begun_ns = world.now_ns
+        seen = await switch.flatten()
+        took_s = (world.now_ns - begun_ns) / NS
+        switch._venue = theirs
+        return venue, seen, took_s
+
+    return run_world(script, path, schedule=CALM)
+
+
+def test_flat_is_read_twice_half_a_second_apart(path: Path) -> None:
+    venue, seen, took_s = flattened(path, [0])
+    assert (venue.snapshots, venue.sent, took_s) == (2, [], 1.0)
+    assert (seen.position_lots, seen.slices, seen.failed_reads) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("rests", [["theirs"], None], ids=["rests", "no answer"])
+def test_flat_is_read_twice_anew_after_something_rested_or_was_not_read(path: Path, rests: list[str] | None) -> None:
+    venue, _, took_s = flattened(path, [0], rests=[[], rests, []])
+    assert (venue.snapshots, took_s) == (3, 2.0)
+    assert venue.sent == [Cancel(name, risk=True) for name in rests or []]
+
+
+def test_flat_is_read_twice_anew_after_a_position_that_was_not_read(path: Path) -> None:
+    venue, seen, took_s = flattened(path, [0, None, None, 0])
+    assert (venue.snapshots, seen.failed_reads, took_s) == (5, 2, 2.5)
+
+
+def test_flat_is_read_twice_anew_after_a_position_was_seen(path: Path) -> None:
+    venue, seen, _ = flattened(path, [0, 5, 0])
+    assert (venue.snapshots, len(venue.sent), seen.slices, seen.position_lots) == (4, 1, 1, 0)
+
+
+def test_a_slice_waits_for_a_mark_of_the_last_five_seconds(path: Path) -> None:
+    venue, _, _ = flattened(path, [5, 5, 0], mark_ages_ns=[5 * NS + 1, 5 * NS])
+    assert (venue.snapshots, len(venue.sent)) == (4, 1)
+
+
+@pytest.mark.parametrize(
+    ("lots", "mark_px", "side", "px", "qty"),
+    [
+        (5, 100_000, Side.SELL, 99_000, 5),  # a collar of 1 % from mark, on the side it gives way to
+        (-5, 100_000, Side.BUY, 101_000, 5),
+        (70, 100_000, Side.SELL, 99_000, 50),  # most that one order may be worth: 50 lots at 99,000 ticks
+        (-70, 100_000, Side.BUY, 101_000, 49),
+        (-70, 1_000, Side.BUY, 1_010, 60),  # largest quantity that the venue takes
+        (70, 10_000_000, Side.SELL, 9_900_000, 2),  # and the least, though it is worth more than allowed
+        (1, 100_000, Side.SELL, 99_000, 1),  # never more than is held
+        (5, 0, Side.SELL, 1, 5),  # a price is positive
+    ],
+)
+def test_a_slice_is_no_more_than_is_held_than_one_order_may_be_and_than_the_venue_takes(
+    path: Path, lots: int, mark_px: int, side: Side, px: int, qty: int
+) -> None:
+    async def script(world: World) -> None:
+        switch = world.parts.kill_switch
+        venue: Any = Answering(world, [0])
+        theirs, switch._venue = switch._venue, venue
+        instrument = msgspec.structs.replace(world.daemon.params.instrument, min_qty_lots=2, max_qty_lots=60)
+        worth_e10 = instrument.notional_e10(99_000, 50)
+        limits = msgspec.structs.replace(world.daemon.params.limits, collar_bps=100.0, max_order_e10=worth_e10)
+        switch._params = msgspec.structs.replace(world.daemon.params, instrument=instrument, limits=limits)
+        told: list[Event] = []
+        switch._post = told.append
+        await switch._send_slice(lots, mark_px)
+        await switch._send_slice(lots, mark_px)
+        ids = [f"mm{world.daemon.params.bot_tag}-{world.daemon.params.run_epoch}-k{n}" for n in (1, 2)]
+        terms = (side, px, qty, Purpose.FLATTEN, 0)
+        assert venue.sent == [Place(name, *terms, post_only=False, reduce_only=True, ioc=True) for name in ids]
+        assert {(name, 0) for name in ids} <= world.connection.intents
+        adopted = (side, px, qty, 0, Purpose.FLATTEN, True, OrderStatus.SENT)
+        assert [msgspec.structs.replace(event, mono_ns=0, ts_ns=0) for event in told] == [
+            OrderAdopted(0, 0, None, name, *adopted) for name in ids
+        ]
+        switch._venue = theirs
+
+    run_world(script, path, schedule=CALM)
+
+
+@pytest.mark.parametrize("flatten_first", [False, True])
+def test_flatten_and_kill_at_once_are_one_work_at_the_venue(flatten_first: bool, path: Path) -> None:
+    """Two hands at one position would each send a slice, and what the kill read would be no evidence of its own."""
+
+    async def script(world: World) -> None:
+        await world.trade(12)
+        operator = world.parts.operator
+        asked = [operator.kill("enough", "anna", say_nothing, wait=True), operator.flatten("", "ben", say_nothing)]
+        if flatten_first:
+            asked.reverse()
+        first = asyncio.create_task(asked[0])
+        await world.sleep(0.8)
+        second = asyncio.create_task(asked[1])
+        verified_ns = 0
+        while not (first.done() and second.done()):
+            if world.kill is S.VERIFIED and not verified_ns:
+                verified_ns = world.now_ns
+                assert world.venue.resting() == []
+            await world.sleep(0.01)
+        for outcome in (first.result(), second.result()):
+            assert (outcome.ok, outcome.exit_code) == (True, 0), outcome.message
+        await killed(world)
+        assert world.venue.position_lots() == world.state.position.position_lots == 0
+        slices = [e for e in world.venue.sent if isinstance(e.command, Place) and e.command.purpose is Purpose.FLATTEN]
+        # By one hand: a slice goes out once the one before it was read.
+        assert all(after.mono_ns - before.mono_ns >= NS // 2 for before, after in pairwise(slices))
+        at_work = [e for e in slices if flatten_first is False or e.mono_ns > verified_ns]
+        assert all(e.mono_ns >= verified_ns for e in at_work)
+
+    run_world(script, path, schedule=THEN_CALM)
+    evidence = json.loads(kills(path)[-1].evidence)
+    assert (evidence["orders_left"], evidence["position_lots"]) == (0, 0)
+    assert [row.state for row in kills(path)] == WORK
+
+
+@pytest.mark.parametrize("failing", [set(), {"fills", "open_orders", "snapshot"}])
+def test_a_kill_before_it_ever_ran_comes_before_everything_else(failing: set[str], path: Path) -> None:
+    """Orders of the run before rest; the new one is told to stop before it has read anything."""
+
+    async def script(world: World) -> None:
+        await world.trade()
+        await world.crash()
+        assert world.venue.resting()
+        begun_ns = world.now_ns
+        world.venue.failing = failing
+        await world.restart()
+        world.parts.kill_switch.trip("enough")
+        await world.sleep(1)
+        assert world.venue.resting() == []  # cancels need no read
+        assert (world.kill is S.KILLING) is bool(failing)
+        world.venue.failing = set()
+        await killed(world)
+        await world.sleep(5)
+        assert world.guard is GuardState.HARD_STOP
+        assert GuardState.RUNNING not in {moved.after for _, moved in world.daemon.transitions}
+        assert world.venue.increasing_since(begun_ns) == []
 
     run_world(script, path)

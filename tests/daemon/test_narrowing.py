@@ -202,7 +202,7 @@ def test_two_stale_answers_about_an_order_that_rests_do_not_free_it(path: Path, 
         await reconciler._ask(found)
         if seen_between:
             await reconciler._check_orders()
-            assert client_id not in reconciler._absent
+            assert client_id not in reconciler._not_found._first_ns
         await reconciler._ask(found)
         await world.daemon.inbox.settled()
         assert lies == []

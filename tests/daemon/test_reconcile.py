@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from mmdaemon.core.commands import Amend, Cancel, Place
+from mmdaemon.core.events import AccountSnapshot
 from mmdaemon.core.types import NS, GuardState, KillState, OrderStatus, Side
-from mmdaemon.venues.base import VenueUnavailable
+from mmdaemon.settings.running import VenueSection
+from mmdaemon.venues.base import Absent, OrderReport, VenueUnavailable
 from mmdaemon.venues.simulated.faults import FaultKind
 from mmdaemon.venues.simulated.stretches import Schedule, Stretch
 from tests.daemon.build import World, busy, next_place, run_world
@@ -458,3 +460,116 @@ def test_rounds_do_not_overlap(path: Path) -> None:
         assert firsts[:6] == ["fills", "snapshot"] * 3
 
     run_world(script, path, schedule=THEN_CALM)
+
+
+def test_a_gap_while_a_round_is_under_way_is_reconciled_for_itself(path: Path) -> None:
+    """The round has read before the gap, and says so after it: of what came in between it knows nothing."""
+
+    async def script(world: World) -> None:
+        await world.trade(12)
+        real = world.venue.snapshot
+        gaps: list[int] = []
+
+        async def snapshot() -> AccountSnapshot:
+            seen = await real()
+            if not gaps:
+                world.venue.disconnect(0.4, ("private",))
+                await world.sleep(0.1)
+                gaps.append(world.now_ns)
+                world.venue.manual_trade(Side.BUY, 40)
+                await world.sleep(1.0)
+            return seen
+
+        world.venue.snapshot = snapshot
+        await world.until(lambda: gaps, 40)
+        await world.sleep(3.5)
+        assert not world.state.venue.private_down_ns
+        same_fills(world)
+        with world.journal() as journal:
+            breaks = [row.name for row in journal.breaks() if not row.name.startswith("manual_trade")]
+        assert breaks == []
+
+    run_world(script, path, schedule=THEN_CALM)
+
+
+def test_absent_said_before_the_last_moment_of_arrival_proves_nothing(path: Path) -> None:
+    """It lands at the very end of the window, and the replica that is asked hears of it a little later."""
+
+    async def script(world: World) -> None:
+        await world.trade(12)
+        late = await next_place(world, FaultKind.LATE, 11.9)
+        sent_ns = world.now_ns
+        real_order, real_open = world.venue.order, world.venue.open_orders
+
+        def is_behind() -> bool:
+            return world.now_ns - sent_ns < round(14.4 * NS)
+
+        async def ask(client_id: str) -> OrderReport | Absent:
+            answer = await real_order(client_id)
+            return Absent(client_id) if client_id == late and is_behind() else answer
+
+        async def open_orders() -> list[OrderReport]:
+            return [each for each in await real_open() if each.client_id != late or not is_behind()]
+
+        world.venue.order, world.venue.open_orders = ask, open_orders
+        order = world.state.orders.live[late]
+        while is_behind():
+            assert order.reserved_lots == order.qty_lots
+            assert late in world.state.orders.live
+            await world.sleep(0.05)
+        assert late in world.venue.truth().orders
+        await world.sleep(5)
+        assert "absent" not in [reason for *_, reason in told_of(world, late)]
+
+    run_world(script, path, busy(venue__in_flight_max_s=12.0), schedule=THEN_CALM)
+
+
+def test_money_moved_in_a_private_gap_is_booked_when_it_ends(path: Path) -> None:
+    async def script(world: World) -> None:
+        await world.trade()
+        world.venue.disconnect(1.5, ("private",))
+        await world.sleep(0.2)
+        world.venue.transfer(3 * NS)
+        assert world.state.position.transfers_e10 == 0
+        await world.sleep(2.5)
+        assert world.state.position.transfers_e10 == 3 * NS
+        with world.journal() as journal:
+            assert journal.breaks() == []
+
+    run_world(script, path)
+
+
+def test_a_second_daemon_whose_account_is_in_use_never_sends_an_order(path: Path) -> None:
+    """The other one's order rests when this one starts."""
+
+    async def script(world: World) -> None:
+        await world.trade()
+        await world.stop()
+        world.venue.foreign_order(Side.BUY, world.state.book.bid_px - 600, 7, "mmabcd-1-1")
+        begun_ns = world.now_ns
+        await world.restart()
+        await world.until(lambda: world.guard is GuardState.HARD_STOP, 20)
+        assert "second_instance" in world.parts.status().reasons
+        await world.sleep(20)
+        assert world.venue.increasing_since(begun_ns) == []
+        assert GuardState.RUNNING not in {moved.after for _, moved in world.daemon.transitions}
+
+    run_world(script, path)
+
+
+def test_an_orphan_is_gone_in_30_seconds_at_the_slowest_cadence_that_may_be_set(path: Path) -> None:
+    slowest = next(m.le for m in VenueSection.model_fields["reconcile_orders_s"].metadata if hasattr(m, "le"))
+
+    async def script(world: World) -> None:
+        await world.trade()
+        await world.stop()
+        await world.restart()
+        await world.trade(5)
+        for number in range(3):
+            orphan = world.venue.foreign_order(Side.BUY, world.state.book.bid_px - 600, 7, f"mmdemo-1-999{number}")
+            landed_ns = world.now_ns
+            await world.until(lambda gone=orphan: gone not in world.venue.resting(), 90)
+            assert world.now_ns - landed_ns <= 30 * NS
+            await world.sleep(7)
+
+    run_world(script, path, busy(venue__reconcile_orders_s=slowest, venue__reconcile_position_s=90.0))

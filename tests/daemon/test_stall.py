@@ -21,8 +21,6 @@ BLOCKED = """
 import sys, threading, time
 from pathlib import Path
 from mmdaemon.cli import main, service
-from mmdaemon.daemon import stall
-stall.STALL_S = 2.0
 until_the_end = service._until_the_end
 async def _until_blocked(daemon, *given, **named):
     import asyncio
@@ -94,7 +92,7 @@ def test_a_blocked_daemon_ends_with_70_latched_and_the_sweep_empties_the_venue(t
     site = Site(tmp_path, seed=11)
     script = tmp_path / "blocked.py"
     script.write_text(BLOCKED)
-    words = ("run", "--config", str(site.config), "--state-dir", str(site.state))
+    words = ("run", "--set", "run.stall_s=2", "--config", str(site.config), "--state-dir", str(site.state))
     with site.venue(), (tmp_path / "run.log").open("ab") as log:
         daemon = subprocess.Popen([sys.executable, str(script), *words], stderr=log, env=site.environment)
         try:
@@ -119,7 +117,7 @@ def test_a_process_that_was_stopped_for_longer_than_the_limit_has_not_stalled(tm
     site = Site(tmp_path, seed=11)
     script = tmp_path / "blocked.py"
     script.write_text(BLOCKED)
-    words = ("run", "--config", str(site.config), "--state-dir", str(site.state))
+    words = ("run", "--set", "run.stall_s=2", "--config", str(site.config), "--state-dir", str(site.state))
     with site.venue(), (tmp_path / "run.log").open("ab") as log:
         daemon = subprocess.Popen([sys.executable, str(script), *words], stderr=log, env=site.environment)
         try:

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from mmdaemon.core.commands import Place
-from mmdaemon.core.types import NS, GuardState
+from mmdaemon.core.types import NS, GuardState, KillState
 from mmdaemon.daemon.supervisor import EXIT_BUG, EXIT_OK
 from mmdaemon.journal.reader import JournalReader
 from mmdaemon.journal.records import Run
+from mmdaemon.venues.base import Deliver
 from mmdaemon.venues.simulated.faults import FaultKind
 from tests.daemon.build import World, next_place, run_world
 
@@ -202,3 +203,41 @@ def test_transitions_are_said_aloud_and_journaled_alike(path: Path) -> None:
         rows = [(row.from_state.value, row.to_state.value) for row in journal.transitions(1)]
     assert said == rows
     assert len(rows) >= 5
+
+
+@pytest.mark.parametrize("when", ["opening", "opened"])
+def test_a_feed_that_breaks_before_the_daemon_runs_stops_it_with_an_empty_venue(when: str, path: Path) -> None:
+    """Of a callback that raises between `open` and `run` nobody is told but the loop."""
+
+    async def script(world: World) -> None:
+        await world.trade()
+        await world.crash()
+        assert world.venue.resting()
+        real = world.venue.open
+
+        async def broken(deliver: Deliver) -> None:
+            def fail() -> None:
+                raise ValueError("a message nobody expected")
+
+            if when == "opening":
+                world.clock.call_at(world.clock.mono_ns(), fail)
+                await world.sleep(0.01)
+            await real(deliver)
+            if when == "opened":
+                world.clock.call_at(world.clock.mono_ns() + 1, fail)
+                await world.sleep(0.01)
+
+        world.venue.open = broken
+        begun_ns = world.now_ns
+        await world.restart()
+        await world.until(lambda: world.guard is GuardState.HARD_STOP, 2)
+        await world.until(lambda: not world.venue.resting(), 2)
+        assert world.venue.increasing_since(begun_ns) == []
+        (died,) = [fields for name, fields in world.said if name == "task_died"]
+        assert "a message nobody expected" in str(died["error"])
+        await world.until(lambda: world.kill is KillState.KILLED, 10)
+        assert "task_died" in (await world.parts.operator.resume("go on", "test")).message
+        assert await world.stop() == EXIT_BUG
+        world.venue.open = real
+
+    run_world(script, path)

@@ -4,6 +4,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mmdaemon.core.commands import Amend
@@ -301,11 +302,20 @@ def test_history_is_read_from_the_last_agreement_with_the_venue_on(state: StateD
     """Not from the last fill: what happened before that may never have been journaled."""
     begin(state)
     assert begin(state, StillClock(WALL_NS + 9)).read_until_ts_ns == WALL_NS
-    write(state.journal_path, [rows.reconciliation_row(1, 1, Reconciled(1, WALL_NS + 5, None, "start", (), 0))])
+    agreed = {"read_until": msgspec.msgpack.encode(WALL_NS + 5)}
+    write(state.journal_path, rows.checkpoint_rows(1, 1, 0, agreed))
     write(state.journal_path, [rows.reconciliation_row(1, 3, Reconciled(1, WALL_NS + 7, None, "gap", ("off",), 0))])
     write(state.journal_path, [rows.fill_row(1, 4, fill("t1", venue_ts_ns=WALL_NS + 8), INSTRUMENT, None)])
     assert begin(state).read_until_ts_ns == WALL_NS + 5
     assert begin(state, StillClock(WALL_NS + 99), fresh_account=True).read_until_ts_ns == WALL_NS + 99
+
+
+def test_an_account_is_counted_from_when_it_was_first_read_and_not_from_when_its_run_began(state: StateDir) -> None:
+    assert begin(state).opened_ts_ns == WALL_NS
+    write(state.journal_path, rows.checkpoint_rows(1, 0, 0, {"opened": msgspec.msgpack.encode(WALL_NS + 30)}))
+    found = begin(state, StillClock(WALL_NS + 99))
+    assert (found.opened_ts_ns, found.read_until_ts_ns) == (WALL_NS + 30, WALL_NS + 30)
+    assert begin(state, StillClock(WALL_NS + 99), fresh_account=True).opened_ts_ns == WALL_NS + 99
 
 
 def test_only_what_is_after_the_checkpoint_is_folded_again(state: StateDir) -> None:

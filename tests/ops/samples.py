@@ -10,7 +10,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from mmdaemon.ops.control import ControlServer, Handler
-from mmdaemon.ops.status import VERSION, QuoteView, Status
+from mmdaemon.ops.status import VERSION, BreakView, QuoteView, Status
 
 _PICTURE = Status(
     version=VERSION,
@@ -53,6 +53,10 @@ _PICTURE = Status(
     loop_lag_s=0.001,
     journal_age_s=None,
     uptime_s=11.5,
+    open_breaks={"hard": 0, "soft": 1},
+    breaks=[
+        BreakView("manual_trade/t7", "operator", False, "buy 40 lots at 600000 ticks", 1_767_571_140_000_000_000),
+    ],
 )
 
 

@@ -84,6 +84,8 @@ async def test_figures(scrape: Scrape) -> None:
         key("pnl_funding_quote"): 0,
         key("open_orders"): 2,
         key("unknown_orders"): 1,
+        key("open_breaks", weight="hard"): 0,
+        key("open_breaks", weight="soft"): 1,
         key("fills_total", side="buy"): 3,
         key("fills_total", side="sell"): 2,
         key("events_total"): 174,
@@ -119,6 +121,14 @@ async def test_one_state_is_1_and_all_others_0(
 async def test_every_reason_is_there_and_the_active_ones_are_1(scrape: Scrape) -> None:
     seen = of(await scrape(picture(reasons=["book", "kill"])), "guard_reason", "reason")
     assert seen == {reason.value: float(reason in {Reason.BOOK, Reason.KILL}) for reason in Reason}
+
+
+async def test_a_side_that_is_not_quoted_is_there_with_its_reason_alone(scrape: Scrape) -> None:
+    seen = await scrape(picture(absent={"buy": "collar", "sell": "Text of a venue"}))
+    assert {labels: value for (name, labels), value in seen.items() if name == "mmdaemon_quote_absent"} == {
+        frozenset({("side", "buy"), ("why", "collar")}): 1.0
+    }
+    assert "mmdaemon_quote_absent" not in {name for name, _ in await scrape(picture())}
 
 
 async def test_counters_begin_at_0_and_unknown_gauges_are_absent(scrape: Scrape) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from mmdaemon.core.commands import Amend, Cancel, Place
 from mmdaemon.core.events import BookUpdate, Event, Fill, LinkChanged, OrderUpdate, RequestFailed, TradePrint
-from mmdaemon.core.types import OrderStatus
+from mmdaemon.core.types import Link, OrderStatus
 from mmdaemon.venues import messages, remote
 from mmdaemon.venues.base import Absent, Cursor, PositionStop, Venue, VenueUnavailable
 from mmdaemon.venues.messages import Answered, Ask, Beat, Failed, Hello, Refused, Send, Subscribe, Told, Welcome
@@ -19,7 +19,7 @@ from tests.venues.served import Client, Site, acting, cancel, connected, framed,
 from tests.venues.simulated.test_venue import INSTRUMENT
 
 WELCOME = Welcome(messages.VERSION, "simulated", "a1", INSTRUMENT, True, {"market": "none"})
-UP = Told(LinkChanged(0, 0, None, "private", True))
+UP = Told(LinkChanged(0, 0, None, Link.PRIVATE, True))
 EVERYTHING = Cursor(0)
 
 

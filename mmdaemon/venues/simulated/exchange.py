@@ -59,6 +59,8 @@ class Exchange:
         self.bills: list[Bill] = []
         self.mark_ticks = 0
         self.next_due_ns = NEVER_NS
+        self.refusal: Callable[[object, object, Instrument], str] = rules.refusal
+        """What is refused at the door, which a script may change."""
         self.on_request: Callable[[int, Command], None] | None = None
         """Called with each request before it is worked on, for those who watch."""
         self.on_limited: Callable[[Command], None] | None = None
@@ -160,7 +162,7 @@ class Exchange:
         return answer
 
     def _place(self, at_ns: int, command: Place) -> OrderUpdate | RequestFailed:
-        refused = rules.refusal(command.px_ticks, command.qty_lots, self.instrument)
+        refused = self.refusal(command.px_ticks, command.qty_lots, self.instrument)
         if command.client_id in self.orders:
             refused = rules.DUPLICATE
         if not refused and not command.reduce_only:
@@ -184,7 +186,7 @@ class Exchange:
 
     def _amend(self, at_ns: int, command: Amend) -> OrderUpdate | RequestFailed:
         order = self.orders.get(command.client_id)
-        refused = rules.refusal(command.px_ticks, command.qty_lots, self.instrument)
+        refused = self.refusal(command.px_ticks, command.qty_lots, self.instrument)
         if order is None:
             refused = rules.NOT_FOUND
         elif order.status.is_terminal:

@@ -1,5 +1,6 @@
 """What the venue refuses at its door, and by which name."""
 
+from mmdaemon.core.events import RATE_LIMITED
 from mmdaemon.core.types import NS, Instrument
 
 DUPLICATE = "duplicate"
@@ -13,8 +14,10 @@ MARGIN = "margin"
 SELF_CROSS = "self_cross"
 POST_ONLY = "post_only"
 REDUCE_ONLY = "reduce_only"
-RATE_LIMIT = "rate_limit"
+RATE_LIMIT = RATE_LIMITED
 NOT_FOUND = "not_found"
+SUSPENDED = "suspended"
+"""No order of this instrument is taken now, or ever again."""
 BELOW_FILLED = "below_filled"
 """An amend to a total size that is filled already."""
 

@@ -27,7 +27,7 @@ import msgspec
 from mmdaemon.clock import Clock
 from mmdaemon.core.commands import Cancel, Command
 from mmdaemon.core.events import Event, LinkChanged
-from mmdaemon.core.types import NS, Instrument
+from mmdaemon.core.types import NS, Instrument, Link
 from mmdaemon.venues import messages
 from mmdaemon.venues.base import VenueUnavailable
 from mmdaemon.venues.messages import (
@@ -103,7 +103,7 @@ class VenueServer:
         self._gone = asyncio.Event()
         self._serving: set[asyncio.Task[None]] = set()
         self._flush_is_due = self._is_closed = False
-        self._links = {"public": False, "private": False}
+        self._links = {Link.PUBLIC: False, Link.PRIVATE: False}
 
     async def start(self, listener: socket.socket) -> None:
         """Open the market and listen. The socket is `unix_socket.listener_at`'s, and closed with this."""

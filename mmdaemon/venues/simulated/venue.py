@@ -11,6 +11,7 @@ when it does not come, and may have worked all the same.
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from typing import TypeVar
 
 import msgspec
@@ -75,6 +76,7 @@ class SimulatedVenue:
         self._exchange = self.exchange
         self._lines: tuple[Feed, Wire] | None = None
         self._client: Deliver | None = None
+        self._others: list[SimulatedVenue] = []
         self.changed_facts: dict[str, object] = {}
         """What somebody changed of the account, by the names of `AccountFacts`."""
         self._closed = False
@@ -123,7 +125,7 @@ class SimulatedVenue:
         clock.call_at(now, self._say_up, deliver)
         if self._lines is not None:
             return
-        feed = Feed(self._source, self._exchange, clock, config, self.seed, self._tell)
+        feed = Feed(self._source, self._exchange, clock, config, self.seed, self._tell_all)
         wire = Wire(self._exchange, feed, clock, config, self.seed, self.faults, self._tell)
         self._lines = feed, wire
         for fault in config.script:
@@ -138,6 +140,27 @@ class SimulatedVenue:
     def _tell(self, event: Event) -> None:
         if self._client is not None:
             self._client(event)
+
+    def _tell_all(self, event: Event) -> None:
+        """The market is one for all."""
+        self._tell(event)
+        for other in self._others:
+            other._tell(event)
+
+    def another_client(self, faults: FaultPlan) -> "SimulatedVenue":
+        """The same account and market for one more client, with requests, reads and a private stream of its own. The
+        two see each other's orders and fills; what is injected here does not befall it, but for the market's faults.
+        Once it hung up, `forget` it."""
+        other = SimulatedVenue(self._source, self._clock, self.config, self.seed + 1, faults)
+        other.exchange = other._exchange = self._exchange
+        wire = Wire(self._exchange, self._feed, self._clock, self.config, other.seed, faults, other._tell)
+        other._lines = self._feed, wire
+        self._others.append(other)
+        return other
+
+    def forget(self, other: "SimulatedVenue") -> None:
+        """A client that hung up is told nothing any more. What it sent goes on to arrive."""
+        self._others.remove(other)
 
     def hang_up(self) -> None:
         """The client is gone, as when its process ends: it hears nothing more, and what it sent goes on to arrive."""
@@ -168,6 +191,8 @@ class SimulatedVenue:
 
     def _to_stream(self, event: Event) -> None:
         self._wire.stream(event)
+        for other in self._others:
+            other._to_stream(event)
 
     # --- requests -----------------------------------------------------------------------------------------------------
 
@@ -271,6 +296,16 @@ class SimulatedVenue:
     def transfer(self, amount_e10: int) -> None:
         """Money comes in (or leaves, negative), now."""
         self._exchange.transfer(self._feed.advance(), amount_e10)
+
+    def delist(self) -> None:
+        """Every order of the account is cancelled by the venue, now."""
+        self._exchange.cancel_all(self._feed.advance(), "delisted")
+
+    def change_fees(self, maker_rate: Decimal, taker_rate: Decimal) -> None:
+        """Another fee tier, now."""
+        self._feed.advance()
+        self.config = msgspec.structs.replace(self.config, maker_rate=maker_rate, taker_rate=taker_rate)
+        self._exchange.wallet.charge_at(maker_rate, taker_rate)
 
 
 def _from(facts: Sequence[Dated], since: Cursor) -> Sequence[Dated]:

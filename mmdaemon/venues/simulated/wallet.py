@@ -68,6 +68,10 @@ class Wallet:
         self.fees = _EXACT.add(self.fees, fee)
         return to_e10(fee)
 
+    def charge_at(self, maker_rate: Decimal, taker_rate: Decimal) -> None:
+        """Another fee tier, from the next fill on."""
+        self._rates = {Liquidity.MAKER: maker_rate, Liquidity.TAKER: taker_rate}
+
     def _reduce(self, closed: Decimal, value: Decimal) -> None:
         """Close part of the position (`closed` has the other sign) for `value` = price * closed."""
         share = _ROUNDED.divide(_EXACT.multiply(self.cost, -closed), self.size)

@@ -20,7 +20,7 @@ import msgspec
 from mmdaemon.clock import Clock
 from mmdaemon.core.commands import Amend, Cancel, Command, Place
 from mmdaemon.core.events import Event, LinkChanged, OrderUpdate, RequestFailed
-from mmdaemon.core.types import NS, OrderStatus
+from mmdaemon.core.types import NS, Link, OrderStatus
 from mmdaemon.venues.base import Deliver, VenueUnavailable
 from mmdaemon.venues.simulated import rules
 from mmdaemon.venues.simulated.config import SimulatedConfig
@@ -36,7 +36,7 @@ Asked = tuple[Command, int, int, bool]
 it will be answered."""
 
 MINUTE_NS = 60 * NS
-LINKS = {FaultKind.PRIVATE_DOWN: "private", FaultKind.PUBLIC_DOWN: "public"}
+LINKS = {FaultKind.PRIVATE_DOWN: Link.PRIVATE, FaultKind.PUBLIC_DOWN: Link.PUBLIC}
 FREEZES = {FaultKind.BOOK_SILENT: False, FaultKind.BOOK_FROZEN: True}
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from mmdaemon.core.commands import Amend
 from mmdaemon.core.events import Fill, LinkChanged, OrderUpdate, RequestFailed
-from mmdaemon.core.types import NS
+from mmdaemon.core.types import NS, Link
 from mmdaemon.unix_socket import SocketRefused, listener_at
 from mmdaemon.venues import messages
 from mmdaemon.venues.base import Cursor, VenueUnavailable
@@ -331,11 +331,11 @@ async def test_nothing_is_told_before_it_was_asked_for_and_links_as_they_are(tmp
     async with served(tmp_path) as site, raw(site.path, Hello(messages.VERSION, PID)) as client:
         await client.hear(Welcome)
         site.venue.disconnect(5.0, ("private",))
-        await until(lambda: not site.server._links["private"])
+        await until(lambda: not site.server._links[Link.PRIVATE])
         await asyncio.sleep(0.1)
         client.say(Subscribe())
         first = (await client.hear(Told)).event
-        assert (type(first), first) == (LinkChanged, LinkChanged(0, 0, None, "public", True))
+        assert (type(first), first) == (LinkChanged, LinkChanged(0, 0, None, Link.PUBLIC, True))
         assert not any(isinstance(each, LinkChanged) for each in await told_within(client, 20))
 
 

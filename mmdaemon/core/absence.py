@@ -1,0 +1,67 @@
+"""Why a side has no quote at the venue: for `status`, metrics and logs. Nothing is decided here.
+
+A quote can be missing at four places, and each has its words: the guard lets none be (`guard`: its reasons say more);
+the decision wants none (`no_book`, `inventory`, `edge`, `size`); admission held it back (the name of the check that
+did, `limits.py`); or an order of ours is not settled yet:
+
+    starting      nothing was decided yet
+    in_flight     it was sent, and the venue has not answered
+    unknown       it was sent, and the venue did not say what became of it: its quantity stays reserved
+    leaving       an order on its way out holds its place
+    self_cross    an order of ours that may rest on the other side stands in the way
+"""
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from mmdaemon.core.orders import WorkingOrder
+from mmdaemon.core.types import OrderStatus, Purpose, Side
+
+if TYPE_CHECKING:
+    from mmdaemon.core.state import State
+
+
+class Absence(msgspec.Struct, frozen=True):
+    """`why` is one of our own words, fit for a label; `detail` has the figures, empty where there are none."""
+
+    side: Side
+    why: str
+    detail: str = ""
+
+
+def absences(state: "State") -> tuple[Absence, ...]:
+    """A row for each side, bid first, that nobody wants quoted or on which no order of ours rests."""
+    sides = ((Side.BUY, _why(state, Side.BUY)), (Side.SELL, _why(state, Side.SELL)))
+    return tuple(Absence(side, *said) for side, said in sides if said is not None)
+
+
+def _why(state: "State", side: Side) -> tuple[str, str] | None:
+    decision = state.decision
+    if decision is None:
+        return "starting", "nothing was decided yet"
+    unwanted = decision.no_bid if side is Side.BUY else decision.no_ask
+    if unwanted:
+        return unwanted, ""
+    own = [o for o in state.orders.live.values() if o.side is side and o.purpose is Purpose.QUOTE and not o.ended_ns]
+    if any(order.acked_ns for order in own):
+        return None
+    for refusal in state.withheld:
+        if refusal.side is side:
+            return refusal.check, refusal.detail
+    return _unsettled(own, state, side)
+
+
+def _unsettled(own: list[WorkingOrder], state: "State", side: Side) -> tuple[str, str]:
+    """Nothing forbids the quote, so an order is what it waits for: its own, the one before it, or one opposite."""
+    for order in own:
+        if order.status is OrderStatus.UNKNOWN:
+            return "unknown", f"the venue did not say what became of {order.client_id}"
+        if order.cancel_sent_ns:
+            return "leaving", f"{order.client_id} is being cancelled"
+    if own:
+        return "in_flight", f"{own[0].client_id} is on its way"
+    for order in state.orders.live.values():
+        if order.side is side and order.purpose is Purpose.QUOTE:
+            return "leaving", f"{order.client_id} has ended, and fills of it are still to come"
+    return "self_cross", "our own order on the other side, which may still rest, stands in the way"

@@ -1,0 +1,61 @@
+"""How a run begins: with which state, by what the journal knows, and with which of the facts that the venue tells."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from mmdaemon.core import apply as core_apply
+from mmdaemon.core.events import Bill, Event, Fill
+from mmdaemon.core.params import Params
+from mmdaemon.core.position import Position
+from mmdaemon.core.state import Risk, State, new_state
+from mmdaemon.journal.recovery import Recovered
+
+
+def first_state(recovered: Recovered, params: Params, start_e10: int, mono_ns: int, ts_ns: int) -> State:
+    """Equity at the start, the last checkpoint, what was booked after it, and every order that had not ended."""
+    state = new_state(params, start_e10)
+    state.mono_ns, state.ts_ns = mono_ns, ts_ns
+    if recovered.checkpoint is not None:
+        state.position = msgspec.msgpack.decode(recovered.checkpoint.slices["position"], type=Position)
+    if recovered.risk is not None:
+        state.risk = msgspec.msgpack.decode(recovered.risk, type=Risk)
+        # Of a boot that is over it would lie in the future, and the size stay reduced until then.
+        state.risk.resumed_ns = min(state.risk.resumed_ns, mono_ns)
+    for fact in recovered.facts:
+        # Booked already, so it goes past the journal; into the same slices by the same rules. It is as old as UTC
+        # says: its monotonic time may be of another boot.
+        aged = msgspec.structs.replace(fact.event, mono_ns=mono_ns - ts_ns + fact.event.ts_ns)
+        core_apply.apply(state, aged, params)
+    state.budgets.cancel_breaches = recovered.cancel_breaches
+    # What the venue counts, it counts over a restart. By UTC; a time that a clock made up is now.
+    state.budgets.messages_ns.extend(mono_ns - max(0, ts_ns - sent_ts_ns) for sent_ts_ns in recovered.messages_ts_ns)
+    for order in recovered.orders:
+        core_apply.apply(state, order, params)
+    return state
+
+
+class Door:
+    """From the venue into the inbox, but for what was traded or paid before the account was first read: that is in its
+    opening equity, however late the stream tells of it."""
+
+    def __init__(self, post: Callable[[Event], None]) -> None:
+        self._post = post
+        self._early: list[Fill | Bill] = []
+        self.opened_ns = 0
+        """When the account was first read, by the venue's clock; 0 until that is known, and such facts wait."""
+
+    def deliver(self, event: Event) -> None:
+        if type(event) is Fill or type(event) is Bill:
+            if not self.opened_ns:
+                self._early.append(event)
+                return
+            if event.venue_ts_ns is not None and event.venue_ts_ns < self.opened_ns:
+                return
+        self._post(event)
+
+    def let_in(self) -> None:
+        """What waited."""
+        for event in self._early:
+            self.deliver(event)
+        self._early.clear()

@@ -1,0 +1,82 @@
+"""What a journal knows at the start of a run, a question each. They read, and decide nothing."""
+
+import sqlite3
+
+import msgspec
+
+from mmdaemon.core.events import OrderAdopted
+from mmdaemon.core.types import NS, Instrument, OrderStatus, Purpose, Side
+
+_MESSAGES_MOST = 3_000
+"""The highest limit on the messages of a minute."""
+
+
+def number(db: sqlite3.Connection, name: str, account: int, otherwise: int) -> int:
+    """The newest of a slice that is one number."""
+    newest = newest_slice(db, name, account)
+    return otherwise if newest is None else msgspec.msgpack.decode(newest, type=int)
+
+
+def messages(db: sqlite3.Connection, ts_ns: int) -> tuple[int, ...]:
+    found = db.execute(
+        "SELECT ts_ns FROM (SELECT ts_ns FROM intents ORDER BY epoch DESC, seq DESC LIMIT ?2) WHERE ts_ns > ?1 "
+        "UNION ALL SELECT ts_ns FROM (SELECT ts_ns FROM cancels ORDER BY ts_ns DESC LIMIT ?2) WHERE ts_ns > ?1 "
+        "ORDER BY 1",
+        (ts_ns - 60 * NS, _MESSAGES_MOST),
+    )
+    return tuple(sent_ts_ns for (sent_ts_ns,) in found)
+
+
+def pause(db: sqlite3.Connection) -> str:
+    """The reason of the operator's last pause, where no resume that was taken came after it."""
+    last = db.execute(
+        "SELECT action, reason FROM operator_actions WHERE outcome = 'taken' AND action IN ('pause', 'resume') "
+        "ORDER BY rowid DESC LIMIT 1"
+    ).fetchone()
+    return last[1] or "operator" if last is not None and last[0] == "pause" else ""
+
+
+def instruments(db: sqlite3.Connection) -> tuple[Instrument, ...]:
+    columns = Instrument.__struct_fields__
+    query = f"SELECT {', '.join(columns)} FROM instruments ORDER BY version"  # noqa: S608 - our own field names
+    return tuple(Instrument(**dict(zip(columns, each, strict=True))) for each in db.execute(query))
+
+
+def unsettled_orders(db: sqlite3.Connection, account: int, mono_ns: int, ts_ns: int) -> tuple[OrderAdopted, ...]:
+    orders = db.execute(
+        "SELECT client_id, side, px_ticks, qty_lots, filled_lots, purpose, reduce_only, revision FROM orders "
+        "WHERE settled = 0 AND epoch >= ? ORDER BY epoch, client_id",
+        (account,),
+    ).fetchall()
+    found: list[OrderAdopted] = []
+    for client_id, side, px_ticks, qty_lots, filled_lots, purpose, reduce_only, revision in orders:
+        amends = db.execute(
+            "SELECT px_ticks, qty_lots FROM intents WHERE client_id = ? AND revision > ?", (client_id, revision)
+        ).fetchall()
+        sizes = [qty_lots, *(qty for _, qty in amends)]
+        prices = [px_ticks, *(px for px, _ in amends)]
+        found.append(
+            OrderAdopted(
+                mono_ns=mono_ns,
+                ts_ns=ts_ns,
+                venue_ts_ns=None,
+                client_id=client_id,
+                side=Side(side),
+                px_ticks=max(prices) if side == Side.BUY else min(prices),
+                qty_lots=max(sizes),
+                cum_filled_lots=filled_lots,
+                purpose=Purpose(purpose),
+                reduce_only=bool(reduce_only),
+                status=OrderStatus.UNKNOWN,
+            )
+        )
+    return tuple(found)
+
+
+def newest_slice(db: sqlite3.Connection, name: str, account: int) -> bytes | None:
+    """The newest of a slice that is kept more often than the whole."""
+    newest = db.execute(
+        "SELECT blob FROM checkpoints WHERE slice = ? AND epoch >= ? ORDER BY epoch DESC, seq DESC LIMIT 1",
+        (name, account),
+    ).fetchone()
+    return None if newest is None else newest[0]
