@@ -5,31 +5,68 @@ Both can be cut, and then nothing of that daemon reaches anything any more, what
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Final
 
-from mmdaemon.clock import VirtualClock
+import msgspec
+
+from mmdaemon.clock import Clock
 from mmdaemon.core.commands import Command
-from mmdaemon.core.events import AccountSnapshot, BarClosed, Bill, FeeSchedule, Fill, FundingRate, MarkPrice
+from mmdaemon.core.events import AccountSnapshot, BarClosed, Bill, Event, FeeSchedule, Fill, FundingRate, MarkPrice
 from mmdaemon.core.types import Instrument
 from mmdaemon.journal.connection import CrashPoint, Durability, InlineConnection, JournalFailed
 from mmdaemon.journal.statements import Row, Statement
+from mmdaemon.research.simulation.machine import Machine
+from mmdaemon.research.simulation.replica import Replica
 from mmdaemon.venues.base import Absent, AccountFacts, Cursor, Deliver, OrderReport, PositionStop
 from mmdaemon.venues.simulated.venue import SimulatedVenue
 
 
 class Line:
-    """One daemon's way to the venue: `venues.base.Venue`, until it is cut."""
+    """One daemon's way to the venue: `venues.base.Venue`, until it is cut. With a `machine`, what comes while that is
+    held waits for `release`."""
 
-    def __init__(self, venue: SimulatedVenue, on_send: Callable[[Command], None]) -> None:
+    def __init__(
+        self,
+        venue: SimulatedVenue,
+        on_send: Callable[[Command], None],
+        machine: Machine | None = None,
+        replica: Replica | None = None,
+        reading: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """`reading` surrounds each read of the fills, and hears by its end whether it was answered."""
         self._venue = venue
+        self._reading = reading
         self._on_send = on_send
+        self._machine = machine
+        self._replica = replica
+        self._deliver: Deliver = to_nobody
+        self._waiting: list[Event] = []
         self._is_open = False
         self.is_cut = False
+
+    def release(self) -> None:
+        """What came while the machine was held is received now."""
+        if self._machine is None:
+            return
+        waiting, self._waiting = self._waiting, []
+        clock = self._machine.clock
+        for event in waiting:
+            self._deliver(msgspec.structs.replace(event, mono_ns=clock.mono_ns(), ts_ns=clock.wall_ns()))
+
+    def _hear(self, event: Event) -> None:
+        if self._machine is not None and self._machine.is_held:
+            self._waiting.append(event)
+        else:
+            self._deliver(event)
 
     def cut(self) -> None:
         """The end of the process."""
         self.is_cut = True
+        self._waiting.clear()
+        if self._machine is not None and self in self._machine.lines:
+            self._machine.lines.remove(self)
         if self._is_open:
             self._is_open = False
             self._venue.hang_up()
@@ -60,7 +97,10 @@ class Line:
         return await self._at.instrument()
 
     async def open(self, deliver: Deliver) -> None:
-        await self._at.open(deliver)
+        self._deliver = deliver
+        if self._machine is not None:
+            self._machine.lines.append(self)
+        await self._at.open(self._hear)
         self._is_open = True
 
     async def close(self) -> None:
@@ -76,19 +116,25 @@ class Line:
         await self._at.cancel_all()
 
     async def order(self, client_id: str) -> OrderReport | Absent:
-        return await self._at.order(client_id)
+        found = await self._at.order(client_id)
+        return found if self._replica is None else self._replica.order(found)
 
     async def open_orders(self) -> list[OrderReport]:
-        return await self._at.open_orders()
+        found = await self._at.open_orders()
+        return found if self._replica is None else self._replica.open_orders(found)
 
     async def fills(self, since: Cursor) -> list[Fill]:
-        return await self._at.fills(since)
+        with self._reading():
+            found = await self._at.fills(since)
+        return found if self._replica is None else self._replica.history(found)
 
     async def bills(self, since: Cursor) -> list[Bill]:
-        return await self._at.bills(since)
+        found = await self._at.bills(since)
+        return found if self._replica is None else self._replica.history(found)
 
     async def snapshot(self) -> AccountSnapshot:
-        return await self._at.snapshot()
+        found = await self._at.snapshot()
+        return found if self._replica is None else self._replica.snapshot(found)
 
     async def facts(self) -> AccountFacts:
         return await self._at.facts()
@@ -112,6 +158,10 @@ class Line:
         return await self._at.dead_man(seconds)
 
 
+def to_nobody(_event: Event) -> None:
+    """While no daemon listens."""
+
+
 USUAL_NS: Final = 300_000
 """What a commit takes."""
 
@@ -123,7 +173,7 @@ def _nothing() -> None:
 class Disk(InlineConnection):
     """The journal's connection, on a real file, that may be slow, may fail, and may see the process end at a commit."""
 
-    def __init__(self, path: Path, clock: VirtualClock, seed: int, on_commit: Callable[[], None]) -> None:
+    def __init__(self, path: Path, clock: Clock, seed: int, on_commit: Callable[[], None]) -> None:
         super().__init__(path, Durability.PROCESS, clock, seed=seed, delay_ns=USUAL_NS, on_commit=self._passed)
         self._after_commit = on_commit
         self._rows: Sequence[Row] = ()
@@ -135,14 +185,25 @@ class Disk(InlineConnection):
         self.intents: set[tuple[str, int]] = set()
         """(client id, revision) of every intent that is in the file."""
 
+    def fail_for(self, duration_ns: int) -> None:
+        """Nothing can be opened or written for so long."""
+        self.fails_until_ns = self._clock.mono_ns() + duration_ns
+
     def slow(self, delay_ns: int) -> None:
         """Every commit takes about so long from now on; 0: as usual."""
         self._delay_ns: int = delay_ns or USUAL_NS
 
-    async def commit(self, rows: Sequence[Row]) -> None:
+    async def open(self) -> None:
+        self._check()
+        await super().open()
+
+    def _check(self) -> None:
         if self._clock.mono_ns() < self.fails_until_ns:
             self.on_failure()
             raise JournalFailed("disk full (simulated)")
+
+    async def commit(self, rows: Sequence[Row]) -> None:
+        self._check()
         self._rows = rows
         await super().commit(rows)
 

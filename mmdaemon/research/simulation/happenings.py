@@ -1,18 +1,25 @@
 """How each planned fault is brought about: in the venue, at the disk, by the clock, by a person, to the process."""
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from mmdaemon.core.types import E10, NS, Side
 from mmdaemon.daemon.operator import Operator
 from mmdaemon.journal.connection import CrashPoint
+from mmdaemon.research.simulation.changes import Changes
 from mmdaemon.research.simulation.operator import WHO
-from mmdaemon.research.simulation.plan import CRASHES, Fault, Kind
+from mmdaemon.research.simulation.plan import CRASHES, LATE_MAX_S, SLEEP_S, Fault, Kind
+from mmdaemon.research.simulation.starts import Starts
 from mmdaemon.venues.simulated.faults import WINDOWS, FaultKind
 
 if TYPE_CHECKING:
     from mmdaemon.research.simulation.world import World
 
+TAG: Final = "sim"
+"""Of the bot that is played."""
+_STRANGER: Final = 10**9
+"""Numbers of a stranger's orders, which no run of ours reaches."""
 STEPS_MAX: Final = 500
 """A crash comes within so many callbacks of its moment."""
 _WINDOWS: Final = {kind.value: kind for kind in WINDOWS}
@@ -24,7 +31,18 @@ _MAINTENANCE: Final = (
 )
 _STEPS_MS: Final = (50, 300, 900, 2_000, 5_000, 30_000)
 _CHANGES: Final = (("position_mode", "hedge"), ("leverage", 20.0), ("can_trade", False), ("can_withdraw", True))
-_OF_A_PROCESS: Final = (*CRASHES, Kind.DISK_SLOW, Kind.DISK_FAILS, Kind.STALL)
+_OF_A_PROCESS: Final = (
+    *CRASHES,
+    Kind.DISK_SLOW,
+    Kind.DISK_FAILS,
+    Kind.STALL,
+    Kind.STALL_ALONE,
+    Kind.MACHINE_SLEEP,
+    Kind.CRASH_LOOP,
+    Kind.CRASH_IN_START,
+    Kind.DISK_IN_START,
+    Kind.SECOND_DAEMON,
+)
 
 
 class Happenings:
@@ -35,6 +53,8 @@ class Happenings:
         self._world = world
         self._open = 0
         self._last_ns = 0
+        self._changes = Changes(world)
+        self.starts = Starts(world)
         self.closed = False
 
     @property
@@ -65,6 +85,9 @@ class Happenings:
             return
         world = self._world
         kind = _WINDOWS.get(fault.kind)
+        if world.machine.is_held:
+            world.not_counted()
+            return
         if kind is not None:
             world.watch.count(kind.value, fault.ordinal)
             world.venue.inject(kind, fault.seconds)
@@ -96,19 +119,31 @@ class Happenings:
                 world.clock.call_at(ends_ns, disk.slow, 0)
                 self._for(fault.seconds)
             case Kind.DISK_FAILS:
-                disk.fails_until_ns = ends_ns
+                disk.fail_for(round(fault.seconds * NS))
                 self._for(fault.seconds)
             case Kind.WALL_STEP:
                 self._step_the_clock(fault)
             case Kind.STALL:
-                world.stall(round(fault.seconds * NS))
+                world.machine.stall(round(fault.seconds * NS))
+            case Kind.STALL_ALONE:
+                world.machine.hold(round(fault.seconds * NS))
+                self._for(fault.seconds)
+            case Kind.MACHINE_SLEEP:
+                self._sleep(fault)
+            case Kind.CRASH_LOOP | Kind.CRASH_IN_START | Kind.DISK_IN_START:
+                self.starts.doom(fault)
+                world.crash_in(1 + fault.number % STEPS_MAX)
+            case Kind.REPLICA_BEHIND | Kind.RULES_CHANGED | Kind.TRADING_SUSPENDED | Kind.FEES_CHANGED | Kind.BAN:
+                self._for(self._changes.begin(fault))
             case Kind.ACCOUNT_CHANGED:
                 self._change_the_account(fault)
             case Kind.MAINTENANCE:
                 for each in _MAINTENANCE:
                     world.venue.inject(each, fault.seconds)
                 self._for(fault.seconds)
-            case Kind.FOREIGN_ORDER | Kind.MANUAL_TRADE:
+            case Kind.SECOND_DAEMON:
+                return self._second(fault)
+            case Kind.FOREIGN_ORDER | Kind.MANUAL_TRADE | Kind.STRANGER:
                 return self._somebody_trades(fault)
             case Kind.TRANSFER:
                 world.venue.transfer((fault.number % 2_000 - 1_000) * E10)
@@ -142,8 +177,29 @@ class Happenings:
         world.clock.call_at(world.clock.mono_ns() + round(fault.seconds * NS), back)
         self._for(fault.seconds)
 
+    def _sleep(self, fault: Fault) -> None:
+        """The links are broken when it wakes, and come back one after the other."""
+        world = self._world
+        least_s, most_s = SLEEP_S
+        seconds = least_s * (most_s / least_s) ** (fault.number % 1_000 / 1_000)
+        world.sleep(round(seconds * NS))
+        for each in (FaultKind.PRIVATE_DOWN, FaultKind.PUBLIC_DOWN):
+            after_s = fault.seconds * (1 if (each is FaultKind.PUBLIC_DOWN) is (fault.number & 1024 > 0) else 0.2)
+            world.venue.inject(each, seconds + after_s)
+        self._for(seconds + fault.seconds)
+
+    def _second(self, fault: Fault) -> bool:
+        world = self._world
+        if not world.second.begin(fault):
+            return False
+        seconds = 20.0 + fault.seconds
+        world.clock.call_at(world.clock.mono_ns() + round(seconds * NS), world.second.end)
+        self._for(seconds)
+        return True
+
     def _somebody_trades(self, fault: Fault) -> bool:
-        """In our account: an order far from the market that stays for a while, or a trade at market."""
+        """In our account: an order far from the market that stays for a while, or a trade at market. A stranger's
+        order stays until somebody cancels it."""
         venue = self._world.venue
         mid = venue.exchange.mid_ticks
         if not mid:
@@ -154,11 +210,30 @@ class Happenings:
             venue.manual_trade(side, lots)
             return True
         away = mid * (20 + fault.number // 512 % 200) // 10_000
+        if fault.kind == Kind.STRANGER:
+            client_id = self._name_of_a_stranger(fault)
+            self._world.watch.seen.strangers.add(client_id)
+            venue.foreign_order(side, mid - side * away, max(lots, 50), client_id)
+            return True
         client_id = venue.foreign_order(side, mid - side * away, max(lots, 50))
 
         clock = self._world.clock
         clock.call_at(clock.mono_ns() + round(fault.seconds * 5 * NS), venue.withdraw, client_id)
         return True
+
+    def _name_of_a_stranger(self, fault: Fault) -> str:
+        """Another bot's; or our tag and an epoch to come, or a number to come of this one, as a copy of our journal
+        would send it; or an old epoch, as an older copy did."""
+        epoch, number = self._world.epoch, fault.number >> 20
+        match fault.number >> 17 & 3:
+            case 0:
+                return f"mmother-{epoch}-{fault.ordinal}x{number}"
+            case 1:
+                return f"mm{TAG}-{epoch + 1 + number}-{_STRANGER + fault.ordinal}"
+            case 2:
+                return f"mm{TAG}-{max(0, epoch - 1 - number % 3)}-{_STRANGER + fault.ordinal}"
+            case _:
+                return f"mm{TAG}-{epoch}-{_STRANGER + fault.ordinal}"
 
     def _operates(self, fault: Fault) -> bool:
         world = self._world
@@ -168,18 +243,38 @@ class Happenings:
         if fault.kind == Kind.STOP:
             daemon.stop("SIGTERM (simulated)")
         else:
-            world.keep(asyncio.create_task(_operate(daemon.parts.operator, fault), name=fault.kind))
+            world.keep(asyncio.create_task(_operate(world, daemon.parts.operator, fault), name=fault.kind))
         return True
 
 
-async def _operate(operator: Operator, fault: Fault) -> None:
+async def _operate(world: "World", operator: Operator, fault: Fault) -> None:
     match fault.kind:
         case Kind.OPERATOR_PAUSE:
             await operator.pause("planned", WHO)
         case Kind.OPERATOR_KILL:
+            if fault.number & 2:
+                await _an_order_is_late(world)
             await operator.kill("planned", WHO, _hears, flatten=bool(fault.number & 1))
         case _:
             await operator.flatten("planned", WHO, _hears)
+
+
+async def _an_order_is_late(world: "World") -> None:
+    """Until an order has just left that takes as long as any, or a minute is over: the worst moment for a kill."""
+    left = asyncio.Event()
+
+    def leaves() -> None:
+        world.venue.inject(FaultKind.LATE, LATE_MAX_S)
+        world.watch.on_place = None
+        left.set()
+
+    world.watch.on_place = leaves
+    try:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(60):
+                await left.wait()
+    finally:
+        world.watch.on_place = None
 
 
 async def _hears(_line: str) -> None:

@@ -10,8 +10,9 @@ from contextlib import closing
 import msgspec
 
 from mmdaemon.core import position
-from mmdaemon.core.events import Bill, Fill, LinkChanged, Reconciled, TimerFired
-from mmdaemon.core.types import NS, GuardState
+from mmdaemon.core.events import Bill, Fill, OperatorAction, Reconciled, TimerFired
+from mmdaemon.core.state import State
+from mmdaemon.core.types import NS
 from mmdaemon.daemon import assertions
 from mmdaemon.research.simulation.seen import Seen, seconds
 
@@ -19,7 +20,6 @@ _GRACE_NS = 5 * NS
 """A fill of the last moments may still be on its way to the daemon or to its disk."""
 _LOST_DAY_NS = 10 * NS
 """A day that turned so shortly before a crash may not have been committed."""
-_QUOTING = (GuardState.RUNNING, GuardState.REDUCING)
 
 
 class Booked(msgspec.Struct):
@@ -82,7 +82,8 @@ def exactly_once(seen: Seen) -> str:
 
 
 def position_agrees(seen: Seen) -> str:
-    """7: booked = sum of the journal's fills = the venue's, or a break is open and quoting is off."""
+    """7: booked = sum of the journal's fills = the venue's. A break is no excuse: nothing troubled it for so long that
+    it must be mended."""
     state = seen.state
     if state is None or seen.disk_failed:
         return ""
@@ -94,33 +95,28 @@ def position_agrees(seen: Seen) -> str:
     )
     if there == ours.position_lots == on_disk:
         return ""
-    if (state.facts.breaks or not state.guard.reconciled) and state.guard.state not in _QUOTING:
-        return ""
     return (
         f"position {ours.position_lots} in memory, {on_disk} in the journal, {there} at the venue; "
         f"{state.guard.state.value}, breaks {state.facts.breaks}"
     )
 
 
-def gap_is_read(seen: Seen) -> str:
-    """7: a reconcile that ends a private gap has booked what filled in it."""
-    event, state = seen.event, seen.state
-    if type(event) is LinkChanged and event.link == "private":
-        seen.memory["private up"] = seen.now_ns if event.up else 0
+def history_is_booked(seen: Seen) -> str:
+    """7: when a round is over, whatever filled before it asked for history is booked, however long ago that was."""
+    state = seen.state
+    if type(seen.event) is not Reconciled or state is None:
         return ""
-    up_ns = seen.memory.get("private up", 0)
-    if type(event) is not Reconciled or event.breaks or not up_ns or state is None:
-        return ""
-    seen.memory["private up"] = 0
-    for fill in reversed(seen.truth.fills):
-        happened_ns = fill.venue_ts_ns or 0
-        if happened_ns < up_ns - 600 * NS:
-            break
-        if happened_ns <= up_ns and fill.trade_id not in state.position.trade_ids:
+    fills = seen.truth.fills
+    at: int = seen.memory.get("history", 0)
+    while at < len(fills) and (fills[at].venue_ts_ns or 0) < seen.history_ns:
+        fill = fills[at]
+        if fill.trade_id not in state.position.trade_ids:
             return (
-                f"clean at {seconds(seen.now_ns - up_ns)} after the private stream came back, and fill {fill.trade_id} "
-                f"of {seconds(up_ns - happened_ns)} before that is not booked"
+                f"history was asked for {seconds(seen.now_ns - seen.history_ns)} ago, and fill {fill.trade_id} of "
+                f"{seconds(seen.now_ns - (fill.venue_ts_ns or 0))} ago is not booked"
             )
+        at += 1
+    seen.memory["history"] = at
     return ""
 
 
@@ -142,7 +138,7 @@ def wallet_agrees(seen: Seen) -> str:
         return ""  # something is on its way; the next look will do
     there = truth.wallet.balance_e10 + truth.wallet.unrealised_e10(mark)
     here = position.equity_basis_e10(ours, mark)
-    if here != there and not state.facts.breaks:
+    if here != there:
         missing = [bill.bill_id for bill in truth.bills if bill.bill_id not in ours.bill_ids]
         return f"equity {here} in the books, {there} in the wallet (1e-10 quote); bills not booked: {missing}"
     return ""
@@ -154,11 +150,14 @@ def _ids(held: position.Position, what: Fill | Bill) -> dict[str, None]:
 
 def budgets_stand(seen: Seen) -> str:
     """18: within a day its opening figures stand, across restarts too."""
-    state = seen.state
-    if state is None or type(seen.event) is not TimerFired:
+    state, event = seen.state, seen.event
+    if type(event) is OperatorAction and event.action == "resume":
+        seen.count("resume")
+    if state is None or type(event) is not TimerFired:
         return ""
-    risk = state.risk
-    now = (risk.day, risk.day_open_e10 - risk.transfers_seen_e10, risk.day_turnover_start_e10)
+    if lost := _breaches_lost(seen, state):
+        return lost
+    now = assertions.opening(state)
     before, turned_ns = seen.memory.get("day", (None, 0))
     if before is None or now[0] > before[0]:
         seen.memory["day"] = now, seen.now_ns
@@ -169,6 +168,18 @@ def budgets_stand(seen: Seen) -> str:
     if seen.down_ns and 0 <= seen.down_ns - turned_ns < _LOST_DAY_NS:
         return ""
     return f"(day, open less transfers, turnover at the open) was {before}, is {now}; {seen.restarts} restarts"
+
+
+def _breaches_lost(seen: Seen, state: State) -> str:
+    """Breaches of the cancel budget are counted until somebody resumes, whatever happens to the process."""
+    now = state.budgets.cancel_breaches
+    before, since_ns, resumes = seen.memory.get("breaches", (0, 0, 0))
+    resumed = seen.counted.get("resume", 0)
+    if now != before or resumed != resumes:
+        seen.memory["breaches"] = now, seen.now_ns, resumed
+    if now >= before or resumed != resumes or 0 <= seen.down_ns - since_ns < _LOST_DAY_NS:
+        return ""
+    return f"{before} breaches of the cancel budget, and now {now}; nobody resumed"
 
 
 def turnover_is_journaled(seen: Seen) -> str:

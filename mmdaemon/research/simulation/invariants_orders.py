@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from mmdaemon.core.commands import Amend, Place
 from mmdaemon.core.events import Fill as FillEvent
 from mmdaemon.core.events import OrderAdopted, OrderUpdate, RequestFailed
-from mmdaemon.core.orders import LIFE, WorkingOrder
+from mmdaemon.core.orders import WorkingOrder
 from mmdaemon.core.types import NS, OrderStatus, Side
 from mmdaemon.daemon import assertions
 from mmdaemon.research.simulation.seen import Seen, key_of, seconds
@@ -73,7 +73,7 @@ def _pending(seen: Seen) -> Pending:
 
 
 def _foreign_lots(seen: Seen) -> int:
-    """Signed lots of the fills that were not ours and that the daemon has not booked."""
+    """Signed lots of the fills that no daemon of this seed asked for and that the daemon has not booked."""
     pending = _pending(seen)
     unknown: dict[str, int] = seen.memory.setdefault("foreign", {})
     fills = seen.truth.fills
@@ -100,7 +100,7 @@ def exposure(seen: Seen, side: Side, *, in_flight: bool) -> int:
                 waiting[client_id] = max(qty_lots, waiting.get(client_id, 0))
     lots = side * (seen.truth.position_lots - _foreign_lots(seen))
     for order in seen.own_resting():
-        if order.side is side:
+        if order.side is side and seen.is_own(order.client_id):
             lots += max(0, max(order.qty_lots, waiting.pop(order.client_id, 0)) - order.filled_lots)
     for client_id, qty_lots in waiting.items():
         if client_id not in seen.truth.orders:  # else it has ended, and an amend revives nothing
@@ -167,29 +167,32 @@ def order_lives(seen: Seen) -> tuple[int, str]:
     if state is None or not (isinstance(event, _OF_ORDERS) or seen.step.commands):
         return 0, ""
     was = seen.memory.get("last orders")
-    now = {o.client_id: (o, o.status, o.known_filled_lots) for o in state.orders.live.values()}
+    now = {o.client_id: (o, o.status) for o in state.orders.live.values()}
     seen.memory["last orders"] = now
+    lives = seen.memory.setdefault("lives seen", assertions.OrderLives())
+    number, what = lives.look(state, event)
+    if what:
+        return number, what
     if was is None:
         return _taken_over(seen)
-    for client_id, (order, status, known_lots) in was.items():
+    for client_id, (order, status) in was.items():
         if order.status is not status:
             seen.count(f"order {status.value} -> {order.status.value}")
-            if (status, order.status) not in LIFE:
-                return 8, f"{client_id} went from {status.value} to {order.status.value}"
             if order.status.is_terminal and (broken := _ended_wrongly(seen, client_id, order.status)):
                 return 5, f"{client_id} was {status.value} and is {order.status.value} at {event}: {broken}"
-        if order.known_filled_lots < known_lots:
-            return 8, f"{client_id}: filled fell from {known_lots} to {order.known_filled_lots}"
         if order.known_filled_lots > _most_sent(seen, client_id, order.qty_lots):
             return 8, f"{client_id}: {order.known_filled_lots} lots filled, {order.qty_lots} sent"
         if client_id not in now and (broken := _freed_wrongly(seen, client_id, order.filled_lots)):
             return 3, f"{client_id} was freed at {event}: {broken}"
-    for order, _, _ in now.values():
+    for order, _ in now.values():
         there = seen.truth.orders.get(order.client_id)
         if there is None or there.status.is_terminal:
             continue
-        if max(order.qty_lots, order.pending_qty_lots) < there.qty_lots and not order.adopted:
-            return 3, f"{order.client_id} holds {order.qty_lots} lots and {there.qty_lots} are at the venue"
+        if order.reserved_lots < there.qty_lots - order.filled_lots and not order.adopted:
+            return 3, (
+                f"{order.client_id} reserves {order.reserved_lots} lots with {order.filled_lots} booked, and "
+                f"{there.qty_lots} are at the venue"
+            )
     return 0, ""
 
 
@@ -248,6 +251,8 @@ def _most_sent(seen: Seen, client_id: str, qty_lots: int) -> int:
 def filled_within_sent(seen: Seen) -> str:
     """8 at the venue: nothing of ours filled beyond what was sent."""
     for order in seen.own_resting():
+        if not seen.is_own(order.client_id):
+            continue
         if order.filled_lots > order.qty_lots or order.filled_lots > _most_sent(seen, order.client_id, 0):
             return f"{order.client_id}: {order.filled_lots} lots filled, {_most_sent(seen, order.client_id, 0)} sent"
     return ""
@@ -303,10 +308,10 @@ def figures_decided(seen: Seen) -> str:
 
 def message_rates(seen: Seen) -> str:
     """20, restarts notwithstanding: what was sent leaves the share that is kept for cancels."""
-    times, limits = seen.sends_ns, seen.params.limits
+    times = seen.sends_ns
     while times and times[0] <= seen.now_ns - _RATE_WINDOW_NS:
         times.popleft()
-    most = int(limits.messages_per_minute * (1.0 - limits.reserve_for_cancels))
+    most = assertions.orders_a_minute(seen.params)
     return f"{len(times)} orders and amends within {seconds(_RATE_WINDOW_NS)}, {most} a minute allowed" * (
         len(times) > most
     )
@@ -323,6 +328,11 @@ def known_or_gone(seen: Seen) -> str:
         if order.client_id not in seen.state.orders.live and seen.now_ns - order.arrived_ns >= _KNOWN_WITHIN_NS:
             return f"{order.client_id} rests since {seconds(seen.now_ns - order.arrived_ns)} and is not known"
     return ""
+
+
+def others_left_alone(seen: Seen) -> str:
+    """6, its other side."""
+    return seen.meddled[0] if seen.meddled else ""
 
 
 def no_own_cross(seen: Seen) -> str:

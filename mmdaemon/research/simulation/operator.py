@@ -3,7 +3,7 @@ what only a restart mends. What they do is journaled as any operator's."""
 
 from typing import Final
 
-from mmdaemon.clock import VirtualClock
+from mmdaemon.clock import Clock
 from mmdaemon.core.reasons import BIT, Reason
 from mmdaemon.core.types import NS, GuardState, KillState
 from mmdaemon.daemon.pace import sleep_ns
@@ -20,7 +20,7 @@ _PATIENCE: Final = 4
 class Person:
     """One operator for all lives of a seed. `hurried` once the end of the seed is near."""
 
-    def __init__(self, plan: Plan, clock: VirtualClock) -> None:
+    def __init__(self, plan: Plan, clock: Clock) -> None:
         self._plan = plan
         self._clock = clock
         self._acts = 0

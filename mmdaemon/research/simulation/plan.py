@@ -44,7 +44,30 @@ class Kind(StrEnum):
     ACCOUNT_CHANGED = "account_changed"
     """Position mode, leverage or permissions, for a while."""
     STALL = "stall"
-    """The loop does not run, for up to a second."""
+    """The machine stands still for up to a second, and with it everything on its way."""
+    STALL_ALONE = "stall_alone"
+    """The daemon does not run for up to 4 s. The venue does: its messages queue, and what was sent lands."""
+    MACHINE_SLEEP = "machine_sleep"
+    """For half a minute to an hour. The clocks go on, the timers of the loop do not, and the links are gone."""
+    CRASH_LOOP = "crash_loop"
+    """It ends, and again and again within seconds of each start."""
+    CRASH_IN_START = "crash_in_start"
+    """It ends, and the next ones end before they are up, or at their first commits."""
+    DISK_IN_START = "disk_in_start"
+    """It ends, and the disk of the next start is slow or full."""
+    REPLICA_BEHIND = "replica_behind"
+    """Half of the reads are answered with what was so a moment ago."""
+    RULES_CHANGED = "rules_changed"
+    """Tick, lot or minimum are coarser than the daemon knows."""
+    TRADING_SUSPENDED = "trading_suspended"
+    """No order is taken; cancels are. In half of them all that rests is cancelled first, as when delisted."""
+    FEES_CHANGED = "fees_changed"
+    SECOND_DAEMON = "second_daemon"
+    """Another one on the same account, for up to two minutes."""
+    BAN = "ban"
+    """Over every rate limit, for minutes."""
+    STRANGER = "stranger"
+    """An order under our tag that no run of this journal sent, or of another bot."""
     OPERATOR_PAUSE = "operator_pause"
     OPERATOR_KILL = "operator_kill"
     OPERATOR_FLATTEN = "operator_flatten"
@@ -66,6 +89,18 @@ A_MINUTE: Final[dict[str, float]] = {
     Kind.TRANSFER: 0.04,
     Kind.ACCOUNT_CHANGED: 0.02,
     Kind.STALL: 0.15,
+    Kind.STALL_ALONE: 0.05,
+    Kind.MACHINE_SLEEP: 0.01,
+    Kind.CRASH_LOOP: 0.01,
+    Kind.CRASH_IN_START: 0.02,
+    Kind.DISK_IN_START: 0.02,
+    Kind.REPLICA_BEHIND: 0.10,
+    Kind.RULES_CHANGED: 0.01,
+    Kind.TRADING_SUSPENDED: 0.01,
+    Kind.FEES_CHANGED: 0.02,
+    Kind.BAN: 0.01,
+    Kind.STRANGER: 0.02,
+    Kind.SECOND_DAEMON: 0.01,
     Kind.OPERATOR_PAUSE: 0.02,
     Kind.OPERATOR_KILL: 0.02,
     Kind.OPERATOR_FLATTEN: 0.01,
@@ -73,7 +108,12 @@ A_MINUTE: Final[dict[str, float]] = {
 """Probability that a fault begins in a bad minute, at the middle of a seed's mixtures."""
 LATE_MAX_S: Final = 2.5
 STALL_MAX_S: Final = 1.0
-"""Stays below `in_flight_max_s` with everything else that a request may wait for."""
+BEHIND_MAX_S: Final = 1.2
+"""How old an answer about orders may be. The three stay below `in_flight_max_s` with everything else that a request may
+wait for."""
+HISTORY_BEHIND_MAX_S: Final = 4.0
+"""The same of fills, bills and the account, whose overlap covers more."""
+SLEEP_S: Final = (30.0, 3_600.0)
 RATES: Final = FaultRates(
     request_lost=0.07,
     ack_lost=0.07,
@@ -93,6 +133,14 @@ _LONGEST_S: Final[dict[str, float]] = {
     Kind.MAINTENANCE: 60.0,
     Kind.ACCOUNT_CHANGED: 100.0,
     Kind.STALL: STALL_MAX_S - 0.05,
+    Kind.STALL_ALONE: 4.0,
+    Kind.REPLICA_BEHIND: 120.0,
+    Kind.RULES_CHANGED: 60.0,
+    Kind.TRADING_SUSPENDED: 100.0,
+    Kind.FEES_CHANGED: 300.0,
+    Kind.BAN: 200.0,
+    Kind.SECOND_DAEMON: 100.0,
+    Kind.DISK_IN_START: 10.0,
 }
 _ALWAYS: Final = frozenset({kind.value for kind in CRASHES})
 """Kinds that no seed is without."""

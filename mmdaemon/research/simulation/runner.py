@@ -17,8 +17,9 @@ from typing import Final
 import msgspec
 
 from mmdaemon import __version__
-from mmdaemon.research.simulation.plan import CRASHES, Named, Plan
+from mmdaemon.research.simulation.plan import Named, Plan
 from mmdaemon.research.simulation.played import Played, Violation
+from mmdaemon.research.simulation.setting import CANARY_VARIABLE, canary_of
 from mmdaemon.research.simulation.world import play
 
 FORMAT: Final = 1
@@ -38,77 +39,6 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """What it was, once somebody knows."""
 
 
-class Totals(msgspec.Struct):
-    """Sums over seeds. Rates are for each hour that a daemon was up."""
-
-    seeds: int = 0
-    up_s: float = 0.0
-    venue_s: float = 0.0
-    running_s: float = 0.0
-    two_sided_s: float = 0.0
-    cpu_s: float = 0.0
-    lives: int = 0
-    crashes: int = 0
-    fills: int = 0
-    unknowns: int = 0
-    sent: int = 0
-    steps: int = 0
-    settled: int = 0
-    faults: dict[str, int] = msgspec.field(default_factory=dict[str, int])
-    transitions: dict[str, int] = msgspec.field(default_factory=dict[str, int])
-    checks: dict[str, int] = msgspec.field(default_factory=dict[str, int])
-    counted: dict[str, int] = msgspec.field(default_factory=dict[str, int])
-    digests: dict[int, str] = msgspec.field(default_factory=dict[int, str])
-    failed: list[int] = msgspec.field(default_factory=list[int])
-
-    def add(self, played: Played) -> None:
-        self.seeds += 1
-        for name in _SUMMED:
-            setattr(self, name, getattr(self, name) + getattr(played, name))
-        for name in _COUNTED:
-            into: dict[str, int] = getattr(self, name)
-            for key, number in getattr(played, name).items():
-                into[key] = into.get(key, 0) + number
-        self.digests[played.seed] = played.digest
-        if played.violation is not None:
-            self.failed.append(played.seed)
-
-    @property
-    def hours(self) -> float:
-        return self.up_s / 3_600
-
-    def an_hour(self, number: float) -> float:
-        return number / self.hours if self.up_s else 0.0
-
-    def share(self, seconds: float) -> float:
-        return seconds / self.up_s if self.up_s else 0.0
-
-    @property
-    def faults_in_all(self) -> int:
-        return sum(self.faults.values())
-
-    @property
-    def crashes_an_hour(self) -> float:
-        return self.an_hour(sum(self.faults.get(kind.value, 0) for kind in CRASHES))
-
-
-_SUMMED: Final = (
-    "up_s",
-    "venue_s",
-    "running_s",
-    "two_sided_s",
-    "cpu_s",
-    "lives",
-    "crashes",
-    "fills",
-    "unknowns",
-    "sent",
-    "steps",
-    "settled",
-)
-_COUNTED: Final = ("faults", "transitions", "checks", "counted")
-
-
 def versions() -> dict[str, str]:
     return {"mmdaemon": __version__, "python": platform.python_version(), "sqlite": sqlite3.sqlite_version}
 
@@ -124,10 +54,20 @@ def folder() -> Generator[Path]:
         shutil.rmtree(made, ignore_errors=True)
 
 
+@contextmanager
+def environment(plan: Plan) -> Generator[None]:
+    """The process's own, with the canary in it."""
+    os.environ[CANARY_VARIABLE] = canary_of(plan)
+    try:
+        yield
+    finally:
+        del os.environ[CANARY_VARIABLE]
+
+
 def run(plan: Plan, log: Callable[[str], None] | None = None) -> Played:
     """Play one seed in a folder of its own."""
     begun = time.process_time()
-    with folder() as path:
+    with folder() as path, environment(plan):
         played = play(plan, path) if log is None else play(plan, path, log)
     played.cpu_s = time.process_time() - begun
     return played

@@ -1,12 +1,12 @@
 """What an invariant may look at: the venue's own truth beside what the daemon believes, over the whole of one seed.
 
-`world.py` fills it: it sets the public fields, and says what happened by `started`, `died`, `sending`, `tripped`,
-`verified` and `resumed`. It outlives the daemons of its seed. All times but those inside events and `State` are
+`world.py` fills it: it sets the public fields, and says what happened by `started`, `died`, `sending`, `killed` and
+`hear`. It outlives the daemons of its seed. All times but those inside events and `State` are
 nanoseconds of the venue's wall clock, which never steps.
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
@@ -19,9 +19,13 @@ from mmdaemon.core.engine import NOTHING, Step
 from mmdaemon.core.events import Event
 from mmdaemon.core.params import Params
 from mmdaemon.core.state import State
-from mmdaemon.core.types import NS, Instrument
+from mmdaemon.core.types import NS, Instrument, KillState
+from mmdaemon.ops.logging import redactor
 from mmdaemon.venues.simulated.records import Truth, VenueOrder
 from mmdaemon.venues.simulated.wallet import Wallet
+
+_OF_ONE_LIFE = ("last orders", "lives seen", "last guard", "gap", "public", "kill state", "history", "held", "found")
+"""What the checks remember of one daemon only."""
 
 
 class When(StrEnum):
@@ -97,6 +101,8 @@ class Seen:
         on."""
         self.restarts = 0
         self.kills: list[Kill] = []
+        self.strangers: set[str] = set()
+        """Orders under our prefix that no daemon of this seed sent."""
         self.durable_intents: set[tuple[str, int]] = set()
         """(client id, revision) of intents that are committed."""
         self.sent: dict[tuple[str, int], Command] = {}
@@ -108,6 +114,8 @@ class Seen:
         """What was sent again under an id and revision that had been sent."""
         self.sent_killed: list[str] = []
         """What was sent after a kill and may increase a position."""
+        self.meddled: list[str] = []
+        """What of others was cancelled, though no kill emptied the symbol and no person had it flattened."""
         self.sends_ns: deque[int] = deque()
         """When orders and amends were sent, lately."""
 
@@ -115,10 +123,10 @@ class Seen:
         """Anything unexpected: an exception of a task or callback, of the harness, a process that ended by itself."""
         self.expected_deaths: set[str] = set()
         """Tasks whose end a fault explains (`journal`, where the disk failed)."""
-        self.said: list[str] = []
-        """Every line that was logged, shown or raised; looked through for the canary."""
-        self.canary = ""
-        """A secret that must appear nowhere. Empty: there is none, and invariant 21 is not looked at."""
+        self.history_ns = 0
+        """When this daemon asked for the history of fills that it got last; 0: it got none."""
+        self.leaks: list[str] = []
+        """Where the secret was seen that must appear nowhere."""
         self.disk_failed = False
         """The disk of this daemon failed, so that nothing more can be journaled until it restarts."""
         self.latch_excused = False
@@ -130,8 +138,7 @@ class Seen:
 
         self.counted: dict[str, int] = {}
         """Of invariant 24: what happened how often."""
-        self.expected: frozenset[str] = frozenset()
-        """Of invariant 24: what a whole run of seeds must have counted. Empty in a single seed."""
+        self._blotted: Callable[[str], str] = str
         self.memory: dict[str, Any] = {}
         """What the checks keep from one moment to the next, each under its own name."""
 
@@ -142,18 +149,21 @@ class Seen:
         self.restarts += self.down_ns != 0
         self.state, self.params, self.up_ns = state, params, self.now_ns
         self.disk_failed = False
-        for name in ("last orders", "last guard", "gap", "public", "last step"):
+        for name in _OF_ONE_LIFE:
             self.memory.pop(name, None)
         self.count("restart" if self.restarts else "start")
 
     def died(self) -> None:
         """It is not up any more, whatever ended it."""
+        self.history_ns = 0
         self.state, self.up_ns, self.down_ns = None, 0, self.now_ns
 
     def sending(self, command: Command) -> None:
         """A daemon hands a command to `venue.send`."""
         key = key_of(command)
         if key is None:
+            if not command.client_id.startswith(self.prefix) and self.kill is None and not self._is_asked_to_empty:
+                self.meddled.append(f"{command}, which is not ours")
             return
         before = self.sent.setdefault(key, command)
         if key in self.sent_ns:
@@ -164,8 +174,24 @@ class Seen:
         if self.kill is not None and not (isinstance(command, Place) and command.reduce_only):
             self.sent_killed.append(f"{command} {seconds(self.now_ns - self.kill.tripped_ns)} after the kill")
 
+    def killed(self, state: KillState) -> None:
+        """The kill switch says where it is."""
+        before = self.memory.get("kill state", KillState.ARMED)
+        self.count(f"kill {before} -> {state}")
+        match state:
+            case KillState.KILLING:
+                self.tripped()
+            case KillState.VERIFIED:
+                self.verified()
+            case KillState.ARMED:
+                self.resumed()
+            case KillState.QUIET | KillState.KILLED:
+                pass
+        self.memory["kill state"] = state
+
     def tripped(self) -> None:
         """The kill switch left ARMED, or a daemon began latched. Thrown again, it is the same kill."""
+        self.memory["kill state"] = KillState.KILLING
         if self.kill is None:
             self.kills.append(Kill(self.now_ns))
             self.count("kill")
@@ -180,6 +206,15 @@ class Seen:
         if self.kill is not None:
             self.kill.resumed_ns = self.now_ns
             self.count("resume after kill")
+
+    def keeps(self, secret: str) -> None:
+        """From now on this must appear nowhere, in whatever writing."""
+        self._blotted = redactor([secret])
+
+    def hear(self, text: str, where: str) -> None:
+        """Something was said: logged, shown, raised, written."""
+        if self._blotted(text) != text:
+            self.leaks.append(where)
 
     def count(self, what: str, times: int = 1) -> None:
         self.counted[what] = self.counted.get(what, 0) + times
@@ -199,10 +234,17 @@ class Seen:
             return 0
         return max(0, self.now_ns - max(self.up_ns, self.links_up_since_ns, self.faults_ended_ns))
 
+    @property
+    def _is_asked_to_empty(self) -> bool:
+        """Somebody flattens, which begins with a pause."""
+        return self.state is not None and bool(self.state.facts.pause_reason)
+
     def is_own(self, client_id: str) -> bool:
-        return client_id.startswith(self.prefix)
+        """Of a daemon of this seed."""
+        return client_id.startswith(self.prefix) and client_id not in self.strangers
 
     def own_resting(self) -> Iterable[VenueOrder]:
+        """What rests under our prefix, strangers included: they have to go as well."""
         return [o for o in self.venue_resting if o.client_id.startswith(self.prefix) and not o.status.is_terminal]
 
     def may_land(self, client_id: str, revision: int = 0) -> bool:

@@ -1,8 +1,8 @@
 """What is played: a market that is slower than the real one, settings that trade in it, and the venue's numbers.
 
 The synthetic market gives one book a second instead of four and moves as much per book, so an hour of it is a quarter
-of an hour of trading at a quarter of the cost; quotes stand near and fills are kind ("touch"). What is proven is what
-becomes of orders, not what they earn.
+of an hour of trading at a quarter of the cost; quotes stand near and fills are kind ("touch", in one seed of four
+"queue", where they come in parts). What is proven is what becomes of orders, not what they earn.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from typing import Final
 
 from mmdaemon.core.types import E10, Regime
 from mmdaemon.research.simulation.plan import Plan
-from mmdaemon.settings import Settings, load
+from mmdaemon.settings import ConfigError, Settings, load
 from mmdaemon.venues.simulated.config import SimulatedConfig
 from mmdaemon.venues.simulated.latency import Delay
 from mmdaemon.venues.simulated.market import SyntheticMarket
@@ -21,11 +21,13 @@ from mmdaemon.venues.simulated.order_flow import MarketConfig
 UPDATES_PER_S: Final = 1.0
 IN_FLIGHT_MAX_S: Final = 5.0
 REQUEST_TIMEOUT_S: Final = 1.0
+CANARY_VARIABLE: Final = "MMDAEMON_VENUE__API_SECRET"
+CRASH_LOOP_STARTS: Final = 3
+"""In a third of the seeds. In the others it is off, and a daemon begins as often as it has to."""
 
 Value = bool | int | float | str
 QUIETLY_BUSY: Final[Mapping[str, Value]] = {
     "run.speed": "max",
-    "run.crash_loop_starts": 0,
     "venue.in_flight_max_s": IN_FLIGHT_MAX_S,
     "venue.request_timeout_s": REQUEST_TIMEOUT_S,
     "venue.ack_check_s": 2.0,
@@ -44,15 +46,62 @@ QUIETLY_BUSY: Final[Mapping[str, Value]] = {
 }
 
 
+NARROW: Final[Mapping[str, tuple[Mapping[str, Value], ...]]] = {
+    "cap": (
+        {"quotes.max_position_fraction": 0.0025},
+        {"quotes.max_position_fraction": 0.004},
+        {"quotes.max_position_fraction": 0.006},
+    ),
+    "rates": (
+        {"limits.messages_per_minute": 150, "limits.cancels_per_minute": 15},
+        {"limits.messages_per_minute": 200, "limits.cancels_per_minute": 30},
+    ),
+    "drift": ({"guard.drift_max_bps": 3.0}, {"guard.drift_max_bps": 6.0}),
+    "loss": ({"guard.drawdown_fraction": 0.0003}, {"guard.daily_loss_fraction": 0.0005}),
+}
+"""Limits that are near, so that what should stay within them can be seen to: each sort in one seed of `ONE_IN`, by one
+of its rows. In the other seeds they are as far as in a run: a limit that is always at hand hides what comes after."""
+ONE_IN: Final = {"cap": 3, "rates": 4, "drift": 4, "loss": 8}
+
+
+def narrow_of(plan: Plan) -> dict[str, Value]:
+    """The limits that are near in this seed."""
+    near: dict[str, Value] = {}
+    for sort, rows in NARROW.items():
+        if plan.draw(f"narrow/{sort}", 0, ONE_IN[sort]) == 0:
+            near.update(rows[plan.draw(f"narrow/{sort}", 1, len(rows))])
+    return near
+
+
+def canary_of(plan: Plan) -> str:
+    """A secret that stands in environment and settings of this seed and that nobody may repeat."""
+    return f"canary-{plan.draw('canary', 0, 1 << 62):016x}/+\"'"
+
+
 def settings_of(plan: Plan) -> Settings:
-    """The same for every seed but for the seed itself, and for whether the venue can amend."""
+    """The same for every seed but for the seed itself, the limits that are near, how fills come, whether the venue can
+    amend, and whether a crash loop is one."""
     given: dict[str, Value] = {
         **QUIETLY_BUSY,
+        **narrow_of(plan),
         "run.seed": plan.seed,
+        "simulated.fills": ("touch", "touch", "touch", "queue")[plan.draw("fills", 0, 4)],
+        "run.crash_loop_starts": 0 if plan.draw("crash_loop_starts", 0, 3) else CRASH_LOOP_STARTS,
         "run.shadow": plan.draw("shadow", 0, 4) == 0,
         "venue.amend": plan.draw("amend", 0, 4) > 0,
+        "run.state_dir": canary_of(plan),  # a text that a person may choose; no folder of this seed, which is handed in
     }
     return load(None, given, {}).settings
+
+
+def refused_settings(plan: Plan) -> str:
+    """What is said to somebody who puts a key where settings are."""
+    environ = {CANARY_VARIABLE: canary_of(plan)}
+    try:
+        load(None, {"venue.api_key": canary_of(plan)}, environ)
+    except ConfigError as error:
+        return f"{error} {error!r}"
+    raise AssertionError("a key among the settings was taken")
 
 
 def market_of(plan: Plan) -> SyntheticMarket:

@@ -1,18 +1,24 @@
 """Who watches one seed: fills `Seen` from what happens at the venue, in the core and on the disk, evaluates the
 invariants at their moments, and keeps the first violation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
+
 from mmdaemon.clock import VirtualClock
-from mmdaemon.core.commands import Command
+from mmdaemon.core.commands import Command, Place
 from mmdaemon.core.engine import Step
 from mmdaemon.core.events import Event, KillChanged, OrderUpdate
-from mmdaemon.core.types import NS, KillState, OrderStatus
+from mmdaemon.core.types import NS, OrderStatus
+from mmdaemon.ops.metrics import Reading, StatusCollector
+from mmdaemon.ops.status import Status
 from mmdaemon.research.simulation import invariants
+from mmdaemon.research.simulation.plan import HISTORY_BEHIND_MAX_S, Plan
 from mmdaemon.research.simulation.played import Played, Violation
 from mmdaemon.research.simulation.seen import Invariant, Seen, When, key_of
-from mmdaemon.research.simulation.setting import IN_FLIGHT_MAX_S
+from mmdaemon.research.simulation.setting import IN_FLIGHT_MAX_S, canary_of, refused_settings
 from mmdaemon.venues.simulated.venue import SimulatedVenue
 
 SETTLE_NS = 90 * NS
@@ -25,7 +31,7 @@ class Watch:
         self,
         venue: SimulatedVenue,
         clock: VirtualClock,
-        seed: int,
+        plan: Plan,
         prefix: str,
         journal: Path,
         say: Callable[[str], None],
@@ -34,11 +40,17 @@ class Watch:
         self._started_ns = clock.mono_ns()
         self._venue_offset_ns = clock.wall_offset_ns
         """Venue time less monotonic time, whatever the daemon's wall clock does."""
-        self.played = Played(seed)
+        self.played = Played(seed=plan.seed)
         self.seen = Seen(venue.exchange.instrument, prefix, journal, round(IN_FLIGHT_MAX_S * NS))
+        self.seen.keeps(canary_of(plan))
+        self.seen.hear(refused_settings(plan), "what is said of wrong settings")
+        self.status: Callable[[], Status] | None = None
+        """Of the daemon that is up, or was last."""
         self._checks: dict[When, list[Invariant]] = {when: [] for when in When}
         for invariant in invariants.INVARIANTS:
             self._checks[invariant.when].append(invariant)
+        self.on_place: Callable[[], None] | None = None
+        """Hears of each new order just before it leaves."""
         self._settled_since = 0
         self.is_up = False
 
@@ -98,8 +110,18 @@ class Watch:
 
     def on_send(self, command: Command) -> None:
         self.played.sent += 1
+        if self.on_place is not None and isinstance(command, Place):
+            self.on_place()
         self.seen.now_ns = self.venue_ns
         self.seen.sending(command)
+
+    @contextmanager
+    def reading(self) -> Generator[None]:
+        """The daemon reads the history of fills. A read that fails is none, and what is answered may be behind."""
+        asked_ns, up_ns = self.venue_ns - round(HISTORY_BEHIND_MAX_S * NS), self.seen.up_ns
+        yield
+        if self.seen.up_ns == up_ns:
+            self.seen.history_ns = asked_ns
 
     def on_disk_failure(self) -> None:
         seen = self.seen
@@ -113,25 +135,24 @@ class Watch:
     def on_step(self, event: Event, step: Step) -> None:
         seen = self.seen
         seen.event, seen.step = event, step
-        moved = step.transition
-        if moved is not None:
-            name = f"{moved.before.value} > {moved.after.value}"
-            self.played.transitions[name] = self.played.transitions.get(name, 0) + 1
         if type(event) is OrderUpdate and event.status is OrderStatus.UNKNOWN:
             self.played.unknowns += 1
         elif type(event) is KillChanged:
             seen.now_ns = self.venue_ns
-            if event.state is KillState.KILLING:
-                seen.tripped()
-            elif event.state is KillState.VERIFIED:
-                seen.verified()
-            elif event.state is KillState.ARMED:
-                seen.resumed()
+            seen.killed(event.state)
         self.check(When.STEP)
 
     def unexpected(self, what: str) -> None:
         self.seen.errors.append(what)
         self.violate(19, "task_death", what)
+
+    def _read_status(self) -> None:
+        """As a person and a scrape would: both are looked through for the canary."""
+        if self.status is None:
+            return
+        reading = Reading(self.status(), {}, 0)
+        self.seen.hear(msgspec.json.encode(reading.status).decode(), "the status")
+        self.seen.hear(" ".join(str(family) for family in StatusCollector(lambda: reading).collect()), "the metrics")
 
     def look_if_settled(self) -> None:
         """The checks of a daemon that nothing troubled for a while, once each time."""
@@ -142,4 +163,5 @@ class Watch:
             self._settled_since = since
             self.played.settled += 1
             self.look()
+            self._read_status()
             self.check(When.SETTLED)

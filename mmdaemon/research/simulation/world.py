@@ -17,33 +17,36 @@ from traceback import format_exception
 from typing import Any, cast
 
 from mmdaemon.clock import VirtualClock, run_virtual
+from mmdaemon.core.commands import Command
 from mmdaemon.core.engine import Step
 from mmdaemon.core.events import Event
-from mmdaemon.core.types import NS, GuardState, KillState, Side
+from mmdaemon.core.types import NS, GuardState, KillState
 from mmdaemon.daemon.supervisor import EXIT_BUG, Daemon
 from mmdaemon.journal.connection import Connection, JournalFailed
-from mmdaemon.journal.recovery import RecoveryRefused
+from mmdaemon.journal.recovery import Recovered, RecoveryRefused
 from mmdaemon.journal.state_dir import StateDir, open_dir
-from mmdaemon.research.simulation.edges import Disk, Line
-from mmdaemon.research.simulation.happenings import Happenings
+from mmdaemon.research.simulation.beats import Beats
+from mmdaemon.research.simulation.edges import Disk, Line, to_nobody
+from mmdaemon.research.simulation.happenings import TAG, Happenings
+from mmdaemon.research.simulation.machine import Machine
 from mmdaemon.research.simulation.operator import Person
-from mmdaemon.research.simulation.plan import Kind, Plan, is_calm
+from mmdaemon.research.simulation.plan import Kind, Plan
 from mmdaemon.research.simulation.played import Played
+from mmdaemon.research.simulation.replica import Replica
+from mmdaemon.research.simulation.second import Second
 from mmdaemon.research.simulation.seen import When
 from mmdaemon.research.simulation.setting import market_of, settings_of, venue_config_of
+from mmdaemon.research.simulation.starts import RESTART_MAX_S
 from mmdaemon.research.simulation.watch import Watch
 from mmdaemon.venues.base import VenueUnavailable
 from mmdaemon.venues.simulated.faults import FaultPlan
 from mmdaemon.venues.simulated.venue import SimulatedVenue
 from mmdaemon.virtual_loop import Stuck, VirtualLoop
 
-MINUTE_NS = 60 * NS
 QUIET_NS = 180 * NS
 """How long a seed goes on without faults at its end."""
 LIMIT_FACTOR = 40
 """A seed whose daemons are not up long enough within so many times its hours is stuck, and that is a violation."""
-_SAMPLE_NS = 2 * NS
-TAG = "sim"
 
 
 class _Over(Exception):
@@ -54,10 +57,17 @@ class _Watched(Daemon):
     """The daemon, with somebody who hears of each step after it did."""
 
     watch: Callable[[Event, Step], None]
+    count: Callable[[str], None]
 
     def _on_step(self, event: Event, step: Step) -> None:
         super()._on_step(event, step)
         self.watch(event, step)
+
+    def _latch_of(self, recovered: Recovered) -> str:
+        latched = super()._latch_of(recovered)
+        if latched.startswith("crash loop"):
+            self.count("killed start of a crash loop")
+        return latched
 
 
 class World:
@@ -72,9 +82,13 @@ class World:
         config = venue_config_of(plan, self.settings)
         self.faults = FaultPlan(plan.seed, config.faults, plan.kept)
         self.venue = SimulatedVenue(source, clock, config, plan.seed, self.faults)
+        self._loop = cast("VirtualLoop", asyncio.get_running_loop())
+        self.machine = Machine(clock, self._loop)
         self.person = Person(plan, clock)
+        self.second = Second(self)
         self.happenings = Happenings(self)
-        self.watch = Watch(self.venue, clock, plan.seed, f"mm{TAG}-", path / "journal.sqlite", self.say)
+        self.watch = Watch(self.venue, clock, plan, f"mm{TAG}-", path / "journal.sqlite", self.say)
+        self.replica = Replica(self.venue, clock, plan.seed, self.watch.seen.count)
         self.daemon: _Watched | None = None
         self.disk: Disk
         """Of the daemon that is up, or was last."""
@@ -83,10 +97,11 @@ class World:
         self._life_ns = 0
         self._ended = asyncio.Event()
         self._crash_in_steps = 0
-        self._loop = cast("VirtualLoop", asyncio.get_running_loop())
         self._main: asyncio.Task[None] | None = None
         self._hash = blake2b(digest_size=16)
         self._kept: set[asyncio.Task[None]] = set()
+        self.epoch = 0
+        """Of the run that is up, or was last."""
         self.fresh = True
         self.over = False
 
@@ -107,7 +122,7 @@ class World:
         return round(self.watch.played.up_s * NS) + (self.clock.mono_ns() - self._life_ns if self.is_up else 0)
 
     def say(self, text: str) -> None:
-        self.watch.seen.said.append(text)
+        self.watch.seen.hear(text, "the log")
         self._log(f"{self.now_ns / NS:10.3f}  {text}")
 
     # --- a seed -----------------------------------------------------------------------------------------------------
@@ -115,23 +130,22 @@ class World:
     async def run(self) -> None:
         """Until the daemons have been up for the hours of the plan, and once more in quiet."""
         self._main = asyncio.current_task()
+        self._loop.on_task = self.second.made
         self._loop.set_exception_handler(self._on_loop_error)
-        await self.venue.open(_to_nobody)
+        await self.venue.open(to_nobody)
         self.venue.hang_up()
-        self.venue.exchange.on_request = self.watch.on_request
+        self.venue.exchange.on_request = self._on_request
         self.venue.exchange.on_limited = self.watch.arrived
-        self.venue.exchange.on_change = self.watch.on_change
-        if self.plan.skew_ns:
-            self.clock.wall_offset_ns += self.plan.skew_ns
-            self.watch.count(Kind.SKEW.value, 0)
-        self._minute(0)
-        self._sample()
+        self.venue.exchange.on_change = self._on_change
+        self.clock.wall_offset_ns += self.plan.skew_ns
+        Beats(self).begin()
         ends = asyncio.create_task(self._until_over(), name="end of the seed")
         while not self.over:
             await self._live()
             if self.over:
                 break
-            await asyncio.sleep(self.plan.restart_after_s(self.watch.played.lives))
+            after_s = self.plan.restart_after_s(self.watch.played.lives)
+            await asyncio.sleep(min(after_s, RESTART_MAX_S) if self.happenings.starts.are_doomed else after_s)
         await ends
 
     async def _until_over(self) -> None:
@@ -140,6 +154,8 @@ class World:
             if self.now_ns > (LIMIT_FACTOR * self.plan.hours * 3_600 + 40 * 3_600) * NS:
                 self.watch.violate(0, "stuck", f"up {self.up_ns / NS:.0f} s in {self.now_ns / NS:.0f} s")
         self.happenings.closed = True
+        self.happenings.starts.forget()
+        self.second.end()
         self.faults.calm = True
         self.person.hurried = True
         self.say("no more faults")
@@ -181,8 +197,10 @@ class World:
     async def _begin_and_run(self) -> None:
         self.watch.played.lives += 1
         state_dir = self._state_dir = open_dir(self.path, {}).lock()
-        line = self._line = Line(self.venue, self.watch.on_send)
+        line = self._line = Line(self.venue, self.watch.on_send, self.machine, self.replica, reading=self.watch.reading)
         self.watch.is_up = True
+        if self.plan.skew_ns and self.watch.played.lives == 1:
+            self.watch.count(Kind.SKEW.value, 0)
         disk = self.disk = Disk(state_dir.journal_path, self.clock, self.settings.run.seed, self.watch.on_commit)
         disk.intents = self.watch.seen.durable_intents
         disk.on_crash = self.die
@@ -201,19 +219,21 @@ class World:
             log=self._on_log,
             bot_tag=TAG,
         )
-        daemon.watch = self.watch.on_step
+        daemon.watch, daemon.count = self.watch.on_step, self.watch.seen.count
         self.say(f"life {self.watch.played.lives} begins")
+        self.happenings.starts.begin(disk)
         try:
             await daemon.start()
         except (RecoveryRefused, VenueUnavailable, JournalFailed) as refused:
             self.say(f"did not start: {refused}")
-            self.watch.count("start_refused")
+            self.watch.seen.count("start refused")
             self.die(crashed=False)
             return
         self.fresh = False
-        self.daemon = daemon
+        self.daemon, self.epoch = daemon, daemon.params.run_epoch
         self.watch.seen.now_ns = self.watch.venue_ns
         self.watch.seen.started(daemon.state, daemon.params)
+        self.watch.status = daemon.parts.status
         if daemon.parts.kill_switch.kill_state is not KillState.ARMED:
             self.watch.seen.tripped()
         # Not a task of the daemon's; whoever attends it goes home when it ends.
@@ -225,7 +245,9 @@ class World:
         self.die(crashed=False)
 
     def _tasks(self) -> list[asyncio.Task[Any]]:
-        return [task for task in self._loop.tasks() if task is not self._main and task.get_name() != "end of the seed"]
+        """Of the daemon and of whoever attends it."""
+        left = [task for task in self._loop.tasks() if task is not self._main and not self.second.is_its(task)]
+        return [task for task in left if task.get_name() != "end of the seed"]
 
     def die(self, *, crashed: bool = True) -> None:
         """The end of the process, now: nothing more is written, sent or heard."""
@@ -236,6 +258,7 @@ class World:
         self.watch.played.up_s += (now - self._life_ns) / NS
         self.watch.played.crashes += crashed
         self._line = None
+        self.machine.held_until_ns = 0
         self.watch.is_up = False
         line.cut()
         self.disk.crash()
@@ -272,9 +295,25 @@ class World:
         if not self._crash_in_steps:
             self._crash_in_steps = max(1, steps)
 
-    def stall(self, duration_ns: int) -> None:
-        """The machine does nothing for so long: what was due meanwhile comes late, in its order."""
-        self._loop._now_ns += duration_ns
+    def sleep(self, duration_ns: int) -> None:
+        """The daemon's machine sleeps. The daemon is not up for that time."""
+        self.machine.sleep(duration_ns)
+        self._life_ns += duration_ns
+        if self.daemon is not None and self.daemon.state.guard.state is GuardState.RUNNING:
+            self.watch.played.running_s -= duration_ns / NS
+
+    def second_ended(self) -> None:
+        """The loop's errors are this daemon's again."""
+        handler = self.daemon._on_loop_error if self.daemon is not None and self.is_up else self._on_loop_error
+        self._loop.set_exception_handler(handler)
+
+    def _on_request(self, at_ns: int, command: Command) -> None:
+        if command.client_id.startswith(self.watch.seen.prefix):
+            self.watch.on_request(at_ns, command)
+
+    def _on_change(self, at_ns: int) -> None:
+        self.replica.changed(at_ns)
+        self.watch.on_change(at_ns)
 
     def not_counted(self) -> None:
         """This callback is none of the run's: a fault that came to nothing, which a list of faults does not have."""
@@ -303,38 +342,6 @@ class World:
     def _on_loop_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         self.watch.violate(0, "harness", f"{context.get('message')}: {context.get('exception')!r}")
 
-    # --- beats ------------------------------------------------------------------------------------------------------
-
-    def _minute(self, minute: int) -> None:
-        if self.happenings.closed:
-            return
-        calm = is_calm(minute)
-        if self.faults.calm is not calm:
-            self.faults.calm = calm
-            self.happenings.fault_ended()
-        for fault in self.plan.minute(minute):
-            at = self._started_ns + round(fault.at_s * NS)
-            self.clock.call_at(at, self.happenings.begin, fault)
-        self.clock.call_at(self._started_ns + (minute + 1) * MINUTE_NS, self._minute, minute + 1)
-
-    def _sample(self) -> None:
-        """Every two seconds: what cannot be had from an event."""
-        venue = self.venue.exchange
-        if self.is_up and len({o.side for o in venue.matching.live if o.client_id.startswith(f"mm{TAG}-")}) == len(
-            Side
-        ):
-            self.watch.played.two_sided_s += _SAMPLE_NS / NS
-        seen = self.watch.seen
-        state = self.daemon.state if self.daemon is not None and self.is_up else None
-        quiet_ns = self.happenings.ended_ns
-        if state is None or not quiet_ns or not (state.venue.private_up and state.venue.public_up):
-            seen.links_up_since_ns = 0
-        elif not seen.links_up_since_ns:
-            seen.links_up_since_ns = self.watch.venue_ns
-        seen.faults_ended_ns = quiet_ns
-        self.watch.look_if_settled()
-        self.clock.call_at(self.clock.mono_ns() + _SAMPLE_NS, self._sample)
-
     # --- the end ----------------------------------------------------------------------------------------------------
 
     def _digest_of(self, daemon: Daemon) -> str:
@@ -356,10 +363,6 @@ class World:
         )
         played.digest = self._hash.hexdigest()
         return played
-
-
-def _to_nobody(_event: Event) -> None:
-    """While no daemon listens."""
 
 
 def _is_seen(task: "asyncio.Task[Any]") -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from mmdaemon.core.types import NS, Purpose, Side
 from mmdaemon.daemon.pace import sleep_ns
 from mmdaemon.journal.connection import JournalFailed
 from mmdaemon.research.simulation.edges import Disk, Line
-from mmdaemon.venues.simulated.faults import FaultKind
+from mmdaemon.venues.simulated.faults import FaultKind, FaultPlan, FaultRates
 from mmdaemon.venues.simulated.market import SyntheticMarket
 from mmdaemon.venues.simulated.venue import SimulatedVenue
 
@@ -179,3 +180,66 @@ def test_what_is_cancelled_before_its_callback_does_not_run() -> None:
 
     run_virtual(main, start_wall_ns=START_NS, on_step=on_step)
     assert ran == []
+
+
+def test_two_clients_of_one_account_see_each_others_fills_and_only_their_own_answers() -> None:
+    async def script(venue: SimulatedVenue, clock: VirtualClock) -> None:
+        first: list[Event] = []
+        second: list[Event] = []
+        await venue.open(first.append)
+        other = venue.another_client(FaultPlan(7, FaultRates()))
+        await other.open(second.append)
+        await sleep_ns(clock, NS)
+        await other.send(far_buy())
+        venue.manual_trade(Side.BUY, 5)
+        await sleep_ns(clock, NS)
+        fills = [[event.trade_id for event in heard if isinstance(event, Fill)] for heard in (first, second)]
+        assert fills[0] == fills[1] == ["st1"]
+        own = [
+            [e for e in heard if isinstance(e, OrderUpdate) and e.client_id == "mmx-1-1"] for heard in (first, second)
+        ]
+        assert [len(each) for each in own] == [0, 1]
+        assert [len(await each.open_orders()) for each in (venue, other)] == [1, 1]
+        assert sum(isinstance(event, BookUpdate) for event in second) > 3
+        other.hang_up()
+        venue.forget(other)
+        told = len(second)
+        venue.inject(FaultKind.REST_DOWN, 60.0)
+        await sleep_ns(clock, 5 * NS)
+        assert len(second) == told
+
+    play(script)
+
+
+@pytest.mark.parametrize(("taker", "charged"), [("0", 0), ("0.0006", 1)])
+def test_another_fee_tier_holds_from_the_next_fill_on_and_is_told_to_who_asks(taker: str, charged: int) -> None:
+    async def script(venue: SimulatedVenue, clock: VirtualClock) -> None:
+        await venue.open(lambda _event: None)
+        await sleep_ns(clock, NS)
+        venue.change_fees(Decimal("0.0001"), Decimal(taker))
+        venue.manual_trade(Side.BUY, 5)
+        (fill,) = venue.truth().fills
+        assert (fill.fee_e10 > 0) is (charged > 0)
+        assert (await venue.fees()).taker_rate == float(taker)
+
+    play(script)
+
+
+def test_what_is_refused_at_the_door_may_change_and_change_back() -> None:
+    async def script(venue: SimulatedVenue, clock: VirtualClock) -> None:
+        heard: list[Event] = []
+        await venue.open(heard.append)
+        await sleep_ns(clock, NS)
+        usual = venue.exchange.refusal
+        venue.exchange.refusal = lambda *_order: "suspended"
+        await venue.send(far_buy("mmx-1-1"))
+        await sleep_ns(clock, NS)
+        venue.exchange.refusal = usual
+        await venue.send(far_buy("mmx-1-2"))
+        await sleep_ns(clock, NS)
+        told = {event.client_id: event.reason for event in heard if isinstance(event, OrderUpdate)}
+        assert told == {"mmx-1-1": "suspended", "mmx-1-2": ""}
+        venue.delist()
+        assert list(venue.exchange.matching.live) == []
+
+    play(script)

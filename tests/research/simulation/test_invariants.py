@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mmdaemon.core.commands import Amend, Place
+from mmdaemon.core.commands import Amend, Cancel, Place
 from mmdaemon.core.engine import Step
 from mmdaemon.core.events import Started
 from mmdaemon.core.guard import Transition
@@ -277,6 +277,12 @@ def orphan(scene: Scene) -> list[int]:
     return scene.look(When.SETTLED)
 
 
+@wrong(6)
+def cancels_what_is_not_ours(scene: Scene) -> list[int]:
+    scene.seen.sending(Cancel("venue:x1", True))
+    return scene.look(When.STEP)
+
+
 @wrong(7)
 def position_differs(scene: Scene) -> list[int]:
     traded(scene)
@@ -286,15 +292,14 @@ def position_differs(scene: Scene) -> list[int]:
 
 
 @wrong(7)
-def gap_not_read(scene: Scene) -> None:
+def history_not_booked(scene: Scene) -> None:
+    """A round is over that read what filled, and it is not in the books, though it is not what the venue says now."""
     desk = scene.desk
-    desk.feed(desk.link("private", False))
-    desk.wait(1)
     scene.fill(scene.bid(), 1)
     desk.wait(1)
-    desk.feed(desk.link("private", True))
+    scene.seen.history_ns = desk.now[1]
     desk.wait(1)
-    desk.feed(desk.reconciled())
+    desk.feed(desk.reconciled("position: one lot"))
 
 
 @wrong(8)
@@ -360,6 +365,13 @@ def own_bid_meets_own_ask(scene: Scene) -> list[int]:
 def quotes_with_a_break(scene: Scene) -> list[int]:
     scene.desk.state.facts.breaks = ("position: one lot",)
     return scene.look(When.STEP)
+
+
+@wrong(11)
+def forgets_what_waits_for_a_person(scene: Scene) -> list[int]:
+    scene.sql("INSERT INTO breaks VALUES ('manual_trade/t1', 'operator', 0, '', 1, 1, 1, 1, NULL, NULL)")
+    scene.desk.feed(scene.desk.reconciled())
+    return scene.look(When.SETTLED)
 
 
 @wrong(12)
@@ -459,6 +471,13 @@ def clock_is_not_measured(scene: Scene) -> list[int]:
 
 
 @wrong(16)
+def runs_on_an_old_book(scene: Scene) -> list[int]:
+    scene.desk.wait(5)
+    scene.seen.event = scene.desk.timer()
+    return scene.look(When.STEP)
+
+
+@wrong(16)
 def while_paused(scene: Scene) -> list[int]:
     scene.desk.feed(scene.desk.operator("pause"))
     return scene.decided(scene.place())
@@ -478,6 +497,18 @@ def stop_ends_by_itself(scene: Scene) -> list[int]:
 def move_that_is_not_in_the_table(scene: Scene) -> list[int]:
     scene.desk.state.guard.state = GuardState.STARTING
     scene.seen.step = Step(transition=Transition(GuardState.RUNNING, GuardState.STARTING, ()))
+    return scene.look(When.STEP)
+
+
+@wrong(17)
+def runs_at_once_when_a_reason_is_cured(scene: Scene) -> list[int]:
+    desk = scene.desk
+    desk.feed(desk.link("public", False))
+    assert desk.guard is GuardState.SOFT_PAUSE
+    desk.wait(0.5)
+    desk.state.guard.state, desk.state.guard.raw = GuardState.RUNNING, 0
+    scene.seen.event = desk.timer()
+    scene.seen.step = Step(transition=Transition(GuardState.SOFT_PAUSE, GuardState.RUNNING, ()))
     return scene.look(When.STEP)
 
 
@@ -510,6 +541,18 @@ def armed_by_nobody(scene: Scene) -> list[int]:
 def loss_forgiven(scene: Scene) -> None:
     scene.desk.feed(scene.desk.timer())
     scene.desk.state.risk.day_open_e10 -= 1
+    scene.desk.feed(scene.desk.timer())
+
+
+@wrong(18)
+def breaches_forgiven(scene: Scene) -> None:
+    scene.desk.state.budgets.cancel_breaches = 2
+    scene.desk.feed(scene.desk.timer())
+    scene.desk.wait(20)
+    scene._now()
+    scene.seen.died()
+    scene.seen.started(scene.desk.state, DEFAULT)
+    scene.desk.state.budgets.cancel_breaches = 0
     scene.desk.feed(scene.desk.timer())
 
 
@@ -552,15 +595,15 @@ def too_many_messages(scene: Scene) -> None:
 
 @wrong(21)
 def secret_is_said(scene: Scene) -> list[int]:
-    scene.seen.canary = "hunter2"
-    scene.seen.said.append("request_failed key=hunter2")
+    scene.seen.keeps("hunter/2")
+    scene.seen.hear("request_failed url=?key=hunter%2F2", "the log")
     return scene.look(When.END)
 
 
 @wrong(21)
 def secret_is_journaled(scene: Scene) -> list[int]:
-    scene.seen.canary = "hunter2"
-    scene.sql("INSERT INTO kill VALUES (1, 1, 1, 'killed', 'hunter2', '{}')")
+    scene.seen.keeps("hunter/2")
+    scene.sql("INSERT INTO kill VALUES (1, 1, 1, 'killed', 'hunter/2', '{}')")
     return scene.look(When.END)
 
 
@@ -606,12 +649,6 @@ def one_sided(scene: Scene) -> list[int]:
     return scene.look(When.STEP)
 
 
-@wrong(24)
-def never_seen(scene: Scene) -> list[int]:
-    scene.seen.expected = frozenset({"fault: request_lost"})
-    return scene.look(When.END)
-
-
 @pytest.mark.parametrize(("number", "spoil"), [pytest.param(n, s, id=f"{n}-{name}") for n, name, s in WRONG])
 def test_a_wrong_world_is_caught(number: int, spoil: Spoil, scene: Scene) -> None:
     assert number in LAWS
@@ -620,7 +657,9 @@ def test_a_wrong_world_is_caught(number: int, spoil: Spoil, scene: Scene) -> Non
 
 
 def test_every_invariant_has_a_wrong_world() -> None:
-    assert {number for number, _, _ in WRONG} == set(range(1, 25)) == {row.number for row in INVARIANTS} == set(LAWS)
+    """But 24, which is none of a moment: test_sometimes.py."""
+    of_a_moment = set(range(1, 24))
+    assert {number for number, _, _ in WRONG} == of_a_moment == {row.number for row in INVARIANTS} == set(LAWS) - {24}
 
 
 # --- what must not be held against it ---------------------------------------------------------------------------------
@@ -641,9 +680,7 @@ def test_a_refusal_over_the_rate_limit_is_evidence(scene: Scene) -> None:
     scene.resting.remove(bid)
     order = scene.desk.state.orders.live[bid.client_id]
     order.status, order.acked_ns = OrderStatus.SENT, 0
-    scene.seen.memory["last orders"] = {
-        o.client_id: (o, o.status, o.known_filled_lots) for o in scene.desk.state.orders.live.values()
-    }
+    scene.seen.memory["last orders"] = {o.client_id: (o, o.status) for o in scene.desk.state.orders.live.values()}
     scene.desk.feed(scene.desk.update(bid.client_id, OrderStatus.REJECTED, 0, "rate_limit"))
     assert scene.found == []
 
@@ -678,6 +715,7 @@ def test_a_missing_side_may_have_a_reason(why: str, scene: Scene) -> None:
     for order in list(scene.resting):
         scene.end(order)
     settle(scene, 61)
+    scene.seen.memory["public"] = scene.desk.now_ns
     if why == "kill":
         scene.seen.tripped()
     elif why == "break":
@@ -697,6 +735,7 @@ def test_trouble_holds_the_clocks_back(scene: Scene) -> None:
         scene.end(order)
     scene.seen.faults_ended_ns = 0
     settle(scene, 300)
+    scene.seen.memory["public"] = scene.desk.now_ns
     scene.seen.event = scene.desk.timer()
     assert scene.look(When.STEP) == []
     assert scene.seen.calm_ns == 0

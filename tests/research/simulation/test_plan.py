@@ -3,9 +3,11 @@
 import pytest
 
 from mmdaemon.core.types import NS
+from mmdaemon.daemon.sender import LATEST_NS
 from mmdaemon.research.simulation.plan import (
     A_MINUTE,
     BAD_MINUTES,
+    BEHIND_MAX_S,
     CYCLE_MINUTES,
     LATE_MAX_S,
     SETTLEMENT_NS,
@@ -65,6 +67,9 @@ def test_a_process_stays_down_for_a_tenth_of_a_second_to_hours() -> None:
 def test_lateness_stays_below_the_in_flight_window() -> None:
     request_s, sender_waits_s = 0.08, 1.0
     assert LATE_MAX_S + request_s + sender_waits_s + STALL_MAX_S < IN_FLIGHT_MAX_S
+    # A daemon believes an absence so long after it sent; by then the copy that it reads must know of the order.
+    believed_s = LATEST_NS / NS + IN_FLIGHT_MAX_S
+    assert sender_waits_s + request_s + LATE_MAX_S + STALL_MAX_S + BEHIND_MAX_S < believed_s
     assert REQUEST_TIMEOUT_S < LATE_MAX_S  # or no late request would be UNKNOWN first
 
 

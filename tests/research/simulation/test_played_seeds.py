@@ -13,7 +13,7 @@ from mmdaemon.research.simulation.seen import Invariant, Seen, When
 
 HOURS = 0.2
 SEED = 8
-GOLDEN = "f92b1adddec317945399603a86770ed3"
+GOLDEN = "ecb2659ad1ba7b1dcc205d803437ed71"
 """Digest of seed 8 over 0.2 h. It changes with every rule of core, daemon or venue that this seed comes past, and with
 the plan; look at what you changed before you change this."""
 REGRESSIONS = sorted((Path(__file__).parent / "regressions").glob("*.json"))

@@ -1,0 +1,39 @@
+"""Invariant 24: what a whole run of seeds must have seen. A fault, a move or an exit that never happens proves nothing
+of what it is there to prove, so its absence is a failure of the run.
+
+Everything is by the name under which it is counted: `fault ...`, `guard a -> b`, `order unknown -> b`, `kill a -> b`.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from mmdaemon.core.guard import TRANSITIONS
+from mmdaemon.core.orders import LIFE
+from mmdaemon.core.types import OrderStatus
+from mmdaemon.daemon import kill_switch
+from mmdaemon.research.simulation.plan import Kind
+from mmdaemon.venues.simulated.faults import FaultKind
+
+NOT_HERE: Final[Mapping[str, str]] = {
+    "guard starting -> stopping": "a daemon's first event is `Started`, and a stop comes after it",
+    "kill verified -> killing": "it is VERIFIED for no time unless it flattens, and then it goes on to KILLED; only a "
+    "kill switch that died is begun again",
+    "order unknown -> rejected": "the simulated venue keeps nothing of what it refused; whoever asks hears of no order",
+    "order unknown -> unknown": "a second time-out: nothing is left by it",
+}
+"""What the tables allow and this level does not bring about, with the reason. Each has a test of its own elsewhere."""
+
+
+def _named() -> Iterable[str]:
+    yield from (f"fault {kind}" for kind in (*FaultKind, *Kind))
+    yield from (f"guard {before} -> {after}" for before, after in TRANSITIONS)
+    yield from (f"kill {before} -> {after}" for before, after in kill_switch.TRANSITIONS)
+    yield from (f"order {was} -> {now}" for was, now in LIFE if was is OrderStatus.UNKNOWN)
+
+
+EXPECTED: Final = frozenset(_named()) - NOT_HERE.keys()
+
+
+def never_seen(faults: Mapping[str, int], counted: Mapping[str, int]) -> list[str]:
+    """24: what is missing of a run of seeds, sorted."""
+    return sorted(EXPECTED - counted.keys() - {f"fault {kind}" for kind in faults})
