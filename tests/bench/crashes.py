@@ -4,14 +4,18 @@ Starts `mmdaemon venue` and `mmdaemon run`, processes in real time, with quotes 
 flight and fills come about once a second. The daemon is killed at seeded moments and started again at once:
 
     soon      0.2 to 2 s after its start: while it imports, recovers, reconciles, sends its first ladder
+    recovery  up to 2 s after the first byte that it wrote to its journal: between its run's row and its first quote
     any       up to 1.5 s after it quotes
     request   up to 0.15 s after an order of it reached the venue: on its way to the engine, or its answer to us
     fill      up to 0.15 s after a fill happened at the venue: the stream takes 60 to 120 ms
     disk      up to 0.5 s after its journal was locked by another writer: nothing becomes durable any more, so that no
               order may be sent, and the fills that come are lost with the process
+    kill      up to 2 s after its kill switch was thrown: while it writes the latch, cancels, reads, waits for what may
+              still land. The next one must begin killed, finish that, and quote only once it was resumed
 
 After the last one it trades on for a while, is paused and stopped, and the journal is held against the venue's own
-record, which shares no code with it. Anything that is not the same is a defect and makes the exit code 1.
+record, which shares no code with it. Anything that is not the same is a defect and makes the exit code 1. How far each
+run had got when it was killed is read from the journal afterwards.
 """
 
 import argparse
@@ -23,9 +27,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from random import Random
 
@@ -88,7 +94,9 @@ enabled = false
     f"[regimes.{regime}]\nspread_min_bps = 0.1\nlevels_min = 3\nlevels_max = 3\nrefresh_s = 0.5\n"
     for regime in ("neutral_low_vol", "neutral_high_vol", "up", "down", "high_vol_shock")
 )
-LATER = ("any", "request", "fill", "disk")
+EARLY = ("soon", "recovery")
+LATER = ("any", "request", "fill", "disk", "kill")
+MOMENTS = (*EARLY, *LATER)
 
 
 class Stuck(Exception):
@@ -148,17 +156,24 @@ class Site:
         return asyncio.run(call(self.state / "control.sock", verb, {"reason": reason})).ok
 
     def quoting(self, daemon: subprocess.Popen[bytes]) -> tuple[int, int]:
-        """Wait until it quotes. The epoch of its run, and its UTC then."""
+        """Wait until it quotes, resuming it where it began killed. The epoch of its run, and its UTC then."""
         seen: Status | None = None
 
         def quotes() -> bool:
             nonlocal seen
             seen = self.status()
+            if seen is not None and seen.kill == "killed":
+                self.ask("resume", "the kill was ours")  # refused until nothing can land any more
             return seen is not None and seen.guard == "running" and any(quote.working for quote in seen.quotes)
 
         wait_for("the daemon to quote", quotes, daemon, lambda: f"; last seen: {seen}")
         assert seen is not None
         return seen.run_epoch, seen.at_ts_ns
+
+    def written(self) -> int:
+        """When its journal was last written to, without opening it: whoever closes a log last copies it back."""
+        log = self.journal.with_name(f"{self.journal.name}-wal")
+        return log.stat().st_mtime_ns if log.exists() else 0
 
     def count(self, table: str) -> int:
         """Rows of the venue's record, while it writes."""
@@ -211,10 +226,13 @@ def kill_again_and_again(site: Site, rounds: Iterable[int]) -> Killed:
     with site.venue() as venue:
         for number in rounds:
             # Every second run at least is to get somewhere, so that there is always something to lose.
-            moment = "soon" if number % 2 and random.random() < 0.6 else random.choice(LATER)
+            moment = random.choice(EARLY) if number % 2 and random.random() < 0.6 else random.choice(LATER)
             done.moments[moment] = done.moments.get(moment, 0) + 1
+            written_ns = site.written()
             with site.daemon() as daemon:
-                if moment != "soon":
+                if moment == "recovery":
+                    wait_for("it to write to its journal", lambda ns=written_ns: site.written() not in (0, ns), daemon)
+                elif moment != "soon":
                     quoting(daemon)
                 with closing(sqlite3.connect(site.journal if moment == "disk" else ":memory:")) as lock:
                     until_moment(site, moment, random, lock)
@@ -249,11 +267,22 @@ def until_moment(site: Site, moment: str, random: Random, lock: sqlite3.Connecti
         time.sleep(random.uniform(0.0, 0.5))
     elif moment == "soon":
         time.sleep(random.uniform(0.2, 2.0))
+    elif moment == "recovery":
+        time.sleep(random.uniform(0.0, 2.0))
+    elif moment == "kill":
+        threading.Thread(target=throw, args=(site,)).start()
+        time.sleep(random.uniform(0.0, 2.0))
     elif moment == "any":
         time.sleep(random.uniform(0.0, 1.5))
     else:
         until_something_happens(site, "fills" if moment == "fill" else "requests")
         time.sleep(random.uniform(0.0, 0.15))
+
+
+def throw(site: Site) -> None:
+    """Throw the kill switch of a daemon that will not live to answer, perhaps."""
+    with suppress(ControlError):
+        site.ask("kill", "a round of this program")
 
 
 def until_something_happens(site: Site, table: str) -> None:
@@ -280,6 +309,7 @@ def hold_against(site: Site, done: Killed) -> Findings:
     with closing(sqlite3.connect(site.record)) as record, closing(sqlite3.connect(site.journal)) as journal:
         found = Findings()
         _orders(record, journal, found)
+        _kills(record, journal, found)
         _fills(record, journal, found)
         _account(site, record, found)
         _runs(journal, done, found)
@@ -326,6 +356,31 @@ def _orders(record: sqlite3.Connection, journal: sqlite3.Connection, found: Find
     found.figures["orphans found"] = str(orphans)
 
 
+def _latched(journal: sqlite3.Connection) -> list[tuple[int, int]]:
+    """From when to when it was killed, by the journal, over all runs. One that did not end ends late."""
+    spans: list[tuple[int, int]] = []
+    began_ns: int | None = None
+    for state, ts_ns in [*journal.execute("SELECT state, ts_ns FROM kill ORDER BY rowid"), ("armed", 1 << 62)]:
+        if state != "armed":
+            began_ns = ts_ns if began_ns is None else began_ns
+        elif began_ns is not None:
+            spans.append((began_ns, ts_ns))
+            began_ns = None
+    return spans
+
+
+def _kills(record: sqlite3.Connection, journal: sqlite3.Connection, found: Findings) -> None:
+    """From a latch until the resume nothing arrives but what had left, whatever became of the process meanwhile."""
+    spans = _latched(journal)
+    landed = "SELECT client_id, ts_ns FROM requests WHERE kind IN ('place', 'amend') AND ts_ns BETWEEN ? AND ?"
+    found.defects["sent while killed"] = [
+        str(each)
+        for began_ns, ended_ns in spans
+        for each in record.execute(landed, (began_ns + round(IN_FLIGHT_MAX_S * NS), ended_ns))
+    ]
+    found.figures["kill switch latched"] = f"{len(spans)} times"
+
+
 def _fills(record: sqlite3.Connection, journal: sqlite3.Connection, found: Findings) -> None:
     what = "trade_id, client_id, side, px_ticks, qty_lots, fee_e10, liquidity"
     theirs, ours = _rows(record, f"SELECT {what} FROM fills"), _rows(journal, f"SELECT {what} FROM fills")
@@ -362,10 +417,19 @@ def _account(site: Site, record: sqlite3.Connection, found: Findings) -> None:
 def _runs(journal: sqlite3.Connection, done: Killed, found: Findings) -> None:
     runs = one(journal, "SELECT count(*) FROM runs")
     to_quoting_s: list[float] = []
+    # Those that began killed wait for a person, here for this program.
+    resumed = "SELECT epoch FROM operator_actions WHERE action = 'resume' AND outcome NOT LIKE 'refused%'"
+    began_killed = {epoch for (epoch,) in journal.execute(resumed)}
     for epoch, at_ts_ns in done.seen_quoting:
+        if epoch in began_killed:
+            continue
         to_quoting_s.append((at_ts_ns - one(journal, "SELECT started_ts_ns FROM runs WHERE epoch = ?", epoch)) / NS)
     slow = [f"{s:.1f} s" for s in to_quoting_s if s > QUOTING_WITHIN_S]
-    stops = _rows(journal, "SELECT epoch, reasons FROM transitions WHERE to_state = 'hard_stop'")
+    # A kill that was asked for, and the starts that found themselves killed by it.
+    ours = "(from_state = 'starting' AND epoch IN (SELECT epoch FROM kill)) OR reasons = 'kill'"
+    stops = _rows(journal, f"SELECT epoch, reasons FROM transitions WHERE to_state = 'hard_stop' AND NOT ({ours})")
+    if (latches := len(_latched(journal))) > done.moments.get("kill", 0):
+        stops.append((latches, "latches, more than kills that were asked for"))
     last = _rows(journal, "SELECT epoch, scope, breaks FROM reconciliations ORDER BY rowid DESC LIMIT 1")
     found.defects[f"not quoting within {QUOTING_WITHIN_S:g} s"] = slow
     found.defects["hard stops"] = [str(each) for each in stops]
@@ -379,12 +443,32 @@ def _runs(journal: sqlite3.Connection, done: Killed, found: Findings) -> None:
     end = _rows(journal, "SELECT clean_stop FROM runs ORDER BY epoch DESC LIMIT 1")
     found.defects["no clean stop in the end"] = [] if (end, done.exit_code) == ([(1,)], 0) else [str(done.exit_code)]
     kills = ", ".join(f"{count} {moment}" for moment, count in sorted(done.moments.items()))
-    found.figures["kills"] = f"{sum(done.moments.values())} ({kills}); {runs} runs got as far as the journal"
+    total = sum(done.moments.values())
+    found.figures["kills"] = f"{total} ({kills})"
+    reached = Counter({"before the journal": total - (runs - 1), **Counter(phases(journal)[:-1])})
+    found.figures["how far the killed runs had got"] = ", ".join(f"{n} {phase}" for phase, n in reached.most_common())
     dirty = one(journal, "SELECT count(*) FROM reconciliations WHERE breaks <> '[]'")
     found.figures["reconciliations, with breaks"] = f"{one(journal, 'SELECT count(*) FROM reconciliations')}, {dirty}"
-    found.figures["start of a run to quoting, on its own clock"] = _spread(to_quoting_s)
+    if to_quoting_s:
+        found.figures["start of a run to quoting, on its own clock"] = _spread(to_quoting_s)
     if done.back_s:
         found.figures["kill to quoting again, interpreter and runs cut short included"] = _spread(done.back_s)
+
+
+def phases(journal: sqlite3.Connection) -> list[str]:
+    """How far each run got, in order, by what it left in the journal."""
+    found: list[str] = []
+    for (epoch,) in _rows(journal, "SELECT epoch FROM runs ORDER BY epoch"):
+        kill = _rows(journal, f"SELECT state FROM kill WHERE epoch = {epoch} ORDER BY rowid")
+        rounds = one(journal, "SELECT count(*) FROM reconciliations WHERE epoch = ?", epoch)
+        sent = one(journal, "SELECT count(*) FROM intents WHERE epoch = ?", epoch)
+        if kill and kill[-1] != ("armed",):
+            found.append(f"in a kill ({kill[-1][0]})")
+        elif not rounds:
+            found.append("recovering, before the first reconciliation")
+        else:
+            found.append("quoting" if sent else "reconciled, before the first order")
+    return found
 
 
 def _spread(seconds: list[float]) -> str:

@@ -1,10 +1,11 @@
 """`python -m tests.bench.soak --days 7`: a week of one daemon in one process, and whether anything grows.
 
 Virtual time, the synthetic market slowed down, the journal in a real file. Prints a row a day: what an event cost in
-CPU, memory resident, blocks that Python has allocated. Fails where memory grew by 10 MiB or more after the warm-up
+CPU (as measured, and by what a fixed piece of work cost at the time, so that other jobs of the machine do not count),
+memory resident, blocks that Python has allocated. Fails where memory grew by 10 MiB or more after the warm-up
 (two days: minutes and drifts are kept for one), where an event of the last days costs over a quarter more than one of
-the first ones after it, or where a container grew that has no bound (`tests/fuzz/soaking.py`). The same, hours long, is
-in `make test`.
+the first ones after it, or where a container grew that has no bound (`tests/fuzz/soaking.py`). Ends with what grew
+within its bound, and how long a start takes on the journal of it all. The same, hours long, is in `make test`.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from tests.fuzz.soaking import Sample, grown, soak
+from tests.fuzz.soaking import Sample, filling, grown, soak, start_again
 
 WARM_UP_H = 48.0
 MIB = 1 << 20
@@ -39,6 +40,7 @@ def rows(samples: list[Sample]) -> list[tuple[str, ...]]:
                 f"{after.commands - before.commands:,}",
                 f"{after.fills - before.fills:,}",
                 f"{cpu_s / events * 1e6:.1f}",
+                f"{cost_us(samples, before.hours, after.hours):.1f}",
                 f"{after.rss / MIB:.1f}",
                 f"{after.blocks:,}",
             )
@@ -47,9 +49,13 @@ def rows(samples: list[Sample]) -> list[tuple[str, ...]]:
 
 
 def cost_us(samples: list[Sample], from_h: float, to_h: float) -> float:
-    """Median over the hours of that span of CPU microseconds an event."""
+    """Median over the hours of that span of CPU microseconds an event, at the pace that the machine had at its best."""
+    best_s = min(sample.yardstick_s for sample in samples)
     span = [sample for sample in samples if from_h <= sample.hours <= to_h]
-    return statistics.median((b.cpu_s - a.cpu_s) / (b.events - a.events) * 1e6 for a, b in pairwise(span))
+    return statistics.median(
+        (b.cpu_s - a.cpu_s) / (b.events - a.events) * 1e6 * 2 * best_s / (a.yardstick_s + b.yardstick_s)
+        for a, b in pairwise(span)
+    )
 
 
 def main() -> int:
@@ -72,8 +78,18 @@ def main() -> int:
             said=lambda sample: progress.update(task, completed=sample.hours),
         )
         journal = sum(file.stat().st_size for file in Path(folder).iterdir())
+        start_s = start_again(Path(folder), chosen.seed)
     table = Table(title=f"{chosen.days:g} days, seed {chosen.seed}, journal {journal / MIB:.0f} MiB")
-    for column in ("day", "events", "commands", "fills", "µs an event", "resident, MiB", "blocks"):
+    for column in (
+        "day",
+        "events",
+        "commands",
+        "fills",
+        "µs an event",
+        "on an idle machine",
+        "resident, MiB",
+        "blocks",
+    ):
         table.add_column(column, justify="right")
     for row in rows(samples):
         table.add_row(*row)
@@ -86,10 +102,13 @@ def main() -> int:
     console.print(
         f"after day {WARM_UP_H / 24:g}: resident {(end.rss - warm.rss) / MIB:+.1f} MiB, blocks "
         f"{end.blocks - warm.blocks:+,}; an event cost {first:.1f} us then and {last:.1f} us in the end (medians of "
-        f"hours); {end.hours / end.cpu_s:.2f} virtual hours a CPU-second; grew without a bound: {leaks or 'nothing'}",
+        f"hours); {end.hours / end.cpu_s:.2f} virtual hours a CPU-second; the journal has {journal / end.commands:.0f} "
+        f"bytes a command, and a start on it takes {start_s:.1f} s; grew without a bound: {leaks or 'nothing'}",
         soft_wrap=True,
         markup=False,
     )
+    for path, (was, now) in filling(warm, end).items():
+        console.print(f"  within its bound: {path} from {was:,} to {now:,}", markup=False)
     return int(bool(leaks) or end.rss - warm.rss >= GROWTH_MAX or last > COST_MAX * first)
 
 

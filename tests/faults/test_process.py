@@ -1,19 +1,16 @@
 """Rows of docs/FAULTS.md about the process that had no test: a part that will not be cancelled, a loop that pauses."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
 
 from mmdaemon.core.reasons import BIT, Reason
 from mmdaemon.core.types import NS, GuardState
+from mmdaemon.venues.base import VenueUnavailable
 from tests.core.build import running
 from tests.daemon.build import World, run_world
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "state"
 
 
 def test_a_part_that_swallows_its_cancellation_does_not_hold_up_the_stop(path: Path) -> None:
@@ -37,6 +34,35 @@ def test_a_part_that_swallows_its_cancellation_does_not_hold_up_the_stop(path: P
         assert world.venue.resting() == []
         assert code != 0
         assert any("stubborn" in str(fields) for _, fields in world.said)
+
+    run_world(script, path)
+
+
+def test_no_run_leaves_a_descriptor_behind_however_it_ends(path: Path) -> None:
+    """Clean stops, crashes, and starts that the venue refuses, in one process."""
+
+    async def script(world: World) -> None:
+        await world.trade(5)
+        await world.stop()
+        before = len(os.listdir("/proc/self/fd"))
+        for number in range(4):
+            await world.restart()
+            await world.sleep(5)
+            await (world.stop() if number % 2 else world.crash())
+            assert len(os.listdir("/proc/self/fd")) == before
+            await refused_start(world)
+            assert len(os.listdir("/proc/self/fd")) == before
+
+    async def refused_start(world: World) -> None:
+        real = world.venue.open
+
+        async def shut(deliver: object) -> None:
+            raise VenueUnavailable("the test says so")
+
+        world.venue.open = shut
+        with pytest.raises(VenueUnavailable):
+            await world.restart()
+        world.venue.open = real
 
     run_world(script, path)
 
