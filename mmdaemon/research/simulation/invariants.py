@@ -200,6 +200,7 @@ INVARIANTS: Final[tuple[Invariant, ...]] = tuple(
         (9, _A, guard.nothing_lands_after_verified),
         (9, _V, guard.nothing_rests_after_kill),
         (9, _D, guard.nothing_rests_after_kill),
+        (9, _S, guard.verified_is_true),
         (10, _V, orders.no_own_cross),
         (11, _S, guard.off_while_broken),
         (11, _D, guard.breaks_are_kept),

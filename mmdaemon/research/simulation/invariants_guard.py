@@ -4,9 +4,9 @@ import sqlite3
 from contextlib import closing
 
 from mmdaemon.core.commands import Amend, Place
-from mmdaemon.core.events import BookUpdate, LinkChanged, Reconciled, Started, TimerFired
+from mmdaemon.core.events import BookUpdate, KillChanged, LinkChanged, Reconciled, Started, TimerFired
 from mmdaemon.core.reasons import ALL_MASK, BIT, HARD_MASK, INCREASE_MASK, Reason, reasons_of
-from mmdaemon.core.types import BPS, NS, GuardState, Purpose
+from mmdaemon.core.types import BPS, NS, GuardState, KillState, Purpose
 from mmdaemon.daemon import assertions
 from mmdaemon.daemon.breaks import is_of_fills
 from mmdaemon.research.simulation.seen import Seen, seconds
@@ -67,6 +67,14 @@ def nothing_rests_after_kill(seen: Seen) -> str:
         if rests_ns > (_LATE_GONE_NS if late else _LANDED_GONE_NS):
             return f"{order.client_id} rests {seconds(rests_ns)} after a kill, {'late' if late else 'landed before'}"
     return ""
+
+
+def verified_is_true(seen: Seen) -> str:
+    """9: VERIFIED is said of a venue on which nothing of ours rests, whether or not anybody could read it."""
+    if type(seen.event) is not KillChanged or seen.event.state is not KillState.VERIFIED:
+        return ""
+    resting = [order.client_id for order in seen.own_resting() if seen.is_own(order.client_id)]
+    return f"VERIFIED, and {resting[0]} rests" if resting else ""
 
 
 # --- 11, 12: what forbids quoting -------------------------------------------------------------------------------------
@@ -302,6 +310,8 @@ def _excuse(seen: Seen) -> bool:
         return True
     active = state.guard.active & (HARD_MASK | ALL_MASK | INCREASE_MASK)
     if active & _EXCUSED_BITS and not active & ~_EXCUSED_BITS:
+        return True
+    if any(refusal.check == "message_rate" for refusal in state.withheld):
         return True
     decision, slow = state.decision, state.sampled.slow_mid_ticks
     if decision is None:

@@ -53,7 +53,8 @@ NARROW: Final[Mapping[str, tuple[Mapping[str, Value], ...]]] = {
         {"quotes.max_position_fraction": 0.006},
     ),
     "rates": (
-        {"limits.messages_per_minute": 150, "limits.cancels_per_minute": 15},
+        {"limits.messages_per_minute": 80, "limits.cancels_per_minute": 80},
+        {"limits.cancels_per_minute": 15, "venue.amend": False},
         {"limits.messages_per_minute": 200, "limits.cancels_per_minute": 30},
     ),
     "drift": ({"guard.drift_max_bps": 3.0}, {"guard.drift_max_bps": 6.0}),
@@ -83,12 +84,12 @@ def settings_of(plan: Plan) -> Settings:
     amend, and whether a crash loop is one."""
     given: dict[str, Value] = {
         **QUIETLY_BUSY,
+        "venue.amend": plan.draw("amend", 0, 4) > 0,
         **narrow_of(plan),
         "run.seed": plan.seed,
         "simulated.fills": ("touch", "touch", "touch", "queue")[plan.draw("fills", 0, 4)],
         "run.crash_loop_starts": 0 if plan.draw("crash_loop_starts", 0, 3) else CRASH_LOOP_STARTS,
         "run.shadow": plan.draw("shadow", 0, 4) == 0,
-        "venue.amend": plan.draw("amend", 0, 4) > 0,
         "run.state_dir": canary_of(plan),  # a text that a person may choose; no folder of this seed, which is handed in
     }
     return load(None, given, {}).settings

@@ -396,7 +396,7 @@ def loss_forgotten(patch: Patch) -> None:
     patch.setattr(known, "newest_slice", lambda db, name, account: None if name == "risk" else kept(db, name, account))
 
 
-@mutant(18, survives="amends stand in for cancels there, so no seed breaks the budget twice")
+@mutant(18)
 def breaches_forgotten(patch: Patch) -> None:
     """A restart begins the breaches of the cancel budget anew."""
     number = known.number
@@ -407,13 +407,13 @@ def breaches_forgotten(patch: Patch) -> None:
     patch.setattr(known, "number", mutated)
 
 
-@mutant(20, survives="no seed wants so many in a minute")
+@mutant(20, survives="no seed sends all that it may within the minute of a crash and again after it")
 def messages_forgotten(patch: Patch) -> None:
     """A restart begins the minute's messages anew."""
     patch.setattr(known, "messages", lambda db, ts_ns: ())
 
 
-@mutant(20, survives="no seed wants so many in a minute")
+@mutant(20)
 def no_message_rate(patch: Patch) -> None:
     """Messages are counted, and none is held back."""
     admit = limits.admit

@@ -8,10 +8,10 @@ import pytest
 
 from mmdaemon.core.commands import Amend, Cancel, Place
 from mmdaemon.core.engine import Step
-from mmdaemon.core.events import Started
+from mmdaemon.core.events import KillChanged, Started
 from mmdaemon.core.guard import Transition
 from mmdaemon.core.state import new_state
-from mmdaemon.core.types import NS, GuardState, OrderStatus, Purpose, Side
+from mmdaemon.core.types import NS, GuardState, KillState, OrderStatus, Purpose, Side
 from mmdaemon.daemon.assertions import IN_PRODUCTION
 from mmdaemon.research.simulation import invariants
 from mmdaemon.research.simulation.invariants import INVARIANTS, LAWS, When, markdown
@@ -342,6 +342,12 @@ def rests_after_a_kill(scene: Scene) -> list[int]:
     scene.seen.tripped()
     settle(scene, 7.5)
     return scene.look(When.VENUE)
+
+
+@wrong(9)
+def verified_and_an_order_rests(scene: Scene) -> list[int]:
+    scene.seen.event = KillChanged(*scene.desk.now, KillState.VERIFIED, "")
+    return scene.look(When.STEP)
 
 
 @wrong(9)

@@ -10,10 +10,11 @@ from mmdaemon.research.simulation import invariants, runner, world
 from mmdaemon.research.simulation.plan import CRASHES, Plan
 from mmdaemon.research.simulation.played import Played
 from mmdaemon.research.simulation.seen import Invariant, Seen, When
+from mmdaemon.research.simulation.setting import narrow_of
 
 HOURS = 0.2
 SEED = 8
-GOLDEN = "ecb2659ad1ba7b1dcc205d803437ed71"
+GOLDEN = "4063d17ad5343d92c53156c975cdc270"
 """Digest of seed 8 over 0.2 h. It changes with every rule of core, daemon or venue that this seed comes past, and with
 the plan; look at what you changed before you change this."""
 REGRESSIONS = sorted((Path(__file__).parent / "regressions").glob("*.json"))
@@ -44,7 +45,8 @@ def test_a_seed_told_its_own_faults_is_the_same_run() -> None:
 
 
 def test_a_seed_without_faults_is_two_sided_nearly_always() -> None:
-    played = runner.run(Plan(SEED, HOURS, ()))
+    plan = next(plan for seed in range(100) if not narrow_of(plan := Plan(seed, HOURS, ())))
+    played = runner.run(plan)
     assert played.violation is None
     assert (played.lives, played.crashes, played.faults) == (1, 0, {})
     assert played.two_sided_s > 0.95 * played.up_s
