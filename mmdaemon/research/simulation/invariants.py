@@ -125,7 +125,8 @@ LAWS: Final[dict[int, Law]] = {
         "budgets",
         "Budgets are sums over the journal by trading day; no restart, clock step or command changes one; breaches of "
         "the cancel budget count until a resume",
-        "a day that turned, or a breach, in the last 10 s before a crash; the message and cancel windows of a minute",
+        "a day that turned, or a breach, in the last 10 s before a crash, and midnight once the disk had failed; the "
+        "message and cancel windows of a minute",
     ),
     19: Law(
         "task_death",

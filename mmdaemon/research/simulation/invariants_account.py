@@ -158,14 +158,15 @@ def budgets_stand(seen: Seen) -> str:
     if lost := _breaches_lost(seen, state):
         return lost
     now = assertions.opening(state)
-    before, turned_ns = seen.memory.get("day", (None, 0))
+    before, turned_ns, untold = seen.memory.get("day", (None, 0, False))
     if before is None or now[0] > before[0]:
-        seen.memory["day"] = now, seen.now_ns
+        # Once its disk has failed, a daemon that is stopped for good cannot journal that midnight passed.
+        seen.memory["day"] = now, seen.now_ns, seen.disk_failed
         return ""
     if now == before:
         return ""
-    seen.memory["day"] = now, seen.now_ns
-    if seen.down_ns and 0 <= seen.down_ns - turned_ns < _LOST_DAY_NS:
+    seen.memory["day"] = now, seen.now_ns, seen.disk_failed
+    if untold or (seen.down_ns and 0 <= seen.down_ns - turned_ns < _LOST_DAY_NS):
         return ""
     return f"(day, open less transfers, turnover at the open) was {before}, is {now}; {seen.restarts} restarts"
 

@@ -62,11 +62,19 @@ def nothing_rests_after_kill(seen: Seen) -> str:
         return ""
     calm_since = seen.now_ns - seen.calm_ns
     for order in seen.own_resting():
+        if _is_anothers(seen, order.client_id):
+            continue
         late = order.arrived_ns > kill.tripped_ns
         rests_ns = seen.now_ns - max(calm_since, kill.tripped_ns, order.arrived_ns)
         if rests_ns > (_LATE_GONE_NS if late else _LANDED_GONE_NS):
             return f"{order.client_id} rests {seconds(rests_ns)} after a kill, {'late' if late else 'landed before'}"
     return ""
+
+
+def _is_anothers(seen: Seen, client_id: str) -> bool:
+    """No daemon of this seed sent it, and the one that is up says so: a break for a person, and not its to cancel."""
+    told = seen.state is not None and any(client_id in text for text in seen.state.facts.breaks)
+    return told and not seen.is_own(client_id)
 
 
 def verified_is_true(seen: Seen) -> str:
@@ -259,6 +267,8 @@ def tended(seen: Seen) -> str:
         if rests_ns <= _UNTENDED_NS:
             continue
         known = state.orders.live.get(order.client_id)
+        if known is None and _is_anothers(seen, order.client_id):
+            continue
         if known is None or known.status.is_terminal:
             return f"{order.client_id} rests {seconds(rests_ns)}, and to the daemon it is gone"
         if known.purpose is Purpose.QUOTE and seen.now_ns - last_ns > _UNTENDED_NS:

@@ -568,9 +568,35 @@ def day_comes_again(scene: Scene) -> None:
     scene.seen.died()
     scene.seen.started(scene.desk.state, DEFAULT)
     scene.desk.state.risk.day -= 1
-    scene.seen.memory["day"] = (scene.seen.memory["day"][0], 0)
+    scene.seen.memory["day"] = (scene.seen.memory["day"][0], 0, False)
     scene.desk.state.venue.mark_px_ticks = 0
     scene.desk.feed(scene.desk.timer())
+
+
+def test_midnight_after_the_disk_has_failed_is_excused(scene: Scene) -> None:
+    for disk_failed in (False, True):
+        scene.desk.feed(scene.desk.timer())
+        scene.seen.memory["day"] = (scene.seen.memory["day"][0], 0, disk_failed)
+        scene.seen.died()
+        scene.seen.started(scene.desk.state, DEFAULT)
+        scene.desk.state.risk.day -= 1
+        scene.desk.state.venue.mark_px_ticks = 0
+        scene.found.clear()
+        scene.desk.feed(scene.desk.timer())
+        assert (18 in {number for number, _ in scene.found}) is not disk_failed
+
+
+def test_an_order_that_a_break_names_as_anothers_is_not_ours_to_cancel(scene: Scene) -> None:
+    client_id = scene.bid().client_id
+    del scene.desk.state.orders.live[client_id]
+    scene.seen.strangers.add(client_id)
+    settle(scene, 31)
+    scene.look(When.VENUE)
+    assert [what for number, what in scene.found if number == 22 and client_id in what]
+    scene.found.clear()
+    scene.desk.state.facts.breaks = (f"second_instance/{client_id}: it has our tag and a number we never gave",)
+    scene.look(When.VENUE)
+    assert [what for number, what in scene.found if number == 22 and client_id in what] == []
 
 
 @wrong(18)
