@@ -59,9 +59,9 @@ def apply(state: State, event: Event, params: Params) -> None:
         case TimerFired():
             _on_timer(state, event, params)
         case OrderUpdate():
-            if event.status is OrderStatus.REJECTED:
-                _on_refusal(state, event.reason, event.mono_ns)
             if orders.on_update(state.orders, event):
+                if event.status is OrderStatus.REJECTED:  # one that is told again pauses nothing again
+                    _on_refusal(state, event.reason, event.mono_ns)
                 state.dirty |= Dirty.ORDERS
                 state.guard.dirty = True
         case RequestFailed():
@@ -330,7 +330,7 @@ def _size_share(state: State, params: Params) -> float:
 
 def _on_refusal(state: State, reason: str, mono_ns: int) -> None:
     if reason == RATE_LIMITED:
-        limits.on_rate_refusal(state.budgets, mono_ns)
+        limits.on_rate_refusal(state.budgets, state.orders.taken, mono_ns)
         state.guard.dirty = True
 
 

@@ -269,8 +269,13 @@ def _move(order: WorkingOrder, target: Quote, rules: _Rules, plan: _Plan) -> Non
 
 
 def _cancel(order: WorkingOrder, rules: _Rules, plan: _Plan) -> None:
-    if not order.cancel_refused_ns or rules.now_ns - order.cancel_refused_ns >= CANCEL_WAIT_NS:
+    if may_cancel(order, rules.now_ns):
         plan.cancels.append(Cancel(order.client_id, rules.risk))
+
+
+def may_cancel(order: WorkingOrder, now_ns: int) -> bool:
+    """Whether enough time went by since the venue last refused that, or it never did."""
+    return not order.cancel_refused_ns or now_ns - order.cancel_refused_ns >= CANCEL_WAIT_NS
 
 
 def _in_order(plan: _Plan, best_bid: int, best_ask: int, rules: _Rules, new_id: Callable[[], str]) -> list[Command]:
@@ -297,7 +302,7 @@ def _in_order(plan: _Plan, best_bid: int, best_ask: int, rules: _Rules, new_id: 
             advances.append((order, px_ticks, qty_lots))
         elif goes_out(order.side, px_ticks):
             amends.append(Amend(order.client_id, order.revision + 1, px_ticks, qty_lots))
-        else:
+        elif may_cancel(order, rules.now_ns):
             cancels.append(Cancel(order.client_id, rules.risk))  # it should not stay, and cannot go there
     for order, px_ticks, qty_lots in advances:
         if goes_out(order.side, px_ticks):

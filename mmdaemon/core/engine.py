@@ -153,7 +153,7 @@ def _instead_of(refused: Command, state: State, decision: Decision) -> Cancel | 
     if not isinstance(refused, Amend):
         return None
     order = state.orders.live[refused.client_id]
-    if order.side * (order.px_ticks - refused.px_ticks) <= 0:
+    if order.side * (order.px_ticks - refused.px_ticks) <= 0 or not diff.may_cancel(order, state.mono_ns):
         return None
     for quote in decision.quotes:
         if quote.side is order.side and quote.lo_px_ticks <= order.px_ticks <= quote.hi_px_ticks:

@@ -178,7 +178,7 @@ def describe(state: "State") -> list[str]:
         Reason.TASK_DIED: ", ".join(facts.dead_tasks),
         Reason.KILL: facts.kill_reason,
     }
-    lines: list[str] = []
+    lines = [f"stopping: {facts.stop_reason}"] if facts.stop_reason else []
     for rule in RULES:
         if state.guard.active & BIT[rule.reason]:
             detail = f" ({known[rule.reason]})" if known.get(rule.reason) else ""

@@ -59,6 +59,10 @@ class Budgets(msgspec.Struct):
     """Until then no order and no amend goes out, because the venue refused requests for their rate."""
     venue_pauses: int = 0
     """So many on end, each twice as long as the one before."""
+    fruitless_pauses: int = 0
+    """So many since the venue last took an order or an amend."""
+    taken: int = 0
+    """`Orders.taken` when the last of them began."""
     cancel_breaches: int = 0
     """Since the last resume."""
     fills_peak: int = 0
@@ -174,8 +178,9 @@ def on_command(budgets: Budgets, command: Command, now_ns: int, limits: Limits, 
             budgets.cancel_pause_until_ns = now_ns + guard.cancel_breach_pause_ns
 
 
-def on_rate_refusal(budgets: Budgets, now_ns: int) -> None:
+def on_rate_refusal(budgets: Budgets, taken: int, now_ns: int) -> None:
     """The venue refused a request for its rate: orders and amends wait, twice as long each time within a minute.
+    `taken`: so many it took so far; one that goes on taking some is busy, and has banned nobody.
 
     Cancels go on. What was sent before the pause and is refused during it is of the same burst, and lengthens nothing.
     """
@@ -183,6 +188,8 @@ def on_rate_refusal(budgets: Budgets, now_ns: int) -> None:
         return
     is_again = now_ns - budgets.venue_pause_until_ns < _WINDOW_NS
     budgets.venue_pauses = budgets.venue_pauses + 1 if is_again else 1
+    budgets.fruitless_pauses = budgets.fruitless_pauses + 1 if is_again and taken == budgets.taken else 1
+    budgets.taken = taken
     pause_ns = min(_VENUE_PAUSE_NS << min(budgets.venue_pauses - 1, 10), _VENUE_PAUSE_MAX_NS)
     budgets.venue_pause_until_ns = now_ns + pause_ns
 
@@ -206,7 +213,7 @@ def on_resume(budgets: Budgets) -> None:
     """An operator resumed: breaches and peaks are counted anew; the message windows are not."""
     budgets.cancel_breaches = 0
     budgets.fills_peak = 0
-    budgets.venue_pauses = 0
+    budgets.venue_pauses = budgets.fruitless_pauses = 0
 
 
 def _trim(ring: deque[int], now_ns: int) -> None:

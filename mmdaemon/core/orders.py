@@ -121,6 +121,7 @@ class Orders(msgspec.Struct):
     reserved_buy_lots: int = 0
     reserved_sell_lots: int = 0
     counter: int = 0  # last number used in a client id; the intent's row refuses an id a second time
+    taken: int = 0  # orders and amends that the venue took
     reject_streak: int = 0  # orders refused since the venue last took one; of what an order is, not of when it came
     anomalies: dict[str, int] = {}  # what should not have been reported, by name
 
@@ -308,7 +309,7 @@ def _believe_size(orders: Orders, order: WorkingOrder, e: OrderUpdate) -> None:
         if px_ticks != order.px_ticks:
             _count(orders, "moved_by_venue")
     else:
-        order.revision_in_force = revision
+        order.revision_in_force, orders.taken = revision, orders.taken + 1
         if revision >= order.revision:
             order.revision = revision
             if order.pending_ns:
@@ -365,7 +366,7 @@ def _live_on(orders: Orders, order: WorkingOrder, e: OrderUpdate) -> None:
 def _acknowledge(orders: Orders, order: WorkingOrder, mono_ns: int) -> None:
     """The venue showed for the first time that it took the order."""
     if not order.acked_ns:
-        order.acked_ns = mono_ns
+        order.acked_ns, orders.taken = mono_ns, orders.taken + 1
         orders.reject_streak = 0
 
 

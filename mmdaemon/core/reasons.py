@@ -210,7 +210,11 @@ def _repeated_execution(s: "State", _now: int, p: Params) -> tuple[bool, int]:
 
 def _reject_streak(s: "State", _now: int, p: Params) -> tuple[bool, int]:
     # Of refusals for rate the pauses count that they led to, so that a storm is sat out and a ban is not.
-    return s.orders.reject_streak >= p.guard.rejects_in_a_row or s.budgets.venue_pauses >= VENUE_PAUSES_HARD, NEVER_NS
+    return s.orders.reject_streak >= p.guard.rejects_in_a_row or _is_banned(s), NEVER_NS
+
+
+def _is_banned(s: "State") -> bool:
+    return s.budgets.fruitless_pauses >= VENUE_PAUSES_HARD
 
 
 def _break(s: "State", _now: int, _p: Params) -> tuple[bool, int]:

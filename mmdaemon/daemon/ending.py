@@ -44,6 +44,13 @@ def may_rest(state: State) -> list[str]:
     return [order.client_id for order in state.orders.live.values() if not order.ended_ns]
 
 
+def cancels_unanswered(state: State, params: Params, now_ns: int) -> list[str]:
+    """Ids whose cancel should have been answered long ago: it may never have arrived, and while no read says so nobody
+    else repeats it."""
+    due_ns = now_ns - params.ack_check_ns
+    return [o.client_id for o in state.orders.live.values() if not o.ended_ns and 0 < o.cancel_sent_ns < due_ns]
+
+
 def _is_on_its_way(state: State) -> bool:
     """Whether an order was sent of which the venue has shown nothing yet: it may land after the last read."""
     return any(not order.acked_ns and not order.ended_ns for order in state.orders.live.values())

@@ -14,9 +14,10 @@ end; partial success is never success.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 import msgspec
 
@@ -119,11 +120,12 @@ class KillSwitch:
         self._tripped.clear()
         self._move(KillState.ARMED, "resumed")
 
-    async def watch_file(self, latched: Callable[[], bool]) -> None:
-        """Trip when somebody puts a kill file there: the way that needs no socket. Until cancelled."""
+    async def watch_file(self, latched: Callable[[], Sequence[Path]]) -> None:
+        """Trip when somebody puts a kill file there: the way that needs no socket. Not read: a disk that hangs must not
+        delay the cancels. Until cancelled."""
         while True:
-            if self.kill_state is KillState.ARMED and latched():
-                self.trip("kill file")
+            if self.kill_state is KillState.ARMED and (found := latched()):
+                self.trip(f"kill file {found[0]}")
             await sleep_ns(self._clock, NS)
 
     async def run(self) -> None:

@@ -27,6 +27,8 @@ def first_state(recovered: Recovered, params: Params, start_e10: int, mono_ns: i
         # says: its monotonic time may be of another boot.
         aged = msgspec.structs.replace(fact.event, mono_ns=mono_ns - ts_ns + fact.event.ts_ns)
         core_apply.apply(state, aged, params)
+    # They came in when they were journaled, whatever the guard was then; what counts as new is what comes from here on.
+    state.guard.fills_not_quoting = 0
     state.budgets.cancel_breaches = recovered.cancel_breaches
     # What the venue counts, it counts over a restart. By UTC; a time that a clock made up is now.
     state.budgets.messages_ns.extend(mono_ns - max(0, ts_ns - sent_ts_ns) for sent_ts_ns in recovered.messages_ts_ns)
@@ -56,6 +58,6 @@ class Door:
 
     def let_in(self) -> None:
         """What waited."""
-        for event in self._early:
+        early, self._early = self._early, []
+        for event in early:
             self.deliver(event)
-        self._early.clear()

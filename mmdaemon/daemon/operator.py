@@ -131,6 +131,7 @@ class Operator:
         action = self._action("resume", reason.strip(), who)
         asked = (self._narrowed, self._kill_switch.trips)
         stopped = self._state.guard.state is GuardState.HARD_STOP or self._kill_switch.kill_state is not KillState.ARMED
+        paused = bool(self._state.facts.pause_reason)
         why_not = await self._why_no_resume(action.reason)
         if not why_not and asked != (self._narrowed, self._kill_switch.trips):
             why_not = "it was paused or killed again meanwhile"
@@ -144,6 +145,8 @@ class Operator:
         await self._inbox.settled()
         if self._state.guard.state is GuardState.HARD_STOP:
             return Outcome(False, 2, "not resumed: something new holds it stopped; see `mmdaemon status`")
+        if not stopped and not paused:
+            return Outcome(True, 0, "there was nothing to end: it was neither paused nor killed; see `mmdaemon status`")
         if not stopped:
             return Outcome(True, 0, "the pause is over; quotes come back once every other reason is gone")
         return Outcome(True, 0, "resumed; venue truth is read once more before it quotes, at reduced size for a while")
@@ -157,8 +160,8 @@ class Operator:
         if kill not in (KillState.ARMED, KillState.KILLED):
             left_s = self._params.in_flight_max_ns / 1e9
             return (
-                f"the kill switch is still at work ({kill.value}): what was sent may land for up to {left_s:g} s after "
-                "the kill; try again then"
+                f"the kill switch is still at work ({kill.value}): what was sent may land, so nothing may rest for "
+                f"{left_s:g} s on end; try again once `mmdaemon status` says killed"
             )
         if kill is KillState.ARMED and self._state.guard.state is not GuardState.HARD_STOP:
             return ""

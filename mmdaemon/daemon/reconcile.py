@@ -30,6 +30,7 @@ from mmdaemon.core.params import Params
 from mmdaemon.core.state import State
 from mmdaemon.core.types import NS, GuardState, OrderStatus, Purpose
 from mmdaemon.daemon.breaks import Kind, Ledger, Round, difference, found, overdue, text
+from mmdaemon.daemon.ending import cancels_unanswered
 from mmdaemon.daemon.evidence import NotFound, at_venue, evidence
 from mmdaemon.daemon.inbox import Inbox
 from mmdaemon.daemon.pace import sleep_ns
@@ -126,6 +127,7 @@ class Reconciler:
                 # On every pass, whatever else was due: nothing else asks about an order that was never acknowledged.
                 await self._check_overdue()
             except VenueUnavailable:
+                await self._cancel_again()
                 await self._rest(_BACK_OFF_NS)  # less where a link comes back meanwhile
                 continue
             if not self._is_in_doubt():
@@ -327,9 +329,11 @@ class Reconciler:
         """No run of this journal can have sent it yet: another daemon did, on a copy of it or with a tag like ours."""
         _, _, counted = client_id.partition("-")
         epoch, _, number = counted.partition("-")
-        if not (epoch.isdecimal() and number.isdecimal()):
+        if not (epoch.isdecimal() and number.removeprefix("k").isdecimal()):
             return True
-        return (int(epoch), int(number)) > (self._params.run_epoch, self._state.orders.counter)
+        last = (self._params.run_epoch, self._state.orders.counter)
+        # The kill switch counts its slices ("k") by itself.
+        return int(epoch) > last[0] if number.startswith("k") else (int(epoch), int(number)) > last
 
     async def _check_position(self, seen: list[Found]) -> AccountSnapshot:
         """The venue's position and equity against our books', given a moment for what is on its way."""
@@ -361,6 +365,11 @@ class Reconciler:
                 if order is not None:
                     await self._ask(order)
             await self._inbox.settled()
+
+    async def _cancel_again(self) -> None:
+        """What cannot be read may still hear a cancel."""
+        for client_id in cancels_unanswered(self._state, self._params, self._clock.mono_ns()):
+            await self._venue.send(Cancel(client_id, risk=True))
 
     async def _ask(self, order: WorkingOrder) -> None:
         """Query by client id."""

@@ -89,7 +89,9 @@ class Recorder:
                 return bool(moved)
             case OperatorAction():
                 kept.append(rows.operator_row(epoch, seq, event, "taken"))
-                kept.extend(risk_of(state, self._params))
+                # After a resume fills are counted anew: those of before must not count again at the next start.
+                resumed = event.action == "resume"
+                kept.extend(checkpoint_of(state, self._params) if resumed else risk_of(state, self._params))
                 return True
             case TimerFired():
                 return self._of_time(kept, state)

@@ -189,7 +189,7 @@ class Parts:
             "quoting": self.controller.run,
             "sender": self.sender.run,
             "kill_switch": self.kill_switch.run,
-            "kill_file": lambda: self.kill_switch.watch_file(lambda: bool(state_dir.latched())),
+            "kill_file": lambda: self.kill_switch.watch_file(state_dir.latched),
             "guard": self.guard.run,
             "reconcile": self.reconciler.run,
             "cost": lambda: cost.run(venue, clock, post, ledger_ns, opened_ns, since_ns),

@@ -17,6 +17,16 @@ def number(db: sqlite3.Connection, name: str, account: int, otherwise: int) -> i
     return otherwise if newest is None else msgspec.msgpack.decode(newest, type=int)
 
 
+def read_until(db: sqlite3.Connection, account: int, opened_ts_ns: int, ts_ns: int) -> int:
+    """A journal of before that slice says by our own clock when all agreed last; but not what one said that ran ahead.
+    To read all since the account was opened would book again what is older than the ids of trades we remember."""
+    (agreed_ts_ns,) = db.execute(
+        "SELECT max(ts_ns) FROM reconciliations WHERE epoch >= ? AND breaks = '[]' AND ts_ns <= ?",
+        (account, ts_ns + NS),
+    ).fetchone()
+    return number(db, "read_until", account, opened_ts_ns if agreed_ts_ns is None else agreed_ts_ns)
+
+
 def messages(db: sqlite3.Connection, ts_ns: int) -> tuple[int, ...]:
     found = db.execute(
         "SELECT ts_ns FROM (SELECT ts_ns FROM intents ORDER BY epoch DESC, seq DESC LIMIT ?2) WHERE ts_ns > ?1 "

@@ -120,7 +120,7 @@ class Recovered(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_latch(state: StateDir) -> Latch:
     """The latch, without lock and without writing: for the start, and for `kill --direct --if-dirty`. Never raises."""
-    sources = [str(path) for path in state.latched()]
+    sources = list(state.latched_why())
     kill = KillState.ARMED
     try:
         if state.journal_path.exists():
@@ -269,7 +269,7 @@ def _begin(
         facts=_facts_after(db, since),
         opened_ts_ns=opened_ts_ns,
         paused=known.pause(db),
-        read_until_ts_ns=known.number(db, "read_until", account, opened_ts_ns),
+        read_until_ts_ns=known.read_until(db, account, opened_ts_ns, ts_ns),
         breaks=_open_breaks(db, account, ts_ns),
         cancel_breaches=known.number(db, "cancel_breaches", account, 0),
         messages_ts_ns=known.messages(db, ts_ns),

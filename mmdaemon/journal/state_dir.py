@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Self
 
 KILLED = "KILLED"
+_WHY_MAX = 200
+"""Bytes of a kill file that are shown: anybody may have put it there."""
 
 
 class StateDirRefused(Exception):
@@ -96,6 +98,10 @@ class StateDir:
         """The kill files that are there, or of which it cannot be told that they are not."""
         return tuple(path for path in self.kill_files if not _absent(path))
 
+    def latched_why(self) -> tuple[str, ...]:
+        """Each kill file that is there, with the first line of it: who closed the latch, and why. Never raises."""
+        return tuple(f"{path}{_first_line(path)}" for path in self.latched())
+
     def write_latch(self, text: str) -> tuple[str, ...]:
         """Close the latch in every place there is. Best effort: returns what went wrong, empty when nothing did.
 
@@ -153,6 +159,20 @@ def _absent(path: Path) -> bool:
     except OSError:
         return False
     return False
+
+
+def _first_line(path: Path) -> str:
+    """Behind a colon; nothing where it cannot be read, which closes the latch no less."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            begins = os.read(fd, _WHY_MAX).decode("utf-8", "replace")
+        finally:
+            os.close(fd)
+    except OSError:
+        return ""
+    line = begins.partition("\n")[0].strip()
+    return f": {line}" if line.isprintable() and line else ""
 
 
 def _write_synced(path: Path, text: str) -> None:

@@ -219,7 +219,7 @@ def _no_writes(daemon: subprocess.Popen[bytes]) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kinds", nargs="*", metavar="KIND", help=", ".join(KINDS))
     parser.add_argument("--inside", type=Path, help="used by itself, in the namespace")
     parser.add_argument("--seed", type=int, default=11)

@@ -66,7 +66,7 @@ PARTS: dict[str, tuple[Play, str]] = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, (_, what) in PARTS.items():
         parser.add_argument(f"--{name}", type=int, default=0, metavar="N", help=what)
     parser.add_argument("--seed", type=int, default=1)

@@ -77,7 +77,7 @@ async def rounds(path: Path, n: int, console: Console) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=100)
     n = parser.parse_args().n
     console = Console()

@@ -59,7 +59,7 @@ def cost_us(samples: list[Sample], from_h: float, to_h: float) -> float:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--days", type=float, default=7.0)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--updates-per-s", type=float, default=0.3, help="of the book; the calibrated market has 4")

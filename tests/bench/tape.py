@@ -37,7 +37,7 @@ def money(amount_e10: int | None) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tape", nargs="+")
     parser.add_argument("--set", action="append", default=[], dest="settings")
     parser.add_argument("--once", action="store_true", help="do not run each a second time to compare digests")

@@ -260,7 +260,7 @@ def tear_again_and_again(
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=1_000)
     parser.add_argument("--seed", type=int, default=7)
     chosen = parser.parse_args()

@@ -7,8 +7,9 @@ import pytest
 
 from mmdaemon.cli import ExitCode
 from mmdaemon.cli.main import main
-from mmdaemon.research.simulation import invariants
-from mmdaemon.research.simulation.played import Totals
+from mmdaemon.research.simulation import invariants, runner
+from mmdaemon.research.simulation.plan import Plan
+from mmdaemon.research.simulation.played import Totals, Violation
 from mmdaemon.research.simulation.seen import Invariant, When
 
 
@@ -66,3 +67,20 @@ def test_a_file_that_is_none_of_ours_is_refused(tmp_path: Path, capsys: pytest.C
     other.write_text("{}")
     assert main(["simulate", "--file", str(other)]) == ExitCode.CONFIG
     assert "simulate saved" in capsys.readouterr().err
+
+
+def test_a_fault_that_there_is_no_more_is_refused_and_not_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Left out, the file would be a regression test that can only pass."""
+    plan = Plan(3, 0.1, (("crash_step", 1), ("crash_sideways", 2)))
+    violation = Violation(2, "worst_case", 1.0, "once")
+    saved = runner.save(runner.Failure(plan=plan, violation=violation, digest="", found_with={}), tmp_path)
+    assert main(["simulate", "--file", str(saved)]) == ExitCode.CONFIG
+    assert "no fault crash_sideways" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--seed", "3"], ["--require-all"], ["--json", "figures.json"]])
+def test_what_a_saved_failure_has_no_use_for_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulate", "--file", "saved.json", *words]) == ExitCode.USAGE
+    assert "--file plays what was saved" in capsys.readouterr().err

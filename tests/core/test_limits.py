@@ -451,9 +451,9 @@ def test_a_resume_forgets_breaches_and_peaks_but_no_messages() -> None:
 def test_each_pause_for_the_venues_rate_on_end_is_twice_as_long_up_to_half_a_minute() -> None:
     budgets, now_ns, lengths_s = Budgets(), T0_NS, []
     for n in range(1, 9):
-        limits.on_rate_refusal(budgets, now_ns)
+        limits.on_rate_refusal(budgets, 0, now_ns)
         lengths_s.append((budgets.venue_pause_until_ns - now_ns) / NS)
-        limits.on_rate_refusal(budgets, budgets.venue_pause_until_ns - 1)  # of the same burst
+        limits.on_rate_refusal(budgets, 0, budgets.venue_pause_until_ns - 1)  # of the same burst
         assert budgets.venue_pauses == n
         now_ns = budgets.venue_pause_until_ns
     assert lengths_s == [1, 2, 4, 8, 16, 30, 30, 30]
@@ -461,7 +461,7 @@ def test_each_pause_for_the_venues_rate_on_end_is_twice_as_long_up_to_half_a_min
 
 def test_orders_wait_until_the_pause_is_over_and_are_told_how_long() -> None:
     door = Door()
-    limits.on_rate_refusal(door.budgets, T0_NS)
+    limits.on_rate_refusal(door.budgets, 0, T0_NS)
     refusal = limits.admit(place(), door.orders, door.budgets, Reference(**door.facts), P)
     assert refusal is not None
     assert refusal.check == "venue_rate"
@@ -474,8 +474,8 @@ def test_orders_wait_until_the_pause_is_over_and_are_told_how_long() -> None:
 @pytest.mark.parametrize(("after_ns", "pauses"), [(60 * NS - 1, 2), (60 * NS, 1)])
 def test_pauses_a_minute_apart_are_not_on_end(after_ns: int, pauses: int) -> None:
     budgets = Budgets()
-    limits.on_rate_refusal(budgets, T0_NS)
-    limits.on_rate_refusal(budgets, budgets.venue_pause_until_ns + after_ns)
+    limits.on_rate_refusal(budgets, 0, T0_NS)
+    limits.on_rate_refusal(budgets, 0, budgets.venue_pause_until_ns + after_ns)
     assert budgets.venue_pauses == pauses
 
 

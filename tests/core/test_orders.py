@@ -157,7 +157,7 @@ def test_a_new_order_has_no_history() -> None:
         pending_ns=0,
         adopted=False,
     )
-    assert orders == Orders({"a": order}, {}, 10, 0, 0, 0, {})
+    assert orders == Orders({"a": order}, {}, 10, 0, 0, 0, 0, {})
 
 
 def test_an_acknowledgement_of_the_cancel_frees_nothing_before_the_fills_are_in() -> None:
@@ -549,6 +549,7 @@ def test_ids_count_up_and_fit_the_venue() -> None:
     orders = Orders(counter=41)
     assert [next_id(orders, "ab2c", 7) for _ in range(2)] == ["mmab2c-7-42", "mmab2c-7-43"]
     assert orders.counter == 43
+    assert next_id(Orders(), "ab2c", 0) == "mmab2c-0-1"
     for tag, epoch in (("a c", 7), ("", 7), ("äb2c", 7), ("ab2c", -1), ("ab2c", 10**20)):
         with pytest.raises(ValueError, match="client id"):
             next_id(Orders(counter=10**9), tag, epoch)

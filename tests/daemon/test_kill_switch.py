@@ -483,9 +483,30 @@ def test_a_kill_file_of_another_hand_is_the_latch(path: Path) -> None:
         (path / "KILLED").write_text("by hand")
         await world.restart()
         await world.until(lambda: world.guard is GuardState.HARD_STOP, 3)
+        assert world.parts.kill_switch.reason == f"{path / 'KILLED'}: by hand"
         await killed(world)
 
     run_world(script, path)
+
+
+def test_a_kill_file_that_comes_while_it_trades_is_named(path: Path) -> None:
+    async def script(world: World) -> None:
+        await world.trade()
+        (path / "KILLED").write_text("by hand")
+        await world.until(lambda: world.guard is GuardState.HARD_STOP, 3)
+        assert world.parts.kill_switch.reason == f"kill file {path / 'KILLED'}"
+
+    run_world(script, path)
+
+
+@pytest.mark.parametrize("text", [b"", b"\n", b"\xff\xfe\x1b[2J", b"x" * 100_000])
+def test_whatever_a_kill_file_says_it_is_the_latch(path: Path, text: bytes) -> None:
+    state = open_dir(path, {})
+    (path / "KILLED").write_bytes(text)
+    (found,) = read_latch(state).sources
+    assert found.startswith(str(path / "KILLED"))
+    assert found.isprintable()
+    assert len(found) < 300 + len(str(path))
 
 
 # --- resume -----------------------------------------------------------------------------------------------------------

@@ -49,6 +49,19 @@ def test_pause_outlasts_a_gap_and_a_reconcile(path: Path) -> None:
     assert actions(path)[0][:2] == ("pause", "operator")
 
 
+def test_resume_of_what_runs_says_that_nothing_was_ended(path: Path) -> None:
+    async def script(world: World) -> None:
+        await world.trade()
+        outcome = await world.parts.operator.resume("to be sure", "anna")
+        assert outcome.ok
+        assert "nothing to end" in outcome.message
+        await world.parts.operator.pause("lunch", "anna")
+        assert "pause is over" in (await world.parts.operator.resume("back", "anna")).message
+        assert world.kill is KillState.ARMED
+
+    run_world(script, path)
+
+
 def test_resume_ends_a_pause_at_full_size(path: Path) -> None:
     async def script(world: World) -> None:
         await world.trade()

@@ -9,6 +9,7 @@ import pytest
 from mmdaemon.core.types import GuardState, KillState, Side
 from mmdaemon.daemon.status import decimal_text
 from mmdaemon.ops.status import Status
+from mmdaemon.venues.simulated.faults import FaultKind
 from mmdaemon.venues.simulated.stretches import Schedule, Stretch
 from tests.daemon.build import World, busy, run_world
 
@@ -129,5 +130,21 @@ def test_figures_are_those_of_the_state(path: Path) -> None:
         assert Decimal(str(status.mark)) == Decimal(state.venue.mark_px_ticks) / 10
         assert [quote.side for quote in status.quotes] == ["buy", "buy", "sell", "sell"]
         assert status.market_refused == {}
+
+    run_world(script, path, busy())
+
+
+def test_a_stop_is_a_reason(path: Path) -> None:
+    """The venue cannot be read, so it takes a while, and whoever looks meanwhile is told."""
+
+    async def script(world: World) -> None:
+        await world.trade(30)
+        world.venue.inject(FaultKind.READS_FAIL, 5.0)
+        world.daemon.stop("SIGTERM")
+        await world.until(lambda: world.guard is GuardState.STOPPING, 2)
+        status = world.parts.status()
+        assert status.why_not_quoting[0] == "stopping: SIGTERM"
+        assert status.quotes == []
+        check(status, world)
 
     run_world(script, path, busy())

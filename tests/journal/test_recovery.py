@@ -113,7 +113,7 @@ def test_a_kill_file_alone_is_the_latch(state: StateDir) -> None:
     assert begin(state).latch.closed is False
     state.write_latch("loop stalled")
     found = begin(state)
-    assert found.latch == Latch(KillState.ARMED, (str(state.path / "KILLED"),))
+    assert found.latch == Latch(KillState.ARMED, (f"{state.path / 'KILLED'}: loop stalled",))
     assert found.latch.closed
 
 
@@ -308,6 +308,17 @@ def test_history_is_read_from_the_last_agreement_with_the_venue_on(state: StateD
     write(state.journal_path, [rows.fill_row(1, 4, fill("t1", venue_ts_ns=WALL_NS + 8), INSTRUMENT, None)])
     assert begin(state).read_until_ts_ns == WALL_NS + 5
     assert begin(state, StillClock(WALL_NS + 99), fresh_account=True).read_until_ts_ns == WALL_NS + 99
+
+
+def test_a_journal_of_before_that_slice_is_gone_on_with_from_its_last_clean_round(state: StateDir) -> None:
+    """Read from the account's beginning, what is older than the remembered trade ids would be booked a second time."""
+    begin(state)
+    for seq, (at_ns, breaks) in enumerate([(5, ()), (7, ("off",)), (9 * NS, ())]):  # the last by a clock that ran ahead
+        told = Reconciled(1, WALL_NS + at_ns, None, "periodic", breaks, 0)
+        write(state.journal_path, [rows.reconciliation_row(1, seq, told)])
+    assert begin(state, StillClock(WALL_NS + 20)).read_until_ts_ns == WALL_NS + 5
+    write(state.journal_path, rows.checkpoint_rows(1, 1, 0, {"read_until": msgspec.msgpack.encode(WALL_NS + 3)}))
+    assert begin(state, StillClock(WALL_NS + 20)).read_until_ts_ns == WALL_NS + 3
 
 
 def test_an_account_is_counted_from_when_it_was_first_read_and_not_from_when_its_run_began(state: StateDir) -> None:

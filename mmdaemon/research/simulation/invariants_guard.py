@@ -186,6 +186,10 @@ def transitions(seen: Seen) -> str:
     seen.memory["last guard"] = state.guard.state
     if state.guard.raw & (ALL_MASK | INCREASE_MASK):
         seen.memory["held"] = event.mono_ns
+    raised = state.guard.raw & ~seen.memory.get("raised", 0)
+    seen.memory["raised"] = state.guard.raw
+    for reason in reasons_of(raised) if raised else ():
+        seen.count(f"reason {reason}")
     if type(event) is Started and not event.latched and (lost := _lost_latch(seen)):
         return lost
     moved = seen.step.transition

@@ -56,7 +56,7 @@ class Kind(StrEnum):
     DISK_IN_START = "disk_in_start"
     """It ends, and the disk of the next start is slow or full."""
     REPLICA_BEHIND = "replica_behind"
-    """Half of the reads are answered with what was so a moment ago."""
+    """Three of four reads are answered with what was so a moment ago."""
     RULES_CHANGED = "rules_changed"
     """Tick, lot or minimum are coarser than the daemon knows."""
     TRADING_SUSPENDED = "trading_suspended"
@@ -223,8 +223,8 @@ class Plan(msgspec.Struct, frozen=True):
         return Fault(kind, minute, at_s, 0.05 + _LONGEST_S.get(kind, 20.0) * share**2, number)
 
     def restart_after_s(self, life: int) -> float:
-        """How long it stays down after its `life`-th life: 0.1 s to 9 h, evenly by logarithm up to a minute in nine of
-        ten, and beyond in the others."""
+        """How long it stays down after its `life`-th life: 0.1 to 30 s, evenly by logarithm, and 30 s to 9 h in one of
+        forty."""
         draws = Draws(self.seed, "restart")
         share = draws.below(2 * life, 1_000_000) / 1_000_000
         if draws.below(2 * life + 1, 40):

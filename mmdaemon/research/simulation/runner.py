@@ -17,10 +17,11 @@ from typing import Final
 import msgspec
 
 from mmdaemon import __version__
-from mmdaemon.research.simulation.plan import Named, Plan
+from mmdaemon.research.simulation.plan import Kind, Named, Plan
 from mmdaemon.research.simulation.played import Played, Violation
 from mmdaemon.research.simulation.setting import CANARY_VARIABLE, canary_of
 from mmdaemon.research.simulation.world import play
+from mmdaemon.venues.simulated.faults import FaultKind
 
 FORMAT: Final = 1
 MEMORY_FOLDER: Final = Path("/dev/shm")  # noqa: S108 - a private folder is made in it
@@ -153,4 +154,8 @@ def read(path: Path) -> Failure:
     failure = msgspec.json.decode(path.read_bytes(), type=Failure)
     if failure.format != FORMAT:
         raise msgspec.ValidationError(f"format {failure.format}, but this version reads {FORMAT}")
+    # Played without what made it fail it would prove nothing, and say that nothing is violated.
+    known = {kind.value for kind in (*FaultKind, *Kind)}
+    if unknown := sorted({kind for kind, _ in failure.plan.only or ()} - known):
+        raise msgspec.ValidationError(f"this version has no fault {', '.join(unknown)}")
     return failure

@@ -56,13 +56,14 @@ NARROW: Final[Mapping[str, tuple[Mapping[str, Value], ...]]] = {
         {"limits.messages_per_minute": 80, "limits.cancels_per_minute": 80},
         {"limits.cancels_per_minute": 15, "venue.amend": False},
         {"limits.messages_per_minute": 200, "limits.cancels_per_minute": 30},
+        {"limits.messages_per_minute": 25, "limits.cancels_per_minute": 15},
     ),
     "drift": ({"guard.drift_max_bps": 3.0}, {"guard.drift_max_bps": 6.0}),
-    "loss": ({"guard.drawdown_fraction": 0.0003}, {"guard.daily_loss_fraction": 0.0005}),
+    "fills": ({"guard.fills_per_side_per_minute": 5},),
 }
 """Limits that are near, so that what should stay within them can be seen to: each sort in one seed of `ONE_IN`, by one
 of its rows. In the other seeds they are as far as in a run: a limit that is always at hand hides what comes after."""
-ONE_IN: Final = {"cap": 3, "rates": 4, "drift": 4, "loss": 8}
+ONE_IN: Final = {"cap": 3, "rates": 4, "drift": 4, "fills": 8}
 
 
 def narrow_of(plan: Plan) -> dict[str, Value]:

@@ -1,7 +1,8 @@
 """Invariant 24: what a whole run of seeds must have seen. A fault, a move or an exit that never happens proves nothing
 of what it is there to prove, so its absence is a failure of the run.
 
-Everything is by the name under which it is counted: `fault ...`, `guard a -> b`, `order unknown -> b`, `kill a -> b`.
+Everything is by the name under which it is counted: `fault ...`, `guard a -> b`, `reason ...` (of the guard),
+`order unknown -> b`, `kill a -> b`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,6 +10,7 @@ from typing import Final
 
 from mmdaemon.core.guard import TRANSITIONS
 from mmdaemon.core.orders import LIFE
+from mmdaemon.core.reasons import Reason
 from mmdaemon.core.types import OrderStatus
 from mmdaemon.daemon import kill_switch
 from mmdaemon.research.simulation.plan import Kind
@@ -20,6 +22,12 @@ NOT_HERE: Final[Mapping[str, str]] = {
     "kill switch that died is begun again",
     "order unknown -> rejected": "the simulated venue keeps nothing of what it refused; whoever asks hears of no order",
     "order unknown -> unknown": "a second time-out: nothing is left by it",
+    "reason turnover": "its cap is out of reach: at half a basis point a day's turnover would stop most seeds early",
+    "reason margin_soft": "positions are small against the account, so that it is never short of margin",
+    "reason margin_hard": "as margin_soft",
+    "reason daily_loss": "half a basis point of equity is the most that a seed loses, and a rebate pays for fills",
+    "reason drawdown": "as daily_loss",
+    "reason source_ended": "the market is synthetic and does not end",
 }
 """What the tables allow and this level does not bring about, with the reason. Each has a test of its own elsewhere."""
 
@@ -27,6 +35,7 @@ NOT_HERE: Final[Mapping[str, str]] = {
 def _named() -> Iterable[str]:
     yield from (f"fault {kind}" for kind in (*FaultKind, *Kind))
     yield from (f"guard {before} -> {after}" for before, after in TRANSITIONS)
+    yield from (f"reason {reason}" for reason in Reason)
     yield from (f"kill {before} -> {after}" for before, after in kill_switch.TRANSITIONS)
     yield from (f"order {was} -> {now}" for was, now in LIFE if was is OrderStatus.UNKNOWN)
 

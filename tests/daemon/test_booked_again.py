@@ -1,0 +1,38 @@
+"""What a start makes of the fills that it books again from the journal."""
+
+from pathlib import Path
+
+from mmdaemon.core.types import GuardState
+from tests.daemon.build import World, run_world
+
+
+def test_fills_booked_again_at_a_start_traded_while_it_quoted(path: Path) -> None:
+    async def script(world: World) -> None:
+        await world.trade()
+        assert world.state.guard.fills_not_quoting == 0
+        await world.crash()
+        await world.restart()
+        assert world.state.position.buys > 0
+        assert world.state.guard.fills_not_quoting == 0
+
+    run_world(script, path)
+
+
+def test_fills_of_before_a_resume_do_not_stop_the_next_start(path: Path) -> None:
+    """The operator looked at them and resumed; a crash after that must not have them latch again."""
+
+    async def script(world: World) -> None:
+        await world.trade()
+        peak = world.state.budgets.fills_peak
+        assert peak > 1
+        world.parts.kill_switch.trip("test")
+        await world.until(lambda: world.kill.value == "killed" and world.guard is GuardState.HARD_STOP)
+        assert (await world.parts.operator.resume("looked into it", "test")).ok
+        assert world.state.budgets.fills_peak < peak
+        await world.sleep(0.5)
+        now = world.state.budgets.fills_peak
+        await world.crash()
+        await world.restart()
+        assert world.state.budgets.fills_peak <= now
+
+    run_world(script, path)
