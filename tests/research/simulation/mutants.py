@@ -574,7 +574,7 @@ def gate_stays_open(patch: Patch) -> None:
     patch.setattr(Gate, "close", lambda self, because: None)
 
 
-@mutant(9, survives="cancels go on at every read, and a round takes out what is left")
+@mutant(9)
 def kill_cancels_once(patch: Patch) -> None:
     """A kill cancels, and takes a read that failed for an empty one."""
     read = sweep.read_open_orders
