@@ -1,6 +1,7 @@
 """How a run begins: with which state, by what the journal knows, and with which of the facts that the venue tells."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 
@@ -9,17 +10,23 @@ from mmdaemon.core.events import Bill, Event, Fill
 from mmdaemon.core.params import Params
 from mmdaemon.core.position import Position
 from mmdaemon.core.state import Risk, State, new_state
-from mmdaemon.journal.recovery import Recovered
+from mmdaemon.journal.recovery import KILLED_BY_JOURNAL, JournalUnreadable, Recovered
+
+T = TypeVar("T")
 
 
 def first_state(recovered: Recovered, params: Params, start_e10: int, mono_ns: int, ts_ns: int) -> State:
-    """Equity at the start, the last checkpoint, what was booked after it, and every order that had not ended."""
+    """Equity at the start, the last checkpoint, what was booked after it, and every order that had not ended.
+
+    Raises:
+        JournalUnreadable: a slice of the checkpoint is damaged; treat as KILLED.
+    """
     state = new_state(params, start_e10)
     state.mono_ns, state.ts_ns = mono_ns, ts_ns
     if recovered.checkpoint is not None:
-        state.position = msgspec.msgpack.decode(recovered.checkpoint.slices["position"], type=Position)
+        state.position = _slice(recovered.checkpoint.slices["position"], Position)
     if recovered.risk is not None:
-        state.risk = msgspec.msgpack.decode(recovered.risk, type=Risk)
+        state.risk = _slice(recovered.risk, Risk)
         # Of a boot that is over it would lie in the future, and the size stay reduced until then.
         state.risk.resumed_ns = min(state.risk.resumed_ns, mono_ns)
     for fact in recovered.facts:
@@ -35,6 +42,13 @@ def first_state(recovered: Recovered, params: Params, start_e10: int, mono_ns: i
     for order in recovered.orders:
         core_apply.apply(state, order, params)
     return state
+
+
+def _slice(blob: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.msgpack.decode(blob, type=kind)
+    except msgspec.DecodeError as error:
+        raise JournalUnreadable(f"the journal's {kind.__name__} is damaged: {error}. {KILLED_BY_JOURNAL}") from error
 
 
 class Door:

@@ -153,7 +153,7 @@ def recover(
             _check(db, path)
             with db:
                 return _begin(db, path, latch, start, clock, crash_loop_window_s, bot_tag)
-    except (sqlite3.Error, OSError, msgspec.ValidationError, ValueError) as error:
+    except (sqlite3.Error, OSError, msgspec.DecodeError, ValueError) as error:
         raise JournalUnreadable(f"journal {path} cannot be read or written: {error}. {KILLED_BY_JOURNAL}") from error
 
 

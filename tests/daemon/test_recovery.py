@@ -410,6 +410,19 @@ def test_a_damaged_journal_is_refused(path: Path) -> None:
     run_world(script, path)
 
 
+@pytest.mark.parametrize("name", ["position", "risk", "cancel_breaches", "read_until"])
+def test_a_damaged_slice_is_refused_as_a_damaged_journal_is(path: Path, name: str) -> None:
+    async def script(world: World) -> None:
+        await world.trade()
+        await world.stop()
+        with closing(sqlite3.connect(path / "journal.sqlite")) as db, db:
+            cut = "UPDATE checkpoints SET blob = substr(blob, 1, length(blob) - 1) WHERE slice = ?"
+            assert db.execute(cut, (name,)).rowcount > 0
+        await refused(world, JournalUnreadable, "counts as killed")
+
+    run_world(script, path)
+
+
 def test_a_directory_in_use_is_refused(path: Path) -> None:
     async def script(world: World) -> None:
         await world.trade()
