@@ -407,7 +407,11 @@ def breaches_forgotten(patch: Patch) -> None:
     patch.setattr(known, "number", mutated)
 
 
-@mutant(20, survives="no seed sends all that it may within the minute of a crash and again after it")
+@mutant(
+    20,
+    survives="no seed sends all that it may within the minute of a crash and again after it; caught by "
+    "test_found_by_seeds.py",
+)
 def messages_forgotten(patch: Patch) -> None:
     """A restart begins the minute's messages anew."""
     patch.setattr(known, "messages", lambda db, ts_ns: ())
@@ -568,7 +572,11 @@ def no_self_cross_check(patch: Patch) -> None:
 # --- kill switch and process ------------------------------------------------------------------------------------------
 
 
-@mutant(9, survives="the guard stops the core in the same step; only what waits for a slow disk would pass")
+@mutant(
+    9,
+    survives="the guard stops the core in the same step; only what waits for a slow disk would pass; caught by "
+    "test_kill_switch.py",
+)
 def gate_stays_open(patch: Patch) -> None:
     """A kill does not close the gate."""
     patch.setattr(Gate, "close", lambda self, because: None)
