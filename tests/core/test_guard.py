@@ -673,6 +673,9 @@ def test_describe_says_what_is_known_of_each() -> None:
     assert lines["kill"].endswith("was thrown (no)")
     assert "latched" in lines
     assert "reconciling" not in lines
+    desk.feed(desk.reconciled("second_instance/mmx-9-1: a number we never gave"))
+    lines = {line.split(":")[0]: line for line in guard.describe(desk.state)}
+    assert lines["second_instance"].endswith("our orders' tag (second_instance/mmx-9-1: a number we never gave)")
     starting = Desk(PARAMS)  # nothing was read yet, nor is it being read
     assert not [line for line in guard.describe(starting.state) if line.startswith("reconciling")]
 

@@ -9,9 +9,9 @@ import pytest
 
 from mmdaemon.core.commands import Amend, Cancel, Place
 from mmdaemon.core.events import BookUpdate, Event, Fill, LinkChanged, OrderUpdate, RequestFailed, TradePrint
-from mmdaemon.core.types import Link, OrderStatus
+from mmdaemon.core.types import Link, OrderStatus, Side
 from mmdaemon.venues import messages, remote
-from mmdaemon.venues.base import Absent, Cursor, PositionStop, Venue, VenueUnavailable
+from mmdaemon.venues.base import Absent, Cursor, OrderReport, PositionStop, Venue, VenueUnavailable
 from mmdaemon.venues.messages import Answered, Ask, Beat, Failed, Hello, Refused, Send, Subscribe, Told, Welcome
 from mmdaemon.venues.outcomes import is_outcome_of
 from mmdaemon.venues.simulated.matching import FillModel
@@ -220,15 +220,18 @@ async def test_silence_is_unknown_after_the_time_out_and_a_late_answer_is_still_
 async def test_a_venue_that_cannot_answer_says_why(tmp_path: Path) -> None:
     path = tmp_path / "s"
     wrong = Answered(2, msgspec.Raw(messages.encode("no list")))
+    report = messages.encode([OrderReport("mmabcd", Side.BUY, 1, 1, 0, OrderStatus.LIVE, False)])
+    no_text = Answered(3, msgspec.Raw(report.replace(b"mmabcd", b"mm\xff\xfecd")))
     async with acting(path, WELCOME, UP) as _, connected(path) as client:
-        asked = [asyncio.ensure_future(client.venue.open_orders()) for _ in range(2)]
+        asked = [asyncio.ensure_future(client.venue.open_orders()) for _ in range(3)]
         await asyncio.sleep(0)
-        for answer in (Failed(1, "over the rate limit"), wrong, Failed(99, "nobody asked")):
+        for answer in (Failed(1, "over the rate limit"), wrong, no_text, Failed(99, "nobody asked")):
             hear(client, answer)
         with pytest.raises(VenueUnavailable, match="over the rate limit"):
             await asked[0]
-        with pytest.raises(VenueUnavailable, match="cannot read"):
-            await asked[1]
+        for unread in asked[1:]:
+            with pytest.raises(VenueUnavailable, match="cannot read"):
+                await unread
 
 
 def hear(client: Client, answer: Answered | Failed) -> None:
