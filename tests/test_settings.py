@@ -74,7 +74,7 @@ def test_defaults_of_the_design() -> None:
     assert (settings.guard.daily_loss_fraction, settings.guard.drawdown_fraction) == (0.03, 0.05)
     assert settings.metrics.port == 9877
     row = settings.regimes.neutral_low_vol
-    assert (row.spread_min_bps, row.spread_max_bps, row.levels_min, row.levels_max) == (5, 30, 1, 3)
+    assert (row.spread_min_bps, row.spread_max_bps, row.levels_min, row.levels_max) == (2, 12, 1, 1)
 
 
 def test_desk_preset_is_the_desk_s_table() -> None:
@@ -133,7 +133,7 @@ def test_a_preset_named_by_any_source_lies_under_all_of_them(tmp_path: Path) -> 
     loaded = load_text(tmp_path, "[limits]\nmax_order_quote = 99", {"MMDAEMON_PRESET": "desk"})
     assert loaded.settings.limits.max_order_quote == 99
     assert loaded.settings.limits.cancels_per_minute == 50
-    assert load_text(tmp_path, 'preset = "desk"', preset="tight").settings.limits.cancels_per_minute == 300
+    assert load_text(tmp_path, 'preset = "desk"', preset="tight").settings.limits.cancels_per_minute == 280
 
 
 def test_texts_of_environment_and_command_line_are_read_as_toml() -> None:
@@ -247,17 +247,17 @@ def test_a_value_in_another_unit_is_recognised(path: str, value: float, hint: st
     ("overrides", "path"),
     [
         ({"regimes.up.spread_min_bps": 36}, "regimes.up.spread_min_bps"),
-        ({"regimes.up.levels_min": 4}, "regimes.up.levels_min"),
+        ({"regimes.up.levels_min": 2}, "regimes.up.levels_min"),
         ({"regimes.up.levels_max": 10, "limits.max_open_orders": 19}, "regimes.up.levels_max"),
-        ({"regimes.up.order_size_fraction": 0.05}, "regimes.up.order_size_fraction"),
-        ({"limits.collar_bps": 49}, "regimes.high_vol_shock.spread_max_bps"),
+        ({"regimes.up.order_size_fraction": 0.05, "regimes.up.levels_max": 2}, "regimes.up.order_size_fraction"),
+        ({"limits.collar_bps": 19}, "regimes.high_vol_shock.spread_max_bps"),
         ({"detector.middle_band_bps": 7}, "detector.middle_band_bps"),
-        ({"detector.middle_quantile": 0.98}, "detector.middle_quantile"),
+        ({"detector.middle_quantile": 0.995}, "detector.middle_quantile"),
         ({"cost.turnover_soft_multiple": 4}, "cost.turnover_soft_multiple"),
         ({"guard.margin_hard_fraction": 0.3}, "guard.margin_hard_fraction"),
         ({"guard.position_unknown_s": 20}, "venue.reconcile_position_s"),
         ({"limits.max_order_quote": 100_001}, "limits.max_order_quote"),
-        ({"limits.messages_per_minute": 299}, "limits.cancels_per_minute"),
+        ({"limits.messages_per_minute": 279}, "limits.cancels_per_minute"),
         ({"simulated.request_latency_s": 2, "venue.in_flight_max_s": 1}, "simulated.request_latency_s"),
         ({"run.mode": "testnet", "journal.durability": "power", "venue.in_flight_max_s": 14}, "venue.in_flight_max_s"),
         ({"run.mode": "live"}, "journal.durability"),
@@ -402,13 +402,17 @@ def another(path: str) -> Any:
     if isinstance(default, str):
         choices = getattr(field.annotation, "__args__", ())
         return next((choice for choice in choices if choice != default), "other")
+    if path == "quality.pull_horizon_s":
+        return 30
     low, high = bounds_of(field)
     assert low is not None
     assert high is not None
     special = {"limits.max_open_orders": 21, "quotes.max_position_quote": 90_000.0}
     if path in special:
         return special[path]
-    up = path.endswith(("_max_bps", "levels_max", "shock_band_bps", "shock_quantile", "_cap_multiple"))
+    up = path.endswith(
+        ("_max_bps", "levels_max", "shock_band_bps", "shock_quantile", "_cap_multiple", "absolute_shock_bps")
+    )
     up |= path in {"guard.margin_soft_fraction", "guard.position_unknown_s", "limits.messages_per_minute"}
     if field.annotation is int:
         return default + 1 if (up or default - 1 < low) and default + 1 <= high else default - 1
@@ -420,6 +424,10 @@ def changed(path: str) -> Settings:
     overrides = {path: value}
     if path == "run.mode":
         overrides["journal.durability"] = "process"
+    if path == "quotes.model":
+        overrides["glft.fit_r2"] = 0.9
+    if path.endswith("levels_min"):
+        overrides[path.replace("_min", "_max")] = value
     return load(None, overrides, {}).settings
 
 
@@ -440,7 +448,8 @@ def test_the_hash_is_of_values_not_of_their_source(tmp_path: Path) -> None:
     as_toml = load_text(tmp_path, "[limits]\ncollar_bps = 150").settings.config_hash
     assert as_toml == load(None, {"limits.collar_bps": 150.0}, {}).settings.config_hash
     assert as_toml == load(None, {}, {"MMDAEMON_LIMITS__COLLAR_BPS": "1.5e2"}).settings.config_hash
-    desk_by_hand = load(None, dict(PRESETS["desk"]), {}).settings
+    by_hand = {path: default_of(path, "desk") for preset in PRESETS.values() for path in preset}
+    desk_by_hand = load(None, by_hand, {}).settings
     assert desk_by_hand.config_hash == Settings(preset="desk").config_hash
     zeros = [load(None, {"simulated.maker_fee_bps": zero}, {}).settings.config_hash for zero in (0.0, -0.0)]
     assert zeros[0] == zeros[1]
@@ -479,13 +488,32 @@ TO_PARAMS = {
     "cost.adverse_memory_s": {"cost.adverse_tau_ns"},
     "cost.inventory_half_life_s": {"cost.inventory_tau_ns"},
     "guard.position_unknown_s": {"guard.unknown_position_ns"},
+    "detector.exit_fraction": {"detector.exit_share"},
+    "signal.print_weight": {"signal.weights"},
+    "signal.momentum_weight": {"signal.weights"},
+    "signal.gap_weight": {"signal.weights"},
+    "signal.lean_weight": {"signal.weights"},
+    "glft.intensity_per_s": {"glft.intensity_per_s"},
+    "glft.fit_r2": set(),
+    "glft.fit_r2_min": set(),
+    "gate.return_fraction": {"gate.return_share"},
+    "quality.tracker_multiplier": {"quality.tracker_widen"},
+    "quality.tracker_memory_s": {"quality.tracker_tau_ns"},
+    "quality.tracker_return_fraction": {"quality.tracker_return"},
+    "quality.pull": {"quality.pull_enabled"},
+    "quality.pull_horizon_s": {"quality.pull_horizon_s"},
+    "derisk.day_end_position_fraction": {"derisk.day_end_share"},
 }
-CORE_TABLES = ("regimes.", "detector.", "cost.", "quotes.", "limits.", "guard.")
+CORE_TABLES = (
+    "regimes.", "detector.", "cost.", "quotes.", "signal.", "glft.", "gate.", "quality.", "derisk.", "limits.", "guard.",
+)  # fmt: skip
 
 
 def expected_in_params(path: str) -> set[str]:
     if path in TO_PARAMS:
         return TO_PARAMS[path]
+    if path.endswith("levels_min"):  # `changed` moves both: the least may not exceed the most
+        return {path, path.replace("_min", "_max")}
     if not path.startswith(CORE_TABLES):
         return set()
     for suffix in ("_fraction", "_multiple"):
@@ -515,7 +543,7 @@ def test_units_in_params() -> None:
     assert params.guard.loop_lag_max_ns == NS // 2
     assert params.quotes.max_position_e10 == 100_000 * E10
     assert params.limits.max_order_e10 == params.quotes.max_order_e10 == 500 * E10
-    assert params.cost.inventory_tau_ns == round(1_200 / 0.6931471805599453 * NS)
+    assert params.cost.inventory_tau_ns == round(540 / 0.6931471805599453 * NS)
     assert (
         load(None, {"limits.max_order_quote": 250.1}, {}).settings.limits.to_params().max_order_e10 == 2_501 * E10 // 10
     )

@@ -3,19 +3,19 @@
 import re
 import sqlite3
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 from cyclopts import Parameter
-from rich.table import Table
 
 from mmdaemon.cli import ExitCode, Refused, locate_dir
 from mmdaemon.cli.console import Console
-from mmdaemon.cli.explanation import DecisionStory, Explanation, Moment, OrderStory, Rung, story_of, utc
-from mmdaemon.cli.order_life import FILL, brief_of, intent_in_force, life_of, resting_at
+from mmdaemon.cli.explained import show
+from mmdaemon.cli.explanation import DecisionStory, Explanation, story_of
+from mmdaemon.cli.order_life import brief_of, intent_in_force, life_of, resting_at
+from mmdaemon.cli.shown import utc
 from mmdaemon.core.params import Params
 from mmdaemon.core.types import Purpose
 from mmdaemon.journal.reader import JournalReader
@@ -23,12 +23,6 @@ from mmdaemon.journal.records import FillRow, Intent, Run
 from mmdaemon.journal.recovery import JournalUnreadable
 
 NOT_FOUND = 1
-_WIDE = 100
-"""Columns from which on ticks and bps fit side by side. Below, what can be told from the rest is left out."""
-_NARROW_RUNGS = 5
-_FIRST, _LAST = 4, 20
-_LINES = 2 * (_FIRST + _LAST)
-"""Lines of an order's life that are shown in full; of longer ones the first and the last."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME_OF_DAY = re.compile(r"\d{1,2}:\d{2}(:\d{2}(\.\d{1,6})?)?Z?")
 
@@ -130,8 +124,8 @@ def _behind(
 ) -> tuple[DecisionStory | None, str, int | None]:
     if intent is None:
         return None, "the order was adopted: no decision in this journal made it", None
-    if purpose is not Purpose.QUOTE:
-        return None, f"{purpose.value}: the kill switch closes the position through its own lane", None
+    if purpose is Purpose.FLATTEN:
+        return None, "flatten: the kill switch closes the position through its own lane", None
     row = journal.decision_at(intent.epoch, intent.seq)
     if row is None:
         return None, "its decision is no longer in the journal", None
@@ -219,152 +213,3 @@ def _end(journal: JournalReader, run: Run) -> int:
 
 def _ns(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(microseconds=1) * 1_000
-
-
-# --- showing it -------------------------------------------------------------------------------------------------------
-
-
-def show(found: Explanation, console: Console) -> None:
-    """What was seen, what was required, what was quoted, and what became of it."""
-    console.print(f"[bold]{found.subject}[/], run {found.run}, {found.symbol}")
-    if found.decision is None:
-        console.print(f"no decision: {found.no_decision}")
-    else:
-        _show_decision(found.decision, found.rung, found.quote, console)
-    if found.order is not None:
-        _show_order(found.order, console)
-    if found.decision is not None and found.order is None:
-        console.print(
-            _orders_table(found.resting, wide=console.width >= _WIDE)
-            if found.resting
-            else "nothing of ours was out at that time"
-        )
-
-
-def _show_decision(made: DecisionStory, chosen: int | None, quote: str, console: Console) -> None:
-    reasons = f" ({made.guard_reasons})" if made.guard_reasons else ""
-    console.print(
-        f"decision {made.seq} at {made.utc} UTC: guard [bold]{made.guard}[/]{reasons}, regime [bold]{made.regime}[/]"
-    )
-    wide = console.width >= _WIDE
-    table = Table(box=None, padding=(0, 2 if wide else 1), show_header=False)
-    for seen in made.inputs:
-        table.add_row(seen.meaning, seen.value, seen.unit, *([f"[dim]{seen.field}[/]"] if wide else []))
-    console.print(table)
-    console.print(_edges_table(made))
-    if made.rungs:
-        console.print(
-            f"reservation price {made.reservation}, half-spread {made.half_bps} bps, largest position "
-            f"{made.max_position}; no new decision while fair value stays within {made.holds_from} to "
-            f"{made.holds_to}; a quote is moved to its target after {made.refresh_s:g} s"
-        )
-        for side in ("buy", "sell"):
-            if rungs := [(i, rung) for i, rung in enumerate(made.rungs) if rung.side == side]:
-                if wide:
-                    console.print(_rungs_table(rungs, chosen, quote))
-                    continue
-                for first in range(0, len(rungs), _NARROW_RUNGS):
-                    console.print(_narrow_rungs(rungs[first : first + _NARROW_RUNGS], chosen, quote))
-    for name, why in (("bid", made.no_bid), ("ask", made.no_ask)):
-        if why:
-            console.print(f"no {name}: {why}", markup=False)
-
-
-def _edges_table(made: DecisionStory) -> Table:
-    """A column a side: the addends, and below them what they come to."""
-    table = Table("required edge, bps", box=None, padding=(0, 2))
-    for edge in made.edges:
-        table.add_column(edge.side, justify="right", no_wrap=True)
-    for addends in zip(*(edge.addends for edge in made.edges), strict=True):
-        table.add_row(addends[0].name.replace("_", " "), *(str(each.bps) for each in addends))
-    table.add_row("= required", *(str(edge.required_bps) for edge in made.edges), style="bold")
-    for edge in made.edges:
-        if edge.reducing_u is not None:
-            cells = (str(each.floor_bps) if each is edge else "" for each in made.edges)
-            table.add_row(f"floor here (reducing, u {edge.reducing_u})", *cells, style="bold")
-    table.add_row("quoted up to", *(str(edge.most_bps) for edge in made.edges))
-    return table
-
-
-def _rungs_table(rungs: list[tuple[int, Rung]], chosen: int | None, quote: str) -> Table:
-    """A pair of columns a rung, in ticks and in bps of fair value: the addends, and below them the quoted price."""
-    name = "bid" if rungs[0][1].side == "buy" else "ask"
-    table = Table(f"{name}s", box=None, padding=(0, 1))
-    for i, rung in rungs:
-        style = "bold" if i == chosen else ""
-        mark = " <" if i == chosen else ""
-        table.add_column(f"{name} {rung.level}{mark}, ticks", justify="right", no_wrap=True, style=style)
-        table.add_column("bps", justify="right", no_wrap=True, style=style)
-    for addends in zip(*(rung.addends for _, rung in rungs), strict=True):
-        cells = ((str(each.ticks), "" if each.name == "fair" else str(each.bps)) for each in addends)
-        table.add_row(addends[0].name, *(cell for pair in cells for cell in pair))
-
-    def line(title: str, *cells: tuple[str, str]) -> None:
-        table.add_row(title, *(cell for pair in cells for cell in pair))
-
-    line("= quoted", *((str(rung.px_ticks), f"{rung.from_fair_bps:+}") for _, rung in rungs))
-    line(f"price, {quote}", *((str(rung.price), "") for _, rung in rungs))
-    line("size", *((str(rung.qty), "") for _, rung in rungs))
-    line("may stay from", *((str(rung.left_alone_from), "") for _, rung in rungs))
-    line("to", *((str(rung.left_alone_to), "") for _, rung in rungs))
-    return table
-
-
-def _narrow_rungs(rungs: list[tuple[int, Rung]], chosen: int | None, quote: str) -> Table:
-    """A column a rung, in bps of fair value alone: the addends, and below them what they come to."""
-    name = "bid" if rungs[0][1].side == "buy" else "ask"
-    table = Table(f"{name}s, bps", box=None, padding=(0, 1))
-    for i, rung in rungs:
-        mark = " <" if i == chosen else ""
-        table.add_column(f"{name} {rung.level}{mark}", justify="right", no_wrap=True, style="bold" if mark else "")
-    for addends in zip(*(rung.addends for _, rung in rungs), strict=True):
-        if addends[0].name != "fair":
-            table.add_row(addends[0].name, *(str(each.bps) for each in addends))
-    table.add_row("= from fair", *(f"{rung.from_fair_bps:+}" for _, rung in rungs))
-    table.add_row(f"price, {quote}", *(str(rung.price) for _, rung in rungs))
-    table.add_row("size", *(str(rung.qty) for _, rung in rungs))
-    table.add_row("may stay from", *(str(rung.left_alone_from) for _, rung in rungs))
-    table.add_row("to", *(str(rung.left_alone_to) for _, rung in rungs))
-    return table
-
-
-def _orders_table(orders: tuple[OrderStory, ...], *, wide: bool) -> Table:
-    names = ("our orders then", "side", "rung", "price", "size", "filled", "status")
-    table = Table(*names, box=None, padding=(0, 2 if wide else 1))
-    for order in orders:
-        row = (order.client_id, order.side, str(order.level), order.price, order.qty, order.filled, order.status)
-        table.add_row(*(str(each) for each in row))
-    return table
-
-
-def _show_order(order: OrderStory, console: Console) -> None:
-    filled = f"{order.filled} of {order.qty} filled"
-    console.print(f"[bold]{order.client_id}[/]: {order.purpose} to {order.side}, now {order.status}, {filled}")
-    table = Table(box=None, padding=(0, 1))
-    wide = console.width >= _WIDE
-    for name in ("UTC", "age", "event", "what", "price", "size") if wide else ("UTC", "what", "price", "size"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("why", overflow="fold")
-    for line in order.life if len(order.life) <= _LINES else _shortened(order.life):
-        if line is None:
-            blank = [""] * (5 if wide else 3)
-            table.add_row("...", *blank, f"{len(order.life)} lines in all; --json has every one")
-            continue
-        px, qty = ("" if each is None else str(each) for each in (line.price, line.qty))
-        if wide:
-            table.add_row(line.utc, f"{line.age_s:.3f} s", str(line.seq), line.what, px, qty, line.why)
-        else:
-            table.add_row(line.utc.split()[1], line.what, px, qty, line.why)
-    console.print(table)
-
-
-def _shortened(life: tuple[Moment, ...]) -> Iterator[Moment | None]:
-    """The beginning, each fill, and the end, with None for what is left out."""
-    gap = False
-    for i, line in enumerate(life):
-        if i < _FIRST or i >= len(life) - _LAST or line.what == FILL:
-            yield line
-            gap = False
-        elif not gap:
-            yield None
-            gap = True

@@ -35,6 +35,12 @@ VERBS: Final[dict[str, Verb]] = {
     ),
     "init": Verb("mmdaemon.cli.init:init", "Write a commented configuration to edit."),
     "tape": Verb("mmdaemon.cli.tape:app", "What a recording holds and what is wrong with it; convert one."),
+    "calibrate": Verb(
+        "mmdaemon.cli.calibrate:calibrate", "What a recording says of the strategy's numbers; suggest a preset from it."
+    ),
+    "compare": Verb(
+        "mmdaemon.cli.compare:compare", "What each part of the strategy is worth, beside the rules of others, on tapes."
+    ),
     "report": Verb("mmdaemon.cli.report:report", "One HTML file of a run, with plots; its figures as JSON beside it."),
     "export": Verb("mmdaemon.cli.export:export", "Write the journal as CSV or Parquet files, exact to the last digit."),
     "venue": Verb(

@@ -6,7 +6,9 @@ guard, a side that is not wanted, or a rung whose range the order left.
 
 import msgspec
 
-from mmdaemon.cli.explanation import Moment, OrderStory, guard_reasons, price, size, utc, why_missing
+from mmdaemon.cli.addends import why_missing
+from mmdaemon.cli.explanation import Moment, OrderStory, guard_reasons
+from mmdaemon.cli.shown import price, size, utc
 from mmdaemon.core.decision import Decision, DecisionInputs
 from mmdaemon.core.params import Params
 from mmdaemon.core.types import BPS, NS, TERMINAL, OrderStatus, Purpose, Side
@@ -86,9 +88,12 @@ def life_of(journal: JournalReader, history: OrderHistory, params: Params) -> Or
 
 
 def _why_placed(journal: JournalReader, intent: Intent, order: Order) -> str:
-    if order.purpose is not Purpose.QUOTE:
-        return f"{order.purpose.value}: sent by the kill switch against the position, reduce-only"
+    if order.purpose is Purpose.FLATTEN:
+        return "flatten: sent by the kill switch against the position, reduce-only"
     made = journal.decision_at(intent.epoch, intent.seq)
+    if order.purpose is Purpose.DERISK:
+        urgency = "" if made is None else f", {_inputs_of(made.inputs).derisk.value}, of decision {made.seq}"
+        return f"derisk: works the position down, reduce-only{urgency}"
     return f"nothing stood for rung {order.level}" + ("" if made is None else f" of decision {made.seq}")
 
 

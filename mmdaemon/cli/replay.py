@@ -16,7 +16,7 @@ from cyclopts import Parameter
 from mmdaemon.cli import ExitCode, Refused, locate_dir
 from mmdaemon.cli.books import Books, Finding, books_of
 from mmdaemon.cli.console import Console
-from mmdaemon.cli.explanation import utc
+from mmdaemon.cli.shown import utc
 from mmdaemon.cli.verdicts import Recompute, recompute
 from mmdaemon.core import position
 from mmdaemon.core.decision import Decision

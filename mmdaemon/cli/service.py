@@ -17,7 +17,7 @@ from mmdaemon.daemon.verbs import handler_of
 from mmdaemon.journal.state_dir import StateDir
 from mmdaemon.ops import logging
 from mmdaemon.ops.control import ControlError, ControlServer
-from mmdaemon.ops.metrics import MetricsError, MetricsServer
+from mmdaemon.ops.metrics_server import MetricsError, MetricsServer
 from mmdaemon.research.summary import BROKE_OFF, INTERRUPTED
 from mmdaemon.settings import Settings
 from mmdaemon.tapes.rows import TapeError

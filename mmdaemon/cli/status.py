@@ -203,10 +203,84 @@ def _figures(s: Status) -> Table:
         ("PnL", "  ".join(f"{part} {amount}" for part, amount in s.pnl.items()) or "unknown: no mark yet"),
         ("open orders", f"{s.open_orders}{unknown}"),
         *_breaks(s),
-        ("feeds", f"{links}  book {_age(s.book_age_s)} old"),
+        ("feeds", f"{links}  {_book(s)}"),
         ("prices", f"fair {_or(s.fair)}  bid {_or(s.bid)}  ask {_or(s.ask)}  mark {_or(s.mark)}"),
-        ("regime", s.regime),
+        ("regime", _regime(s)),
+        *_strategy(s),
     )
+
+
+def _book(s: Status) -> str:
+    locked = f"  {'LOCKED, ' if s.book_locked else 'locked '}{s.book_locks:,} times" if s.book_locks else ""
+    return f"book {'healthy' if s.book_healthy else 'NOT HEALTHY'}, {_age(s.book_age_s)} old{locked}"
+
+
+def _regime(s: Status) -> str:
+    """The regime and what it is told by."""
+    by = f" by {s.shock_by}" if s.shock_by else ""
+    band = "unknown" if s.band_bps is None else f"{s.band_bps:.2f} bps"
+    drift = "unknown" if s.drift_bps is None else f"{s.drift_bps:+.2f} bps"
+    bars = f"{s.bars:,} bars from {s.bars_source}" if s.bars_source else "no bars yet"
+    waits = f"  {s.regime_seen} is seen, believed in {_span(s.regime_leaves_in_s)}" if s.regime_leaves_in_s else ""
+    return f"{s.regime}{by}  band {band}  drift {drift}  {bars}{waits}"
+
+
+def _strategy(s: Status) -> list[tuple[str, str]]:
+    """What quotes are made of, and what the judges of the strategy say: each with its figures."""
+    rows = [
+        f"{row.regime} {row.figure} {'unknown' if row.value_bps is None else f'{row.value_bps:.2f}'} of "
+        f"{row.enters_at_bps:.2f}"
+        for row in s.regime_rows
+    ]
+    sigma = "unknown" if s.sigma_bps is None else f"{s.sigma_bps:.2f} bps/sqrt(s)"
+    features = "  ".join(f"{name} {bps:+.2f}" for name, bps in s.signal_features.items())
+    lines = [
+        ("entered at", "  ".join(rows)),
+        ("volatility", f"{sigma}  spread x {s.drift_multiplier:g} for drift, x {s.tracker_multiplier:g} for fills"),
+        ("signal", f"{s.signal_bps:+.2f} bps of {features}" if features else ""),
+        ("fees", _fees(s)),
+        ("funding", _funding(s)),
+        *((f"{side}s", _side(side, s)) for side in s.sides),
+        ("derisk", _derisk(s)),
+    ]
+    return [(name, text) for name, text in lines if text]
+
+
+def _fees(s: Status) -> str:
+    if s.fees is None:
+        return "unknown"
+    return f"maker {s.fees.maker_bps:g} bps, taker {s.fees.taker_bps:g} bps, from {s.fees.source}"
+
+
+def _funding(s: Status) -> str:
+    if s.funding is None:
+        return "unknown"
+    due = _span(max(0.0, (s.funding.next_ts_ns - s.at_ts_ns) / NS))
+    every = _span(s.funding.interval_s)
+    return f"{s.funding.rate * 100:+.4f} % due in {due}, every {every}: a long costs {s.carry_bps:+.2f} bps"
+
+
+def _side(side: str, s: Status) -> str:
+    seen = s.sides[side]
+    required = "unknown" if seen.required_bps is None else f"{seen.required_bps:.2f}"
+    gate = f" for {_span(seen.gate_for_s)}" if seen.gate_for_s else ""
+    said = f"must earn {required} of at most {seen.most_bps:.2f} bps, gate {seen.gate}{gate}"
+    said += f"; impact {s.adverse_bps.get(side, 0.0):.2f} bps"
+    if seen.net_bps is not None and seen.net_upper_bps is not None:
+        said += f", net {seen.net_bps:+.2f} (at most {seen.net_upper_bps:+.2f}) over {seen.net_fills} fills"
+    if seen.pull != "quoted":
+        said += f"; {seen.pull}, {_span(seen.pull_left_s)} left"
+    return said + (f"; at {seen.size_share:.0%} of the size" if seen.size_share < 1 else "")
+
+
+def _derisk(s: Status) -> str:
+    if s.derisk is None:
+        return ""
+    day = f"day ends in {_span(s.derisk.day_ends_in_s)}{', and it must be flat' if s.derisk.is_day_ending else ''}"
+    if s.derisk.stage == "none":
+        return f"none; {day}"
+    coming = f", {s.derisk.next_stage} in {_span(s.derisk.next_in_s)}" if s.derisk.next_stage else ""
+    return f"{s.derisk.stage.upper()} for {_span(s.derisk.for_s)}{coming}; {day}"
 
 
 def _breaks(s: Status) -> list[tuple[str, str]]:

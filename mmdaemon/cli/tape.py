@@ -78,8 +78,8 @@ def info(*paths: Path, json: Annotated[bool, Parameter(negative=())] = False, st
         Print it as JSON.
     """
     console = Console(highlight=False)
-    with _refusing(), _progress(quiet=json) as bar:
-        recording = open_recording(_named(paths), _steps(stated))
+    with refusing(), progress(quiet=json) as bar:
+        recording = open_recording(_named(paths), steps_of(stated))
         end = recording.end_ts_ns
         found = survey(recording, bar(None if end is None else end - recording.start_ts_ns, "read {share}"))
     if json:
@@ -115,8 +115,8 @@ def convert(
         raise Refused(f"{out}: its suffix says no format; give --to {', '.join(To)}", ExitCode.USAGE)
     _check_out(out, sources, kind, force=force)
     console = Console(highlight=False)
-    with _refusing(out), _progress(quiet=False) as bar:
-        recording = open_recording(sources, _steps(stated))
+    with refusing(out), progress(quiet=False) as bar:
+        recording = open_recording(sources, steps_of(stated))
         told = bar(None, "{done:,} records so far")
         left_out = with_extra(out, lambda: _write(kind, recording, out, told, force=force))
     dropped = recording.refusals
@@ -221,7 +221,8 @@ def _named(paths: Sequence[Path], least: int = 1) -> list[Path]:
     return list(paths)
 
 
-def _steps(stated: Stated | None) -> Steps:
+def steps_of(stated: Stated | None) -> Steps:
+    """Raises Refused (64) where what is stated is no step."""
     if stated is None:
         return Steps()
 
@@ -251,7 +252,8 @@ def _steps(stated: Stated | None) -> Steps:
 
 
 @contextmanager
-def _refusing(out: Path | None = None) -> Generator[None]:
+def refusing(out: Path | None = None) -> Generator[None]:
+    """A recording that is refused, and what cannot be written, as Refused (78)."""
     try:
         yield
     except TapeError as error:
@@ -262,7 +264,7 @@ def _refusing(out: Path | None = None) -> Generator[None]:
 
 
 @contextmanager
-def _progress(*, quiet: bool) -> Generator[Callable[[int | None, str], Callable[[int], None]]]:
+def progress(*, quiet: bool) -> Generator[Callable[[int | None, str], Callable[[int], None]]]:
     """How far it is, on stderr: what is asked for goes to stdout alone. A bar on a terminal, else a line now and then.
 
     Yields what begins the bar, by what it comes to (None: not known) and what is said of it, once the recording is

@@ -1,14 +1,16 @@
 """Why a side has no quote at the venue: for `status`, metrics and logs. Nothing is decided here.
 
 A quote can be missing at four places, and each has its words: the guard lets none be (`guard`: its reasons say more);
-the decision wants none (`no_book`, `inventory`, `edge`, `size`); admission held it back (the name of the check that
-did, `limits.py`); or an order of ours is not settled yet:
+the decision wants none (`no_book`, `inventory`, `edge`, `pulled`, `size`); admission held it back (the name of the
+check that did, `limits.py`); or an order of ours is not settled yet. While a position is worked down, the order that
+does it stands for the quote of its side.
 
     starting      nothing was decided yet
     in_flight     it was sent, and the venue has not answered
     unknown       it was sent, and the venue did not say what became of it: its quantity stays reserved
     leaving       an order on its way out holds its place
     self_cross    an order of ours that may rest on the other side stands in the way
+    taking        the position is worked down by orders that take: nothing rests
 """
 
 from typing import TYPE_CHECKING
@@ -43,12 +45,16 @@ def _why(state: "State", side: Side) -> tuple[str, str] | None:
     unwanted = decision.no_bid if side is Side.BUY else decision.no_ask
     if unwanted:
         return unwanted, ""
-    own = [o for o in state.orders.live.values() if o.side is side and o.purpose is Purpose.QUOTE and not o.ended_ns]
+    wanted = next((quote for quote in decision.quotes if quote.side is side), None)
+    purpose = Purpose.QUOTE if wanted is None else wanted.purpose
+    own = [o for o in state.orders.live.values() if o.side is side and o.purpose is purpose and not o.ended_ns]
     if any(order.acked_ns for order in own):
         return None
     for refusal in state.withheld:
         if refusal.side is side:
             return refusal.check, refusal.detail
+    if wanted is not None and wanted.takes and not own:
+        return "taking", ""
     return _unsettled(own, state, side)
 
 
@@ -62,6 +68,7 @@ def _unsettled(own: list[WorkingOrder], state: "State", side: Side) -> tuple[str
     if own:
         return "in_flight", f"{own[0].client_id} is on its way"
     for order in state.orders.live.values():
-        if order.side is side and order.purpose is Purpose.QUOTE:
-            return "leaving", f"{order.client_id} has ended, and fills of it are still to come"
+        if order.side is side:
+            what = "has ended, and fills of it are still to come" if order.ended_ns else "is on its way out"
+            return "leaving", f"{order.client_id} {what}"
     return "self_cross", "our own order on the other side, which may still rest, stands in the way"

@@ -4,10 +4,27 @@ Between timers, books, prints and marks change only integers that fold. Floats c
 bills and funding rates, and whatever depends on time is sampled at `TimerFired`. Nothing here decides anything.
 """
 
-from math import floor
 from typing import assert_never
 
-from mmdaemon.core import bars, book, cost, fair_value, figures, limits, markout, orders, position, reasons, regime
+from mmdaemon.core import (
+    bars,
+    book,
+    cost,
+    derisk,
+    edge_gate,
+    fair_value,
+    figures,
+    fill_quality,
+    limits,
+    markout,
+    orders,
+    position,
+    reasons,
+    regime,
+    risk,
+    sampled,
+    signal,
+)
 from mmdaemon.core import guard as guard_rules
 from mmdaemon.core.events import (
     RATE_LIMITED,
@@ -36,15 +53,13 @@ from mmdaemon.core.events import (
     TimerFired,
     TradePrint,
 )
+from mmdaemon.core.observe import observe
 from mmdaemon.core.params import Params
 from mmdaemon.core.state import Dirty, State
-from mmdaemon.core.types import NS, GuardState, KillState, Link, OrderStatus, Purpose, Side
+from mmdaemon.core.types import BPS, NS, GuardState, KillState, Link, OrderStatus, Purpose, Side
 
-_DAY_S = 86_400
 _FUNDING_STALE_NS = 600 * NS
 """A predicted rate is of one settlement. So long after it nobody has told of the next: it is no rate any more."""
-_SLOW_MID_WEIGHT = 1.0 / 30.0
-"""Weight of one second in the slow mid: a time constant of half a minute."""
 
 
 def apply(state: State, event: Event, params: Params) -> None:
@@ -53,7 +68,8 @@ def apply(state: State, event: Event, params: Params) -> None:
         case BookUpdate():
             _on_book(state, event, params)
         case TradePrint():
-            book.on_trade(state.book, event)
+            if not book.on_trade(state.book, event):
+                signal.on_trade(state.signal, event, state.book, params.signal)
         case MarkPrice():
             _on_mark(state, event.px_ticks, event.mono_ns, params)
         case TimerFired():
@@ -85,7 +101,9 @@ def apply(state: State, event: Event, params: Params) -> None:
             state.guard.dirty = True
             _sample_costs(state, params)
         case FeeSchedule():
-            state.venue.fees = event if all(map(figures.is_rate, (event.maker_rate, event.taker_rate))) else None
+            fees = event if all(map(figures.is_rate, (event.maker_rate, event.taker_rate))) else None
+            cost.on_schedule(state.venue.charged, state.venue.fees, fees)
+            state.venue.fees = fees
             state.guard.dirty = True
             state.dirty |= Dirty.COSTS
         case AccountSnapshot():
@@ -97,7 +115,7 @@ def apply(state: State, event: Event, params: Params) -> None:
         case HealthFacts():
             _on_health(state, event)
         case LinkChanged():
-            _on_link(state, event)
+            _on_link(state, event, params)
         case MarketDataRefused():
             book.on_refused(state.book, event.reason)
         case Reconciled():
@@ -125,13 +143,21 @@ def apply(state: State, event: Event, params: Params) -> None:
 
 
 def _on_book(state: State, event: BookUpdate, params: Params) -> None:
+    if not state.venue.public_up:
+        # It was on its way when the link fell, and is of before the next one.
+        book.on_refused(state.book, "link_down")
+        return
+    before = markout.held(state.book, params) if event.mono_ns > state.markouts.next_due_ns else None
     refused = book.on_book(state.book, event)
     if refused:
         return
+    if before is not None:
+        _close_markouts(state, before, params)
     if state.guard.active & reasons.BIT[reasons.Reason.BOOK]:
         # The one event that cures a stale book. Missing it would hide every order behind a guard that never looks
         # again.
         state.guard.dirty = True
+    signal.on_book(state.signal, state.book, event.mono_ns, params.signal)
     closed = bars.on_mid(state.bars, state.book.bid_px + state.book.ask_px, event.ts_ns)
     if closed is not None:
         _on_closed_bar(state, params)
@@ -177,43 +203,79 @@ def _on_fill(state: State, fill: Fill, params: Params) -> None:
         return
     orders.on_fill(state.orders, fill)
     limits.on_fill(state.budgets, fill)
+    cost.on_charged(state.venue.charged, fill, params.instrument.unit_e10, state.venue.fees)
+    if fill.client_id.startswith(f"mm{params.bot_tag}"):  # what a person trades by hand is no exit of ours
+        cost.on_traded(state.venue.taken, fill, params.instrument.unit_e10)
     state.guard.fills_not_quoting += state.guard.state not in guard_rules.QUOTING
     fair = fair_value.fair_value_ticks(state.book, params.quotes.depth_levels)
-    markout.on_fill(state.markouts, fill, fair, state.detector.regime)
+    late_ns = params.guard.book_age_max_ns
+    markout.on_fill(state.markouts, fill, fair, state.detector.regime, params.instrument, late_ns)
     state.dirty |= Dirty.POSITION
     state.guard.dirty = True
     _sample_risk(state, params)
 
 
+def _close_markouts(state: State, before: markout.Held, params: Params) -> None:
+    """Horizons that ended before this event, by the book of then. What they say is judged and sampled at timers."""
+    for closed in markout.close(state.markouts, state.mono_ns, before, state.seq):
+        markout.learn(state.markouts, closed, params.instrument.unit_e10, params.cost)
+        fill_quality.learn(state.quality, closed, params.quality)
+
+
 def _on_timer(state: State, event: TimerFired, params: Params) -> None:
     """Once a second: everything that depends on time."""
     now = event.mono_ns
-    limit_ns = params.guard.book_age_max_ns
-    healthy = now < book.stale_at_ns(state.book, limit_ns)
-    fair = fair_value.fair_value_ticks(state.book, params.quotes.depth_levels) if healthy else None
-    if fair is not None:
+    if book.is_healthy(state.book, now, params.guard.book_age_max_ns):
         mid_x2 = state.book.bid_px + state.book.ask_px
         bars.sample_mid(state.bars, mid_x2, now)
-        slow = state.sampled.slow_mid_ticks
-        mid = mid_x2 / 2
-        state.sampled.slow_mid_ticks = mid if not slow else slow + _SLOW_MID_WEIGHT * (mid - slow)
-    markout.on_timer(state.markouts, now, fair, params.instrument.unit_e10, params.cost)
+        if sampled.on_mid(state.sampled, mid_x2, now):
+            state.dirty |= Dirty.RISK
+    if now > state.markouts.next_due_ns:
+        _close_markouts(state, markout.held(state.book, params), params)
+    fees = state.venue.fees
+    maker_bps = fees.maker_rate / BPS if fees else None
+    if fill_quality.on_timer(state.quality, now, maker_bps, params.cost.min_edge_bps, params.quality):
+        state.dirty |= Dirty.COSTS
     if regime.on_timer(state.detector, state.bars, now, params):
         state.dirty |= Dirty.REGIME
-    _roll_day(state, params)
-    _sample_equity(state)
+    risk.roll_day(state, params)
+    risk.sample(state)
+    if derisk.on_timer(state, params):
+        state.dirty |= Dirty.RISK
     funding = state.venue.funding
     if funding is not None and event.ts_ns > funding.next_ts_ns + _FUNDING_STALE_NS:
         state.venue.funding = None
     _sample_costs(state, params)
-    share = _size_share(state, params)
-    multiplier = _drift_multiplier(state, params)
-    if share != state.sampled.size_share or multiplier != state.sampled.drift_multiplier:
-        state.sampled.size_share, state.sampled.drift_multiplier = share, multiplier
+    _look_at_the_gate(state, params)
+    if sampled.on_second(state, params):
         state.dirty |= Dirty.RISK
     if _is_ladder_due(state):
         state.dirty |= Dirty.REFRESH
     state.guard.dirty = True
+
+
+def _sample_risk(state: State, params: Params) -> None:
+    """Equity for limits and sizes, and the costs that rest on it."""
+    if sampled.sample_risk(state):
+        state.dirty |= Dirty.RISK
+    _sample_costs(state, params)
+    state.guard.dirty = True
+
+
+def _sample_costs(state: State, params: Params) -> None:
+    if sampled.sample_costs(state, params):
+        state.dirty |= Dirty.COSTS
+
+
+def _look_at_the_gate(state: State, params: Params) -> None:
+    """What a quote must earn on each side, against the widest spread of the regime. Unknown fees open nothing."""
+    if state.venue.fees is None:
+        return
+    seen = observe(state, params)
+    buy, sell = (cost.required_edge(side, seen, params.cost).total_bps for side in (Side.BUY, Side.SELL))
+    most_bps = params.regimes[seen.regime].spread_max_bps
+    if edge_gate.on_timer(state.gate, buy, sell, most_bps, state.mono_ns, params.gate):
+        state.dirty |= Dirty.COSTS
 
 
 def _is_ladder_due(state: State) -> bool:
@@ -242,105 +304,22 @@ def _on_closed_bar(state: State, params: Params) -> None:
     _sample_risk(state, params)
 
 
-def _sample_equity(state: State) -> None:
-    if state.venue.mark_px_ticks:
-        equity = position.equity_basis_e10(state.position, state.venue.mark_px_ticks)
-        state.risk.equity_e10 = equity
-        # The peak moves with transfers, so that a deposit is no profit and a withdrawal no drawdown.
-        moved = state.position.transfers_e10 - state.risk.transfers_seen_e10
-        if moved:
-            state.risk.transfers_seen_e10 = state.position.transfers_e10
-            state.risk.peak_e10 += moved
-            state.risk.day_open_e10 += moved
-        state.risk.peak_e10 = max(state.risk.peak_e10, equity)
-
-
-def _sample_risk(state: State, params: Params) -> None:
-    """Equity for limits and sizes, and the costs that rest on it."""
-    _sample_equity(state)
-    if state.sampled.equity_e10 != state.risk.equity_e10:
-        state.sampled.equity_e10 = state.risk.equity_e10
-        state.dirty |= Dirty.RISK
-    _sample_costs(state, params)
-    state.guard.dirty = True
-
-
-def _sample_costs(state: State, params: Params) -> None:
-    """Carry, adverse selection and turnover, each to a step so small that it moves no quote by itself."""
-    sampled, venue = state.sampled, state.venue
-    carry = 0.0
-    if venue.funding is not None:
-        due = cost.due_ns(venue.funding.next_ts_ns, state.ts_ns, params.cost)
-        interval_ns = venue.funding.interval_s * NS
-        carry = _quantised(cost.carry_bps(venue.funding.rate, due, interval_ns, params.cost), 0.01)
-    row = state.detector.regime
-    buy = markout.adverse_bps(state.markouts, row, Side.BUY, state.mono_ns, params.cost)
-    sell = markout.adverse_bps(state.markouts, row, Side.SELL, state.mono_ns, params.cost)
-    day_turnover = state.position.turnover_e10 - state.risk.day_turnover_start_e10
-    turnover = cost.turnover_bps(day_turnover, state.risk.equity_e10, params.cost)
-    new = (carry, _quantised(buy, 0.05), _quantised(sell, 0.05), _quantised(turnover, 0.05))
-    if new != (sampled.carry_bps, sampled.adverse_buy_bps, sampled.adverse_sell_bps, sampled.turnover_bps):
-        sampled.carry_bps, sampled.adverse_buy_bps, sampled.adverse_sell_bps, sampled.turnover_bps = new
-        state.dirty |= Dirty.COSTS
-
-
-def _roll_day(state: State, params: Params) -> None:
-    """A new trading day: UTC date shifted by the rollover hour. An open loss is charged to the new day too, so that
-    none vanishes."""
-    day = (state.ts_ns // NS - params.rollover_hour_utc * 3600) // _DAY_S
-    risk = state.risk
-    # A clock that steps back opens no day again: that would give the day's loss and turnover back.
-    if day <= risk.day or not state.venue.mark_px_ticks or (risk.day >= 0 and not _clock_is_true(state, params)):
-        return
-    _sample_equity(state)
-    open_loss = 0
-    if risk.day >= 0:
-        open_loss = max(0, -position.unrealised_e10(state.position, state.venue.mark_px_ticks))
-    risk.day = day
-    risk.day_open_e10 = risk.equity_e10 + open_loss
-    risk.day_turnover_start_e10 = state.position.turnover_e10
-
-
-def _clock_is_true(state: State, params: Params) -> bool:
-    """Whether our UTC is the venue's, as last measured, and has not stepped since: a day that a wrong clock opened
-    would forgive the loss of the true one."""
-    health = state.facts.health
-    if health is None or health.clock_offset_s is None:
-        return False
-    stepped_ns = (state.ts_ns - state.mono_ns) - (health.ts_ns - health.mono_ns)
-    most_ns = params.guard.clock_offset_max_ns
-    return abs(health.clock_offset_s) * NS <= most_ns and abs(stepped_ns) <= most_ns
-
-
-def _drift_multiplier(state: State, params: Params) -> float:
-    """Wider while the mid runs: 1 up to the threshold, then by the gain, in steps of 0.05."""
-    drift = state.detector.drift_bps
-    if drift is None:
-        return 1.0
-    beyond = abs(drift) - params.quotes.drift_threshold_bps
-    wide = 1.0 + params.quotes.drift_gain * max(0.0, beyond)
-    return _quantised(min(params.quotes.drift_multiplier_max, wide), 0.05)
-
-
-def _size_share(state: State, params: Params) -> float:
-    resumed = state.risk.resumed_ns
-    is_fresh = resumed > 0 and state.mono_ns - resumed < params.quotes.resume_ns
-    return params.quotes.resume_size if is_fresh else 1.0
-
-
 def _on_refusal(state: State, reason: str, mono_ns: int) -> None:
     if reason == RATE_LIMITED:
         limits.on_rate_refusal(state.budgets, state.orders.taken, mono_ns)
         state.guard.dirty = True
 
 
-def _on_link(state: State, event: LinkChanged) -> None:
+def _on_link(state: State, event: LinkChanged, params: Params) -> None:
     venue = state.venue
     match event.link:
         case Link.PUBLIC:
             venue.public_up = event.up
+            if state.mono_ns > state.markouts.next_due_ns:
+                _close_markouts(state, markout.held(state.book, params), params)
             # What was seen before a reconnect is not a book any more.
             book.invalidate(state.book)
+            signal.forget(state.signal)
         case Link.PRIVATE:
             venue.private_up = event.up
             if not event.up:
@@ -379,7 +358,7 @@ def _on_operator(state: State, event: OperatorAction, params: Params) -> None:
                 state.risk.resumed_ns = event.mono_ns
                 state.risk.peak_e10 = state.risk.equity_e10
                 # Not left to the next timer: it may be RUNNING before that.
-                state.sampled.size_share = _size_share(state, params)
+                state.sampled.size_share = sampled.size_share(state, params)
                 state.dirty |= Dirty.RISK
                 guard_rules.resume(state)
         case "kill":
@@ -387,8 +366,3 @@ def _on_operator(state: State, event: OperatorAction, params: Params) -> None:
         case _:
             raise ValueError(f"no such operator action: {event.action!r}")
     state.guard.dirty = True
-
-
-def _quantised(value: float, step: float) -> float:
-    # Adding 0.0 turns a negative zero into zero: it would compare equal and encode differently.
-    return round(floor(value / step + 0.5) * step, 6) + 0.0

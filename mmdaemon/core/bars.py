@@ -1,8 +1,9 @@
 """Minute bars, what is computed from them at their close, and the drift of the mid between them.
 
 Bars come from the venue (`on_bar`), or are folded from mids (`on_mid`) where the venue's own has not come; for the same
-minute the venue's wins. Only closed bars are ever counted. A minute folded from mids counts only if there were mids in
-the minute before it too, so that it is not a part of a minute.
+minute the venue's wins. A minute that is lacking is filled by the venue's bar whenever it comes: a warm-up that was
+late, or what could not be read when it closed. Only closed bars are ever counted. A minute folded from mids counts only
+if there were mids in the minute before it too, so that it is not a part of a minute.
 
     true range   TR_i = max(high_i, close_i−1) − min(low_i, close_i−1)                          Wilder, 1978
     ATR(14)      simple mean of the last 14 true ranges; the *band* is ATR / last close, in bps
@@ -67,12 +68,13 @@ class Bars(msgspec.Struct, kw_only=True):
     """The band at the newest bar."""
     ema50_ticks: float | None = None
     source: str = ""
-    """Of the newest bar: "venue", "mids", or empty while there is none."""
+    """What is in use: "venue", "mids", or empty while there is no bar. The venue's bar of a minute comes seconds after
+    the one from mids, so it is "mids" once neither of the newest two is the venue's."""
     replaced: int = 0
     """Bars from mids that the venue's own took the place of."""
     ignored: dict[str, int] = {}
-    """Bars not taken, by reason: repeat, older, future, bad_bar; and taken back, because their minute had not come:
-    unborn."""
+    """Bars not taken, by reason: repeat, future, bad_bar, older (than all that are kept, or from mids); and taken back,
+    because their minute had not come: unborn."""
 
     forming_ts_ns: int = 0
     """Opening time of the minute that mids are folded into; 0 = none. The next five are of it."""
@@ -144,8 +146,7 @@ def on_mid(bars: Bars, mid_x2: int, ts_ns: int) -> Bar | None:
     bars.forming_whole = minute_ts_ns == before_ts_ns + MINUTE_NS
     bars.first_x2 = bars.high_x2 = bars.low_x2 = bars.last_x2 = mid_x2
     bars.folded = 1
-    if bars.bars and minute_ts_ns - bars.bars[-1].open_ts_ns > HOLE_NS:
-        bars.atr14_bps = bars.ema50_ticks = None
+    _withdraw_after_a_hole(bars)
     return closed
 
 
@@ -164,18 +165,18 @@ def _take(bars: Bars, bar: Bar) -> str:
     at = len(known)
     while at and known[at - 1].open_ts_ns >= bar.open_ts_ns:
         at -= 1
-    if at < len(known):
-        if known[at].open_ts_ns != bar.open_ts_ns:
-            return _ignore(bars, "older")
+    if at < len(known) and known[at].open_ts_ns == bar.open_ts_ns:
         if known[at].source != "mids" or bar.source == "mids":
             return _ignore(bars, "repeat")
         known[at] = bar
         bars.replaced += 1
     else:
-        known.append(bar)
-        bars.bands.append(None)
+        if at < len(known) and (bar.source == "mids" or (at == 0 and len(known) >= BARS_KEPT)):
+            return _ignore(bars, "older")
+        known.insert(at, bar)
+        bars.bands.insert(at, None)
 
-    # A replaced bar is part of the true ranges of those after it.
+    # A bar is part of the true ranges of those after it.
     for i in range(at, min(len(known), at + ATR_BARS + 1)):
         bars.bands[i] = _band_bps(known, i)
     if len(known) > BARS_KEPT:
@@ -183,8 +184,14 @@ def _take(bars: Bars, bar: Bar) -> str:
     bars.sorted_bands = sorted(band for band in bars.bands[-BANDS_USED:] if band is not None)
     bars.atr14_bps = bars.bands[-1]
     bars.ema50_ticks = _ema_ticks(known)
-    bars.source = known[-1].source
+    bars.source = "mids" if all(one.source == "mids" for one in known[-2:]) else "venue"
+    _withdraw_after_a_hole(bars)
     return ""
+
+
+def _withdraw_after_a_hole(bars: Bars) -> None:
+    if bars.bars and bars.forming_ts_ns - bars.bars[-1].open_ts_ns > HOLE_NS:
+        bars.atr14_bps = bars.ema50_ticks = None
 
 
 def _band_bps(known: list[Bar], at: int) -> float | None:

@@ -12,6 +12,7 @@ last healthy book stays and ages, so that the guard sees the age whatever the ve
     future         (prints too) stamped by the venue over a minute ahead of our clock: all that follows would be older
     absurd         the mid is further than `jump_max_bps` from the last healthy one. A price that stays moved is real: a
                    second absurd update, later in venue time and in agreement with the first, is applied
+    link_down      (by `apply`) it came while the public link was down: from before a reconnect
     bad_trade      (prints) a price or size that is not a whole number in 1..2**48
 
 A socket can be alive and its book frozen: messages arrive and the touch stands still while trades print through it. The
@@ -46,6 +47,11 @@ class Book(msgspec.Struct, kw_only=True):
 
     bids: Levels = ()
     asks: Levels = ()
+    bid_sum_lots: int = 0
+    """Sizes of the levels kept, and prices weighted by them: what the signal is made of."""
+    bid_sum_px_lots: int = 0
+    ask_sum_lots: int = 0
+    ask_sum_px_lots: int = 0
     bid_px: int = 0
     """Best bid in ticks; this and the next three are 0 where there is no book."""
     bid_qty: int = 0
@@ -96,24 +102,26 @@ def on_book(book: Book, e: BookUpdate) -> str:
     if venue_ts_ns > e.ts_ns + FUTURE_NS:
         return _refuse(book, "future")
 
-    # One pass a side checks range and order together. One float in it makes the whole sum a float.
-    total = 0
+    # One pass a side checks range and order together, and sums. One float in it makes the sum of products a float.
+    bid_lots = bid_px_lots = ask_lots = ask_px_lots = 0
     bound = LARGEST + 1
     try:
         for px, qty in bids:
             if not (0 < px < bound and 0 < qty <= LARGEST):
                 return _refuse(book, _why(bids, asks))
             bound = px
-            total += px + qty
+            bid_lots += qty
+            bid_px_lots += px * qty
         bound = 0
         for px, qty in asks:
             if not (bound < px <= LARGEST and 0 < qty <= LARGEST):
                 return _refuse(book, _why(bids, asks))
             bound = px
-            total += px + qty
+            ask_lots += qty
+            ask_px_lots += px * qty
     except (TypeError, ValueError):
         return _refuse(book, "bad_level")
-    if type(total) is not int:
+    if type(bid_px_lots) is not int or type(ask_px_lots) is not int:
         return _refuse(book, "bad_level")
 
     bid_px, bid_qty = bids[0]
@@ -139,6 +147,10 @@ def on_book(book: Book, e: BookUpdate) -> str:
         book.locked = bid_px == ask_px
     book.bids = bids
     book.asks = asks
+    book.bid_sum_lots = bid_lots
+    book.bid_sum_px_lots = bid_px_lots
+    book.ask_sum_lots = ask_lots
+    book.ask_sum_px_lots = ask_px_lots
     book.healthy_mono_ns = e.mono_ns
     if venue_ts_ns:
         book.last_venue_ts_ns = venue_ts_ns
@@ -190,6 +202,7 @@ def invalidate(book: Book) -> None:
     """
     book.bids = book.asks = ()
     book.bid_px = book.bid_qty = book.ask_px = book.ask_qty = 0
+    book.bid_sum_lots = book.bid_sum_px_lots = book.ask_sum_lots = book.ask_sum_px_lots = 0
     book.locked = False
     book.healthy_mono_ns = book.through_since_ns = 0
     book.last_venue_ts_ns = book.touch_venue_ts_ns = 0
@@ -216,6 +229,11 @@ def stale_at_ns(book: Book, max_age_ns: int) -> int:
     if not book.healthy_mono_ns:
         return 0
     return _good_until_ns(book) + max_age_ns + 1
+
+
+def is_healthy(book: Book, now_ns: int, max_age_ns: int) -> bool:
+    """Whether there is a book, and known to be right within `max_age_ns`: the one judgement of its health."""
+    return now_ns < stale_at_ns(book, max_age_ns)
 
 
 def _good_until_ns(book: Book) -> int:

@@ -1,12 +1,23 @@
 """What a decision saw and what it concluded: frozen records, journaled whole, so that every quote can be recomputed.
 
-Nothing is computed here. `engine.observe` fills the inputs, `quotes.decide` turns them into a decision, the journal
+Nothing is decided here. `engine.observe` fills the inputs, `quotes.decide` turns them into a decision, the journal
 keeps both, and `mmdaemon replay --verify` and `mmdaemon explain` read them back.
 """
 
+from enum import StrEnum
+
 import msgspec
 
-from mmdaemon.core.types import GuardState, Regime, Side
+from mmdaemon.core.types import GuardState, Purpose, Regime, Side
+
+
+class DeriskStage(StrEnum):
+    """How urgently a position is worked down. `derisk.py` says when which."""
+
+    NONE = "none"
+    PASSIVE = "passive"
+    TOUCH = "touch"
+    TAKER = "taker"
 
 
 class DecisionInputs(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -19,12 +30,19 @@ class DecisionInputs(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Best bid and ask of the last healthy book; 0 where there is none, and then `fair_ticks` is None."""
     ask_px_ticks: int
     fair_ticks: float | None
+    """Micro-price F, without the signal."""
+    signal_bps: float
+    """Where fair value is heading, by the short-horizon signal; 0 without one."""
     guard: GuardState
     regime: Regime
     band_bps: float
     """Volatility band: ATR(14) of one-minute bars over price; 0 until it is known (half-spread then rests on its
     minimum)."""
+    sigma_bps: float
+    """Volatility of the mid, bps per square root of a second; 0 until it is known."""
     drift_multiplier: float
+    tracker_multiplier: float
+    """1, or more while the fills of this regime lose."""
     position_lots: int
     equity_e10: int
     maker_bps: float
@@ -34,8 +52,15 @@ class DecisionInputs(msgspec.Struct, frozen=True, array_like=True, gc=False):
     adverse_buy_bps: float
     adverse_sell_bps: float
     turnover_bps: float
-    size_share: float
-    """1, or less for a while after a resume."""
+    taker_share: float
+    """p_taker: how much of our volume takes, as measured of late."""
+    size_buy_share: float
+    """1, or less for a while after a resume, or after this side was pulled."""
+    size_sell_share: float
+    no_buy: str
+    """Why buys that increase are not to be: "edge" (`edge_gate.py`), "pulled" (`fill_quality.py`), or empty."""
+    no_sell: str
+    derisk: DeriskStage
 
 
 class EdgeBreakdown(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -66,6 +91,7 @@ class QuoteAddends(msgspec.Struct, frozen=True, array_like=True, gc=False):
     remainders."""
 
     fair: float
+    signal: float
     skew: float
     carry: float
     half: float
@@ -76,7 +102,17 @@ class QuoteAddends(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def total(self) -> float:
-        return self.fair + self.skew + self.carry + self.half + self.level + self.floor + self.clamp + self.rounding
+        return (
+            self.fair
+            + self.signal
+            + self.skew
+            + self.carry
+            + self.half
+            + self.level
+            + self.floor
+            + self.clamp
+            + self.rounding
+        )
 
 
 class Quote(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -89,6 +125,27 @@ class Quote(msgspec.Struct, frozen=True, array_like=True, gc=False):
     lo_px_ticks: int
     hi_px_ticks: int
     addends: QuoteAddends
+    purpose: Purpose = Purpose.QUOTE
+    """A DERISK quote only reduces: its order is sent reduce-only."""
+    takes: bool = False
+    """It is to trade at once with what is there up to its price; what is not filled goes away."""
+
+
+def addends_to(
+    px_ticks: int,
+    fair: float,
+    signal: float,
+    skew: float,
+    carry: float,
+    half: float,
+    level: float,
+    floor: float,
+    clamp: float,
+) -> QuoteAddends:
+    """Why a price is what it is. `rounding` is what the rest leaves, in the order of `QuoteAddends.total`: so near to
+    the price that the difference is exact, and the sum is the price to the last digit (Sterbenz, 1974)."""
+    rest = fair + signal + skew + carry + half + level + floor + clamp
+    return QuoteAddends(fair, signal, skew, carry, half, level, floor, clamp, px_ticks - rest)
 
 
 class Decision(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -96,7 +153,7 @@ class Decision(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     quotes: tuple[Quote, ...]
     no_bid: str
-    """Empty, or why there is no bid: "guard", "no_book", "inventory", "edge", "size"."""
+    """Empty, or why there is no bid: "guard", "no_book", "inventory", "edge", "pulled", "size", "derisk"."""
     no_ask: str
     band_lo_ticks: float
     """Fair value within [lo, hi] needs no new decision: the strategy's requote tolerance, live and on tape alike."""
@@ -105,5 +162,7 @@ class Decision(msgspec.Struct, frozen=True, array_like=True, gc=False):
     max_position_lots: int
     reservation_ticks: float
     half_bps: float
+    skew_bps: float
+    """How far inventory moved the reservation price down."""
     buy_edge: EdgeBreakdown
     sell_edge: EdgeBreakdown

@@ -14,6 +14,12 @@ An order is left alone when its price lies in the target's range and what remain
 the target, or is what a partial fill left, not below the venue's minimum: that is first in its queue, and is topped up
 when the order is next moved. From age `refresh_ns` on only the exact price and size are left alone.
 
+The order that works a position down (DERISK) is one, beside the ladder: it never stands for a quote, nor a quote for
+it. It goes out reduce-only, clipped to its room: the position, less all that may still fill on its side, quotes on
+their way out and orders of unknown fate too. Where there is less than no room it is cancelled. One that takes is never
+moved, and the next goes out when nothing of it is left. Where it is not wanted any more a risk cancel takes it out, and
+until it is gone it holds the place of a quote.
+
 No own bid ever meets an own ask: a price goes out only if it is beyond every own order of the other side that may still
 rest, whichever of our requests take effect and in whatever order. What is withheld for that goes out at a later diff;
 and an order may not stay, in its range or not, where it would keep a target of the other side out for good.
@@ -25,18 +31,20 @@ import msgspec
 
 from mmdaemon.core.commands import Amend, Cancel, Command, Place
 from mmdaemon.core.decision import Quote
-from mmdaemon.core.orders import Orders, WorkingOrder
+from mmdaemon.core.orders import Orders, WorkingOrder, worst_case_lots
 from mmdaemon.core.params import DiffParams
 from mmdaemon.core.types import NEVER_NS, NS, OrderStatus, Purpose, Side
 
 LIVE, PARTIAL = OrderStatus.LIVE, OrderStatus.PARTIAL
 FILLED, CANCELLED, REJECTED = OrderStatus.FILLED, OrderStatus.CANCELLED, OrderStatus.REJECTED
 BUY = Side.BUY
-QUOTE = Purpose.QUOTE
+QUOTE, DERISK = Purpose.QUOTE, Purpose.DERISK
 
 SIZE_TOLERANCE = 5
 """What remains is near enough within one fifth (1 / this) of the target."""
 CANCEL_WAIT_NS = NS // 4
+ANSWER_WAIT_NS = NS
+"""So long what works a position down is left to be answered or, taking, to end by itself, before it is cancelled."""
 NO_PX_TICKS = NEVER_NS
 """Beyond any price: no order on that side."""
 
@@ -84,16 +92,18 @@ def diff(
     new_id: Callable[[], str],
     risk: bool = False,
     min_qty_lots: int = 1,
+    position_lots: int = 0,
 ) -> list[Command]:
     """Commands, most urgent first: cancels, amends that retreat, amends that advance, places.
 
-    Only quotes are touched. `risk` lifts the least life of a quote, marks the cancels, and cancels what is stuck and in
-    no target's range; without it that is waited for. A Cancel in flight is never repeated (`orders.overdue` finds it);
+    What the kill switch flattens with is not touched. `risk` lifts the least life of a quote, marks the cancels, and
+    cancels what is stuck and in no target's range; without it that is waited for. A Cancel in flight is never repeated (`orders.overdue` finds it);
     after a refusal the next amend of that order waits `min_quote_life_ns`, and after a refused cancel the next cancel
     `CANCEL_WAIT_NS`, so that a refusal cannot spin. A refused amend holds no cancel back.
     `new_id` is called once for each Place. Nothing is recorded here: that is `orders.submit`.
     """
     bids, asks = _Working(), _Working()
+    derisking: list[WorkingOrder] = []
     best_bid, best_ask = -NO_PX_TICKS, NO_PX_TICKS
     for order in orders.live.values():
         status = order.status
@@ -106,6 +116,8 @@ def diff(
             else:
                 best_ask = min(best_ask, px_ticks)
         if order.purpose is not QUOTE:
+            if order.purpose is DERISK:
+                derisking.append(order)
             continue
         if ended or order.cancel_sent_ns:
             working.leaving.append(order)
@@ -117,21 +129,63 @@ def diff(
             working.movable.append(order)
 
     rules = _Rules(now_ns, refresh_ns, params.min_quote_life_ns, min_qty_lots, params.can_amend, risk)
-    bid_targets = [target for target in targets if target.side is BUY]
-    ask_targets = [target for target in targets if target.side is not BUY]
+    bid_targets = [target for target in targets if target.side is BUY and target.purpose is QUOTE]
+    ask_targets = [target for target in targets if target.side is not BUY and target.purpose is QUOTE]
     plan = _Plan()
-    _plan_side(bid_targets, bids, rules, plan)
-    _plan_side(ask_targets, asks, rules, plan)
+    _plan_side(bid_targets, bids, rules, plan, derisking)
+    _plan_side(ask_targets, asks, rules, plan, derisking)
+    if (plan.moves or plan.empty) and _is_blocked(plan, best_bid, best_ask):
+        plan = _Plan()
+        _plan_side(_clipped(bid_targets, ask_targets), bids, rules, plan, derisking)
+        _plan_side(_clipped(ask_targets, bid_targets), asks, rules, plan, derisking)
+    if derisking or len(targets) > len(bid_targets) + len(ask_targets):
+        wanted = next((target for target in targets if target.purpose is DERISK), None)
+        room_lots = 0 if wanted is None else -worst_case_lots(orders, position_lots, wanted.side)
+        _plan_derisk(wanted, derisking, room_lots, msgspec.structs.replace(rules, risk=True), plan)
     if not (plan.moves or plan.empty):
         return plan.cancels
-    if _is_blocked(plan, best_bid, best_ask):
-        plan = _Plan()
-        _plan_side(_clipped(bid_targets, ask_targets), bids, rules, plan)
-        _plan_side(_clipped(ask_targets, bid_targets), asks, rules, plan)
     return _in_order(plan, best_bid, best_ask, rules, new_id)
 
 
-def _plan_side(targets: list[Quote], working: _Working, rules: _Rules, plan: _Plan) -> None:
+def _plan_derisk(
+    wanted: Quote | None, derisking: list[WorkingOrder], room_lots: int, rules: _Rules, plan: _Plan
+) -> None:
+    """The one order that works the position down. `room_lots`: what may be added to all that may fill on its side."""
+    serving: WorkingOrder | None = None
+    is_alone = True
+    for order in derisking:
+        if wanted is not None and order.side is wanted.side:
+            is_alone = False
+        if order.ended_ns or order.cancel_sent_ns or not order.remaining_lots:
+            continue  # on its way out
+        if wanted is None or order.side is not wanted.side or room_lots < 0 or serving is not None:
+            _cancel(order, rules, plan)
+            continue
+        serving = order
+        target = _at_most(wanted, order.remaining_lots + room_lots)
+        is_waited_for = rules.now_ns - max(order.created_ns, order.pending_ns) < ANSWER_WAIT_NS
+        if not order.post_only and not order.adopted:  # it takes, and ends by itself
+            if not is_waited_for:
+                _cancel(order, rules, plan)
+        elif wanted.takes:
+            _cancel(order, rules, plan)
+        elif _may_stay(order, target, rules):
+            pass
+        elif order.status in (LIVE, PARTIAL) and not order.pending_ns:
+            _move(order, target, rules, plan)
+        elif not is_waited_for:
+            _cancel(order, rules, plan)
+    if wanted is not None and is_alone and room_lots >= rules.min_qty_lots:
+        plan.empty.append(_at_most(wanted, room_lots))
+
+
+def _at_most(target: Quote, lots: int) -> Quote:
+    return target if lots >= target.qty_lots else msgspec.structs.replace(target, qty_lots=lots)
+
+
+def _plan_side(
+    targets: list[Quote], working: _Working, rules: _Rules, plan: _Plan, derisking: list[WorkingOrder]
+) -> None:
     if len(targets) == len(working.movable) and not working.stuck:  # nearly always: nothing to do
         for order, target in zip(working.movable, targets, strict=True):
             if not _may_stay(order, target, rules):
@@ -158,6 +212,8 @@ def _plan_side(targets: list[Quote], working: _Working, rules: _Rules, plan: _Pl
         for order in stuck:
             _cancel(order, rules, plan)
     occupying = stuck + working.leaving
+    if free and derisking:
+        occupying += [order for order in derisking if order.side is free[0].side]
     _pair(occupying, free, _is_same_level)
     plan.empty += free[len(occupying) :]
 
@@ -309,8 +365,7 @@ def _in_order(plan: _Plan, best_bid: int, best_ask: int, rules: _Rules, new_id: 
             amends.append(Amend(order.client_id, order.revision + 1, px_ticks, qty_lots))
     for target in plan.empty:
         if goes_out(target.side, target.px_ticks):
-            level, px_ticks, qty_lots = target.level, target.px_ticks, target.qty_lots
-            places.append(
-                Place(new_id(), target.side, px_ticks, qty_lots, QUOTE, level, post_only=True, reduce_only=False)
-            )
+            terms = target.side, target.px_ticks, target.qty_lots, target.purpose, target.level
+            is_derisk, takes = target.purpose is DERISK, target.takes
+            places.append(Place(new_id(), *terms, post_only=not takes, reduce_only=is_derisk, ioc=takes))
     return [*cancels, *amends, *places]

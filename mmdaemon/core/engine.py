@@ -7,15 +7,18 @@ The core has no clock, no I/O and no await: time arrives in the event, `State` i
 what happened to a command comes back as another event. Live, paper, replay and simulation call this one function.
 """
 
+from collections.abc import Callable
+
 import msgspec
 
 from mmdaemon.core import diff, fair_value, guard, limits, orders, shadow
 from mmdaemon.core.apply import apply
 from mmdaemon.core.commands import Amend, Cancel, Command
 from mmdaemon.core.decision import Decision, DecisionInputs
-from mmdaemon.core.events import BookUpdate, Event
+from mmdaemon.core.events import BookUpdate, Event, TradePrint
 from mmdaemon.core.guard import Transition
 from mmdaemon.core.limits import Reference, Refusal
+from mmdaemon.core.observe import observe
 from mmdaemon.core.params import Params
 from mmdaemon.core.quotes import decide
 from mmdaemon.core.state import Dirty, State
@@ -33,9 +36,11 @@ class Step(msgspec.Struct, frozen=True, gc=False):
 
 
 NOTHING = Step()
+Strategy = Callable[[DecisionInputs, Params], Decision]
+"""From what was seen to where to quote. `quotes.decide` is what trades; research compares it with others."""
 
 
-def step(state: State, event: Event, params: Params) -> Step:
+def step(state: State, event: Event, params: Params, strategy: Strategy = decide) -> Step:
     """Take one event in and say what must go out. Never suspends; raises only on a defect of ours."""
     state.seq += 1
     state.mono_ns = event.mono_ns
@@ -46,56 +51,31 @@ def step(state: State, event: Event, params: Params) -> Step:
         state.dirty |= Dirty.GUARD
     result = NOTHING
     if due(state, event, params):
-        result = _decide(state, transition, params)
+        result = _decide(state, transition, params, strategy)
     if params.shadow:
         shadow.check(state, observe(state, params), params)
     return result
 
 
 def due(state: State, event: Event, params: Params) -> bool:
-    """Whether a decision is due: a slice is dirty, or a book moved fair value out of the last decision's band."""
+    """Whether a decision is due: a slice is dirty, or book or print moved fair value out of the last one's band."""
     if state.dirty:
         return True
     last = state.decision
-    if type(event) is not BookUpdate or last is None or state.guard.state not in guard.QUOTING:
+    kind = type(event)
+    if (kind is not BookUpdate and kind is not TradePrint) or last is None or state.guard.state not in guard.QUOTING:
         return False
     depth = params.quotes.depth_levels
-    return not fair_value.stays_within(state.book, last.band_lo_ticks, last.band_hi_ticks, depth)
+    return not fair_value.stays_within(state.book, last.band_lo_ticks, last.band_hi_ticks, depth, state.signal.bps)
 
 
-def observe(state: State, params: Params) -> DecisionInputs:
-    """Everything a decision may look at, frozen. What is unknown blocks quoting by the guard before it can matter
-    here."""
-    book, sampled, fees = state.book, state.sampled, state.venue.fees
-    return DecisionInputs(
-        mono_ns=state.mono_ns,
-        ts_ns=state.ts_ns,
-        bid_px_ticks=book.bid_px,
-        ask_px_ticks=book.ask_px,
-        fair_ticks=fair_value.fair_value_ticks(book, params.quotes.depth_levels),
-        guard=state.guard.state,
-        regime=state.detector.regime,
-        band_bps=state.detector.band_bps,
-        drift_multiplier=sampled.drift_multiplier,
-        position_lots=state.position.position_lots,
-        equity_e10=sampled.equity_e10,
-        maker_bps=fees.maker_rate * 1e4 + 0.0 if fees else 0.0,
-        taker_bps=fees.taker_rate * 1e4 + 0.0 if fees else 0.0,
-        carry_bps=sampled.carry_bps,
-        adverse_buy_bps=sampled.adverse_buy_bps,
-        adverse_sell_bps=sampled.adverse_sell_bps,
-        turnover_bps=sampled.turnover_bps,
-        size_share=sampled.size_share,
-    )
-
-
-def _decide(state: State, transition: Transition | None, params: Params) -> Step:
+def _decide(state: State, transition: Transition | None, params: Params, strategy: Strategy) -> Step:
     inputs, decision = state.inputs, state.decision
     changed = False
     # What became of an order changes what there is and not what is wanted: then the last decision stands.
     if state.dirty is not Dirty.ORDERS or inputs is None or decision is None:
         inputs = observe(state, params)
-        decision = decide(inputs, params)
+        decision = strategy(inputs, params)
         changed = _is_changed(state, inputs, decision)
         state.inputs, state.decision = inputs, decision
         if changed:
@@ -111,6 +91,7 @@ def _decide(state: State, transition: Transition | None, params: Params) -> Step
         new_id=lambda: orders.next_id(state.orders, params.bot_tag, params.run_epoch),
         risk=inputs.guard is not GuardState.RUNNING,
         min_qty_lots=params.instrument.min_qty_lots,
+        position_lots=inputs.position_lots,
     )
     commands: list[Command] = []
     refusals: list[Refusal] = []

@@ -4,10 +4,12 @@
 
 Pb, Pa are best bid and ask, Qb and Qa the sizes resting near them. The trade calls it micro-price (S. Stoikov, "The
 micro-price", 2018, whose estimator may replace it). Sizes are summed over `depth_levels` levels, because the size at a
-one-tick touch is cheap to fake. F lies within the touch; on a locked book it is the locked price.
+one-tick touch is cheap to fake. F lies within the touch; on a locked book it is the locked price. What the
+short-horizon signal (`signal.py`) expects is added by `with_signal`.
 """
 
 from mmdaemon.core.book import Book
+from mmdaemon.core.types import BPS
 
 
 def fair_value_ticks(book: Book, depth_levels: int) -> float | None:
@@ -24,9 +26,14 @@ def fair_value_ticks(book: Book, depth_levels: int) -> float | None:
     return bid_px + (asks[0][0] - bid_px) * (bid_qty / (bid_qty + ask_qty))
 
 
-def stays_within(book: Book, lo_ticks: float, hi_ticks: float, depth_levels: int) -> bool:
-    """Whether fair value lies within [lo, hi], without computing it where the touch alone proves it."""
-    if lo_ticks <= book.bid_px and book.ask_px <= hi_ticks:
+def with_signal(fair_ticks: float, signal_bps: float) -> float:
+    """Fair value that quotes rest on: F * (1 + signal)."""
+    return fair_ticks * (1.0 + signal_bps * BPS) if signal_bps else fair_ticks
+
+
+def stays_within(book: Book, lo_ticks: float, hi_ticks: float, depth_levels: int, signal_bps: float) -> bool:
+    """Whether fair value with the signal lies within [lo, hi], without computing it where the touch alone proves it."""
+    if lo_ticks <= with_signal(book.bid_px, signal_bps) and with_signal(book.ask_px, signal_bps) <= hi_ticks:
         return True
     fair = fair_value_ticks(book, depth_levels)
-    return fair is not None and lo_ticks <= fair <= hi_ticks
+    return fair is not None and lo_ticks <= with_signal(fair, signal_bps) <= hi_ticks

@@ -55,8 +55,13 @@ class Guard(msgspec.Struct):
     """Time spent in each state, up to `entered_ns`."""
     fills_not_quoting: int = 0
     """Fills that came in while nothing was to rest: what traded before its cancel arrived."""
+    book_turned_ns: int = 0
+    """When the book's health last turned; 0 = there was none to turn."""
+    book_healthy_ns: int = 0
+    """Time with a healthy book, up to that turn."""
 
 
+_BOOK = BIT[Reason.BOOK]
 QUOTING = (GuardState.RUNNING, GuardState.REDUCING)
 """Where quotes may rest."""
 _S = GuardState
@@ -80,7 +85,10 @@ def evaluate(state: "State", now_ns: int, params: Params) -> Transition | None:
     if not guard.dirty and now_ns < guard.deadline_ns:
         return None
     guard.dirty = False
+    before = guard.raw
     guard.raw, deadline = full(state, now_ns, params)
+    if (before ^ guard.raw) & _BOOK:
+        _turn_book(guard, now_ns)
     down_ns = state.venue.private_down_ns
     if down_ns:
         gap_at = down_ns + params.guard.private_gap_ns
@@ -93,6 +101,25 @@ def evaluate(state: "State", now_ns: int, params: Params) -> Transition | None:
     if guard.raw & HARD_MASK:
         guard.latched = True
     return _move(guard, _next(state), now_ns)
+
+
+def is_book_healthy(state: "State") -> bool:
+    """The book's health as one fact, as of the last event: what the guard used, and so what the log, the metric, the
+    minute's sample and the export say. It is `book.is_healthy`, evaluated as the reason BOOK; before any event it is
+    not healthy."""
+    return state.seq > 0 and not state.guard.raw & _BOOK
+
+
+def book_healthy_ns(state: "State", now_ns: int) -> int:
+    """Time with a healthy book since the run began."""
+    guard = state.guard
+    return guard.book_healthy_ns + (now_ns - guard.book_turned_ns if is_book_healthy(state) else 0)
+
+
+def _turn_book(guard: Guard, now_ns: int) -> None:
+    if guard.raw & _BOOK and guard.book_turned_ns:
+        guard.book_healthy_ns += now_ns - guard.book_turned_ns
+    guard.book_turned_ns = now_ns
 
 
 def resume(state: "State") -> None:

@@ -6,7 +6,8 @@ flight and UNKNOWN counted, self-cross, reduce-only on all but quotes, the guard
 venue's. No data fails a check. A cancel is always admitted.
 
 Worst case, invariant 2 of `docs/INVARIANTS.md`: no admitted command raises side * position + all that may fill on
-that side beyond max(cap, what it was before).
+that side beyond max(cap, what it was before). For what is not a quote that is not enough: with it, side * position +
+all that may fill on that side is at most 0. So none turns a position round, whatever fills and in whatever order.
 """
 
 from bisect import bisect_left, bisect_right, insort
@@ -31,6 +32,8 @@ _FILLS_KEPT = 1_000
 _VENUE_PAUSE_NS = NS
 _VENUE_PAUSE_MAX_NS = 30 * NS
 """Within a minute of a storm's end there must be quotes again."""
+_DERISK_GAP_NS = NS
+"""Least time between two orders that work a position down, so that none of them spins, the ones that take above all."""
 VENUE_PAUSES_HARD = 7
 """Six pauses on end are a minute and more: a venue that still refuses has banned us, and nothing can be moved there."""
 
@@ -63,6 +66,8 @@ class Budgets(msgspec.Struct):
     """So many since the venue last took an order or an amend."""
     taken: int = 0
     """`Orders.taken` when the last of them began."""
+    derisked_ns: int = 0
+    """When the last order that works a position down went out; 0 = never."""
     cancel_breaches: int = 0
     """Since the last resume."""
     fills_peak: int = 0
@@ -89,18 +94,26 @@ def admit(command: Command, orders: Orders, budgets: Budgets, ref: Reference, pa
         order = orders.live.get(command.client_id)
         if order is None:
             return Refusal(command.client_id, "unknown_order", "no such live order to amend", None)
-        side, reduce_only = order.side, order.reduce_only
+        side, reduce_only, purpose = order.side, order.reduce_only, order.purpose
         open_lots = command.qty_lots - order.filled_lots
         added_lots = max(0, open_lots - order.reserved_lots)
     else:
-        side, reduce_only = command.side, command.reduce_only
+        side, reduce_only, purpose = command.side, command.reduce_only, command.purpose
         open_lots = added_lots = command.qty_lots
     px = command.px_ticks
-    if isinstance(command, Place) and command.purpose is not Purpose.QUOTE and not reduce_only:
-        return Refusal(command.client_id, "reduce_only", f"a {command.purpose.value} order without reduce-only", side)
+    if purpose is not Purpose.QUOTE and not reduce_only:
+        return Refusal(command.client_id, "reduce_only", f"a {purpose.value} order without reduce-only", side)
     check, detail = _check(
         px, command.qty_lots, open_lots, added_lots, side, orders, ref, params, reduce_only=reduce_only
     )
+    if not check and purpose is not Purpose.QUOTE:
+        after = order_rules.worst_case_lots(orders, ref.position_lots, side) + added_lots
+        if after > 0:
+            check, detail = "beyond_flat", f"{after} lots more than is held could fill on that side"
+    if not check and isinstance(command, Place) and purpose is Purpose.DERISK:
+        gap_ns = ref.now_ns - budgets.derisked_ns
+        if budgets.derisked_ns and gap_ns < _DERISK_GAP_NS:
+            check, detail = "derisk_rate", f"the last one went out {gap_ns / NS:.3f} s ago"
     if not check and isinstance(command, Place) and len(orders.live) >= limits.max_open_orders:
         check, detail = "open_orders", f"{len(orders.live)} open, limit {limits.max_open_orders}"
     if not check and _crosses_own(command, side, orders):
@@ -167,6 +180,8 @@ def on_command(budgets: Budgets, command: Command, now_ns: int, limits: Limits, 
     """Count a command that goes out. Risk cancels count towards no budget of cancels."""
     budgets.messages_ns.append(now_ns)
     _trim(budgets.messages_ns, now_ns)
+    if isinstance(command, Place) and command.purpose is Purpose.DERISK:
+        budgets.derisked_ns = now_ns
     if len(budgets.messages_ns) > limits.messages_per_minute:
         budgets.message_pause_until_ns = now_ns + guard.cancel_breach_pause_ns
     if isinstance(command, Cancel) and not command.risk:

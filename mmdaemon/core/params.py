@@ -28,6 +28,14 @@ class RegimeParams(msgspec.Struct, frozen=True):
 class DetectorParams(msgspec.Struct, frozen=True):
     """Thresholds of the regime detector, `regime.py`."""
 
+    mode: str
+    """"quantile": floors and the instrument's own quantiles. "absolute": `absolute_*` alone."""
+    fixed: Regime | None
+    """The detector says nothing but this: for comparisons. None is what trades."""
+    absolute_middle_bps: float
+    absolute_shock_bps: float
+    exit_share: float
+    """Hysteresis: a regime is left once its figure is below this share of what it is entered at; at most 1."""
     middle_band_bps: float
     shock_band_bps: float
     shock_drift_bps: float
@@ -64,9 +72,80 @@ class CostParams(msgspec.Struct, frozen=True):
     """Penalty reached at the cap; it never grows beyond."""
 
 
+class SignalParams(msgspec.Struct, frozen=True):
+    """The short-horizon signal, `signal.py`."""
+
+    weights: tuple[float, float, float, float]
+    """One for each of `signal.FEATURES`, in bps of fair value a bp of the feature; all zero is no signal."""
+    depth_levels: int
+    """D: levels of the book that `gap` and `lean` rest on."""
+    cap_bps: float
+    """Most that it moves fair value."""
+
+
+class GlftParams(msgspec.Struct, frozen=True):
+    """The closed form of `glft.py`, as fitted by `mmdaemon calibrate`."""
+
+    gamma: float
+    """Risk aversion, 1/(price x base) = 1/quote currency."""
+    intensity_per_s: float
+    """A: arrivals at the mid, 1/s."""
+    decay_per_bp: float
+    """k, in 1/bp of price; `glft.py` wants it in 1/price."""
+
+
+class GateParams(msgspec.Struct, frozen=True):
+    """The edge gate, `edge_gate.py`."""
+
+    enabled: bool
+    hold_ns: int
+    """How long the required edge must be beyond what the market pays before a side is blocked."""
+    return_share: float
+    """A blocked side returns below this share of that; less than 1."""
+
+
+class QualityParams(msgspec.Struct, frozen=True):
+    """Tracker and pull, `fill_quality.py`."""
+
+    tracker_widen: float
+    """Half-spread multiplier of a regime whose fills lose; 1 turns the tracker off."""
+    tracker_tau_ns: int
+    tracker_after_ns: int
+    """So long below its threshold before it widens."""
+    tracker_return: float
+    """It returns above this share of the threshold; less than 1."""
+    pull_enabled: bool
+    pull_min_fills: int
+    pull_horizon_s: int
+    """Markout that a side is judged by: one of `markout.HORIZONS_S`."""
+    pull_memory_ns: int
+    """Fills older than this are not judged by."""
+    pull_ns: int
+    """How long a side whose fills lose is not quoted."""
+    return_ns: int
+    """How long its size stays reduced after that, to the share of a resume."""
+
+
+class DeriskParams(msgspec.Struct, frozen=True):
+    """How a position is worked down while increases are blocked, `derisk.py`."""
+
+    distance_bps: float
+    """From fair value, while passive."""
+    touch_after_ns: int
+    taker_after_ns: int
+    taking_bps: float
+    """Furthest from fair value that a taking slice may trade."""
+    day_end_ns: int
+    """So long before the rollover a position above the threshold is flattened."""
+    day_end_share: float
+    """The threshold, as a share of the largest position."""
+
+
 class QuoteParams(msgspec.Struct, frozen=True):
     """Ladder geometry, `quotes.py`."""
 
+    model: str
+    """"ladder": the regimes' widths. "glft": the closed form of `glft.py`."""
     max_position: float
     """Quote value of the largest position, as a fraction of equity (the base band)."""
     max_position_e10: int
@@ -148,6 +227,11 @@ class Params(msgspec.Struct, frozen=True):
     detector: DetectorParams
     cost: CostParams
     quotes: QuoteParams
+    signal: SignalParams
+    glft: GlftParams
+    gate: GateParams
+    quality: QualityParams
+    derisk: DeriskParams
     diff: DiffParams
     limits: Limits
     guard: GuardParams

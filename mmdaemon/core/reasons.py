@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mmdaemon.core import book as book_rules
+from mmdaemon.core.derisk import is_day_ending
 from mmdaemon.core.limits import VENUE_PAUSES_HARD
+from mmdaemon.core.observe import blocked_why
 from mmdaemon.core.params import Params
-from mmdaemon.core.types import NEVER_NS, KillState
+from mmdaemon.core.types import NEVER_NS, KillState, Side
 
 if TYPE_CHECKING:
     from mmdaemon.core.state import State
@@ -38,6 +40,8 @@ class Reason(StrEnum):
     MESSAGE_BUDGET = "message_budget"
     MARGIN_SOFT = "margin_soft"
     FUNDING_UNKNOWN = "funding_unknown"
+    EDGE = "edge"
+    DAY_ENDING = "day_ending"
     BOOK = "book"
     MARK = "mark"
     FEES = "fees"
@@ -115,11 +119,21 @@ def _funding_unknown(s: "State", _now: int, _p: Params) -> tuple[bool, int]:
     return s.venue.funding is None, NEVER_NS
 
 
+def _edge(s: "State", _now: int, _p: Params) -> tuple[bool, int]:
+    # One side alone is a missing quote, and no reason not to quote the other.
+    return bool(blocked_why(s, Side.BUY) and blocked_why(s, Side.SELL)), NEVER_NS
+
+
+def _day_ending(s: "State", _now: int, _p: Params) -> tuple[bool, int]:
+    return is_day_ending(s), NEVER_NS
+
+
 def _book(s: "State", now: int, p: Params) -> tuple[bool, int]:
-    if not s.venue.public_up:
+    # While the public link is down there is no book: `apply` drops it and takes none.
+    limit_ns = p.guard.book_age_max_ns
+    if not book_rules.is_healthy(s.book, now, limit_ns):
         return True, NEVER_NS
-    stale_at = book_rules.stale_at_ns(s.book, p.guard.book_age_max_ns)
-    return now >= stale_at, stale_at if now < stale_at else NEVER_NS
+    return False, book_rules.stale_at_ns(s.book, limit_ns)
 
 
 def _mark(s: "State", now: int, p: Params) -> tuple[bool, int]:
@@ -255,6 +269,8 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(Reason.MARGIN_SOFT, Blocks.INCREASE, "guard", _margin_soft, "AccountSnapshot", "available margin is low"),
     Rule(Reason.FUNDING_UNKNOWN, Blocks.INCREASE, "cost", _funding_unknown, "FundingRate", "no funding rate is known"),
+    Rule(Reason.EDGE, Blocks.INCREASE, "cost", _edge, "TimerFired", "the market pays for neither side"),
+    Rule(Reason.DAY_ENDING, Blocks.INCREASE, "risk", _day_ending, "TimerFired", "too much is held as the day ends"),
     Rule(Reason.BOOK, Blocks.ALL, "book", _book, "BookUpdate", "no healthy book within its age limit"),
     Rule(Reason.MARK, Blocks.ALL, "market", _mark, "MarkPrice", "no mark price within its age limit"),
     Rule(Reason.FEES, Blocks.ALL, "cost", _fees, "FeeSchedule", "the account's fee rates are unknown"),
@@ -308,7 +324,7 @@ def full(state: "State", now_ns: int, params: Params) -> tuple[int, int]:
         holds, flips_ns = rule.condition(state, now_ns, params)
         if holds:
             bits |= bit
-        if flips_ns < deadline:  # noqa: PLR1730 - a call of `min` for each of 28 rules, some 250,000 times a day
+        if flips_ns < deadline:  # noqa: PLR1730 - a call of `min` for each of 30 rules, some 250,000 times a day
             deadline = flips_ns
         bit <<= 1
     return bits, deadline

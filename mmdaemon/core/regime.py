@@ -1,19 +1,25 @@
 """What the market is doing: five regimes from one-minute bars and the drift of the mid.
 
-    band  = ATR(14) / price,    drift = |mid change| over 30 s,    trend: price beyond EMA(50) by max(floor, 4 * band)
-    shock beats trend beats middle beats calm
+    band = ATR(14) / price        drift = |mid change| over 30 s        trend = close / EMA(50) − 1        all in bps
 
-    shock   band >= max(shock floor, its own shock quantile)  or  drift >= max(drift floor, its shock quantile)
-    up/down price above/below EMA(50) by the trend distance
-    middle  band >= max(middle floor, its own middle quantile)
-    calm    otherwise
+    regime             figure   is entered at, mode "quantile"               mode "absolute"
+    high_vol_shock     drift    max(shock_drift_bps, its shock quantile)     shock_drift_bps
+    high_vol_shock     band     max(shock_band_bps, its shock quantile)      absolute_shock_bps
+    up, down           ±trend   max(trend_floor_bps, 4 · band)               the same
+    neutral_high_vol   band     max(middle_band_bps, its middle quantile)    absolute_middle_bps
+    neutral_low_vol    none of these
 
-While there are too few bars to know the band it is taken for middle: unknown is not calm.
+The first row that holds is the regime: `ROWS`. Where there is no band it is neutral_high_vol at least: unknown is not
+calm. Quantiles are over the instrument's own last 1,440 bars, for the drift over as many minutes, and count from
+`quantile_min_bars` on; before that the floors stand alone.
 
-Quantiles are over the instrument's own last 1,440 bars and count from `quantile_min_bars` on; before that the floors
-stand alone. Entering a more protective regime is immediate; a less protective one must have been seen throughout
-`dwell_ns` first.
+A regime that protects as much or more is entered at once. One that protects less is entered only
+  * once the figures of the one to be left are below `exit_share` times what it is entered at (hysteresis),
+  * and were so throughout `dwell_ns`,
+  * and, to leave a shock, the figure that held it is known: what a gap hides is not over.
 """
+
+from collections.abc import Callable
 
 import msgspec
 
@@ -38,6 +44,7 @@ _RANK = {
     Regime.HIGH_VOL_SHOCK: 3,
 }
 _TREND_BANDS = 4.0
+_DRIFTS_A_BAR = bar_rules.MINUTE_NS // bar_rules.DRIFT_NS
 
 
 class Detector(msgspec.Struct):
@@ -45,13 +52,25 @@ class Detector(msgspec.Struct):
 
     regime: Regime = Regime.NEUTRAL_HIGH_VOL
     seen: Regime = Regime.NEUTRAL_HIGH_VOL
-    """What the figures say now; `regime` follows at once or after the dwell."""
+    """What the figures say now; `regime` follows at once or later."""
     seen_ns: int = 0
     """Since when nothing as protective as `regime` has been seen; 0 = it is still seen."""
+    shock_by: str = ""
+    """In a shock, the figure that held it last: "drift" or "band"; else empty."""
     band_bps: float = 0.0
     drift_bps: float | None = None
     """Signed; None where there was no mid 30 s ago."""
     transitions: int = 0
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A line of the table: the regime holds while the figure is known and at least what it is entered at, both bps."""
+
+    regime: Regime
+    figure: str
+    value_bps: Callable[[Bars, float | None], float | None]
+    """Of the bars and the signed drift; None where it is unknown."""
+    enters_at_bps: Callable[[Bars, DetectorParams], float]
 
 
 def on_bar(detector: Detector, bars: Bars, mono_ns: int, params: Params) -> bool:
@@ -68,50 +87,113 @@ def on_timer(detector: Detector, bars: Bars, mono_ns: int, params: Params) -> bo
     return _follow(detector, bars, mono_ns, params.detector)
 
 
-def classify(bars: Bars, drift_bps: float | None, params: DetectorParams) -> Regime:
-    """The regime that the figures say, with no memory."""
-    band = bars.atr14_bps
-    if drift_bps is not None and abs(drift_bps) >= _threshold(
-        params.shock_drift_bps,
-        bar_rules.drift_quantile_bps(bars, params.shock_quantile),
-        bar_rules.drift_count(bars),
-        params,
-    ):
-        return Regime.HIGH_VOL_SHOCK
-    if band is None:
-        return Regime.NEUTRAL_HIGH_VOL
-    count = bar_rules.band_count(bars)
-    shock = _threshold(params.shock_band_bps, bar_rules.band_quantile_bps(bars, params.shock_quantile), count, params)
-    if band >= shock:
-        return Regime.HIGH_VOL_SHOCK
-    ema = bars.ema50_ticks
-    if ema is not None:
-        distance_bps = (bars.bars[-1].close_ticks / ema - 1.0) * 1e4
-        if abs(distance_bps) > max(params.trend_floor_bps, _TREND_BANDS * band):
-            return Regime.UP if distance_bps > 0 else Regime.DOWN
-    middle = _threshold(
-        params.middle_band_bps, bar_rules.band_quantile_bps(bars, params.middle_quantile), count, params
+def classify(bars: Bars, drift_bps: float | None, params: DetectorParams, held: Regime | None = None) -> Regime:
+    """The regime that the figures say. `held` is the one that stands, which is left by hysteresis."""
+    return _seen(bars, drift_bps, params, held)[0]
+
+
+def _seen(bars: Bars, drift_bps: float | None, params: DetectorParams, held: Regime | None) -> tuple[Regime, str]:
+    """The regime and the figure that says so."""
+    if params.fixed is not None:
+        return params.fixed, ""
+    for row in ROWS:
+        value_bps = row.value_bps(bars, drift_bps)
+        share = params.exit_share if row.regime is held else 1.0
+        if value_bps is not None and value_bps >= share * row.enters_at_bps(bars, params):
+            return row.regime, row.figure
+    return (Regime.NEUTRAL_LOW_VOL if bars.atr14_bps is not None else Regime.NEUTRAL_HIGH_VOL), ""
+
+
+def _follow(detector: Detector, bars: Bars, mono_ns: int, params: DetectorParams) -> bool:
+    held = detector.regime
+    detector.seen, figure = _seen(bars, detector.drift_bps, params, held)
+    if detector.seen is Regime.HIGH_VOL_SHOCK:
+        detector.shock_by = figure
+    if detector.seen is held:
+        detector.seen_ns = 0
+        return False
+    if _RANK[detector.seen] < _RANK[held] and params.fixed is None:
+        if not detector.seen_ns:
+            detector.seen_ns = mono_ns
+        if mono_ns - detector.seen_ns < params.dwell_ns or _is_hidden(detector, bars):
+            return False
+    detector.regime = detector.seen
+    if detector.regime is not Regime.HIGH_VOL_SHOCK:
+        detector.shock_by = ""
+    detector.seen_ns = 0
+    detector.transitions += 1
+    return True
+
+
+def _is_hidden(detector: Detector, bars: Bars) -> bool:
+    """Whether the figure that held a shock is unknown now."""
+    return any(
+        row.value_bps(bars, detector.drift_bps) is None
+        for row in ROWS
+        if row.regime is detector.regime and row.figure == detector.shock_by
     )
-    return Regime.NEUTRAL_HIGH_VOL if band >= middle else Regime.NEUTRAL_LOW_VOL
 
 
-def _threshold(floor_bps: float, quantile_bps: float | None, count: int, params: DetectorParams) -> float:
-    if quantile_bps is None or count < params.quantile_min_bars:
+# --- the figures ------------------------------------------------------------------------------------------------------
+
+
+def _drift_bps(_bars: Bars, drift_bps: float | None) -> float | None:
+    return None if drift_bps is None else abs(drift_bps)
+
+
+def _band_bps(bars: Bars, _drift: float | None) -> float | None:
+    return bars.atr14_bps
+
+
+def _above_bps(bars: Bars, _drift: float | None) -> float | None:
+    if bars.ema50_ticks is None or bars.atr14_bps is None:
+        return None
+    return (bars.bars[-1].close_ticks / bars.ema50_ticks - 1.0) * 1e4
+
+
+def _below_bps(bars: Bars, drift_bps: float | None) -> float | None:
+    above = _above_bps(bars, drift_bps)
+    return None if above is None else -above
+
+
+# --- what they are entered at -----------------------------------------------------------------------------------------
+
+
+def _shock_drift_bps(bars: Bars, params: DetectorParams) -> float:
+    known = bar_rules.drift_count(bars) // _DRIFTS_A_BAR
+    quantile = bar_rules.drift_quantile_bps(bars, params.shock_quantile)
+    return _threshold(params.shock_drift_bps, params.shock_drift_bps, quantile, known, params)
+
+
+def _shock_band_bps(bars: Bars, params: DetectorParams) -> float:
+    quantile = bar_rules.band_quantile_bps(bars, params.shock_quantile)
+    return _threshold(params.absolute_shock_bps, params.shock_band_bps, quantile, bar_rules.band_count(bars), params)
+
+
+def _middle_band_bps(bars: Bars, params: DetectorParams) -> float:
+    quantile = bar_rules.band_quantile_bps(bars, params.middle_quantile)
+    return _threshold(params.absolute_middle_bps, params.middle_band_bps, quantile, bar_rules.band_count(bars), params)
+
+
+def _trend_bps(bars: Bars, params: DetectorParams) -> float:
+    return max(params.trend_floor_bps, _TREND_BANDS * (bars.atr14_bps or 0.0))
+
+
+def _threshold(
+    absolute_bps: float, floor_bps: float, quantile_bps: float | None, known_bars: int, params: DetectorParams
+) -> float:
+    if params.mode == "absolute":
+        return absolute_bps
+    if quantile_bps is None or known_bars < params.quantile_min_bars:
         return floor_bps
     return max(floor_bps, quantile_bps)
 
 
-def _follow(detector: Detector, bars: Bars, mono_ns: int, params: DetectorParams) -> bool:
-    detector.seen = classify(bars, detector.drift_bps, params)
-    if detector.seen is detector.regime:
-        detector.seen_ns = 0
-        return False
-    if _RANK[detector.seen] < _RANK[detector.regime]:
-        if not detector.seen_ns:
-            detector.seen_ns = mono_ns
-        if mono_ns - detector.seen_ns < params.dwell_ns:
-            return False
-    detector.regime = detector.seen
-    detector.seen_ns = 0
-    detector.transitions += 1
-    return True
+ROWS: tuple[Row, ...] = (
+    Row(Regime.HIGH_VOL_SHOCK, "drift", _drift_bps, _shock_drift_bps),
+    Row(Regime.HIGH_VOL_SHOCK, "band", _band_bps, _shock_band_bps),
+    Row(Regime.UP, "trend", _above_bps, _trend_bps),
+    Row(Regime.DOWN, "trend", _below_bps, _trend_bps),
+    Row(Regime.NEUTRAL_HIGH_VOL, "band", _band_bps, _middle_band_bps),
+)
+"""Strongest first."""

@@ -61,7 +61,7 @@ def _check_requote_gate(state: "State", now: DecisionInputs, params: Params) -> 
     if now.guard not in (GuardState.RUNNING, GuardState.REDUCING) or now.fair_ticks is None:
         return
     if not fair_value.stays_within(
-        state.book, decision.band_lo_ticks, decision.band_hi_ticks, params.quotes.depth_levels
+        state.book, decision.band_lo_ticks, decision.band_hi_ticks, params.quotes.depth_levels, state.signal.bps
     ):
         raise ShadowMismatch(
             f"requote gate at event {state.seq} slept: fair value {now.fair_ticks} outside "
@@ -71,4 +71,6 @@ def _check_requote_gate(state: "State", now: DecisionInputs, params: Params) -> 
 
 def _slow(inputs: DecisionInputs) -> DecisionInputs:
     """The inputs without what the band covers: time and the book."""
-    return msgspec.structs.replace(inputs, mono_ns=0, ts_ns=0, bid_px_ticks=0, ask_px_ticks=0, fair_ticks=None)
+    return msgspec.structs.replace(
+        inputs, mono_ns=0, ts_ns=0, bid_px_ticks=0, ask_px_ticks=0, fair_ticks=None, signal_bps=0.0
+    )

@@ -9,11 +9,15 @@ from enum import IntFlag
 
 import msgspec
 
-from mmdaemon.core import position
+from mmdaemon.core import position, signal
 from mmdaemon.core.bars import Bars
 from mmdaemon.core.book import Book
+from mmdaemon.core.cost import Charged, Taken
 from mmdaemon.core.decision import Decision, DecisionInputs
+from mmdaemon.core.derisk import Derisk
+from mmdaemon.core.edge_gate import EdgeGate
 from mmdaemon.core.events import AccountSnapshot, FeeSchedule, FundingRate, HealthFacts
+from mmdaemon.core.fill_quality import Quality
 from mmdaemon.core.guard import Guard
 from mmdaemon.core.limits import Budgets, Refusal
 from mmdaemon.core.markout import Markouts
@@ -21,6 +25,9 @@ from mmdaemon.core.orders import Orders
 from mmdaemon.core.params import Params
 from mmdaemon.core.position import Position
 from mmdaemon.core.regime import Detector
+from mmdaemon.core.risk import Risk
+from mmdaemon.core.sampled import Sampled
+from mmdaemon.core.signal import Signal
 from mmdaemon.core.types import KillState
 
 
@@ -45,44 +52,15 @@ class Venue(msgspec.Struct):
     """When the mark above came, streamed or with an account snapshot, by our monotonic clock; 0 = never."""
     funding: FundingRate | None = None
     fees: FeeSchedule | None = None
+    charged: Charged = msgspec.field(default_factory=Charged)
+    """What our fills were charged, held against `fees`. Changed only by `cost.py`."""
+    taken: Taken = msgspec.field(default_factory=Taken)
+    """How much of our volume took. Changed only by `cost.py`."""
     account: AccountSnapshot | None = None
     public_up: bool = False
     private_up: bool = False
     private_down_ns: int = 0
     """When the private stream went down; 0 while it is up."""
-
-
-class Sampled(msgspec.Struct):
-    """Slow factors of a quote, quantised when a timer, bar, fill or bill moves them, and constant in between.
-
-    Quantised, so that a factor which creeps does not make every second a new decision.
-    """
-
-    carry_bps: float = 0.0
-    drift_multiplier: float = 1.0
-    adverse_buy_bps: float = 0.0
-    adverse_sell_bps: float = 0.0
-    turnover_bps: float = 0.0
-    size_share: float = 1.0
-    equity_e10: int = 0
-    """Equity the sizes rest on, sampled once a minute and at each fill."""
-    slow_mid_ticks: float = 0.0
-    """EWMA of the mid, the second anchor of the price collar; 0 until there was a healthy book."""
-
-
-class Risk(msgspec.Struct):
-    """Equity as the loss limits see it. Owner: `apply`, at timers, fills and bills."""
-
-    equity_e10: int = 0
-    day: int = -1
-    day_open_e10: int = 0
-    """Equity at the day's open plus the day's transfers."""
-    day_turnover_start_e10: int = 0
-    peak_e10: int = 0
-    """Highest equity since the last resume, transfers taken out."""
-    transfers_seen_e10: int = 0
-    resumed_ns: int = 0
-    """When the operator last resumed; 0 = never."""
 
 
 class Facts(msgspec.Struct):
@@ -114,6 +92,10 @@ class State(msgspec.Struct):
     markouts: Markouts
     venue: Venue
     sampled: Sampled
+    signal: Signal
+    gate: EdgeGate
+    quality: Quality
+    derisk: Derisk
     risk: Risk
     facts: Facts
     seq: int = 0
@@ -130,7 +112,7 @@ class State(msgspec.Struct):
 def new_state(params: Params, start_equity_e10: int) -> State:
     """A state that knows nothing but its instrument and the equity that PnL is counted from."""
     return State(
-        book=Book(depth=params.quotes.depth_levels),
+        book=Book(depth=max(params.quotes.depth_levels, signal.levels(params.signal))),
         bars=Bars(),
         detector=Detector(),
         position=position.begin(params.instrument, start_equity_e10),
@@ -140,6 +122,10 @@ def new_state(params: Params, start_equity_e10: int) -> State:
         markouts=Markouts(),
         venue=Venue(),
         sampled=Sampled(equity_e10=start_equity_e10),
+        signal=Signal(),
+        gate=EdgeGate(),
+        quality=Quality(),
+        derisk=Derisk(),
         risk=Risk(equity_e10=start_equity_e10, peak_e10=start_equity_e10),
         facts=Facts(),
     )

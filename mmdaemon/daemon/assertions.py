@@ -29,7 +29,7 @@ from mmdaemon.core.events import (
     TradePrint,
 )
 from mmdaemon.core.guard import QUOTING, TRANSITIONS
-from mmdaemon.core.orders import LIFE, WorkingOrder
+from mmdaemon.core.orders import LIFE, WorkingOrder, worst_case_lots
 from mmdaemon.core.params import Params
 from mmdaemon.core.state import State
 from mmdaemon.core.types import BPS, NS, GuardState, OrderStatus, Purpose, Side
@@ -75,6 +75,18 @@ def worst_case(state: State, commands: list[Place | Amend]) -> str:
         after += sum(order.reserved_lots for order in state.orders.live.values() if order.side is side)
         if after > max(cap, after - added):
             return f"{side.name} worst case {after} lots, {after - added} before, cap {cap}"
+    return ""
+
+
+def past_zero(state: State, commands: list[Place | Amend]) -> str:
+    """2: with an order that is no quote, side * position + all that may fill on that side is at most 0."""
+    for command in commands:
+        order = state.orders.live.get(command.client_id)
+        if order is None or order.purpose is Purpose.QUOTE:
+            continue
+        after = worst_case_lots(state.orders, state.position.position_lots, order.side)
+        if after > 0:
+            return f"{command} is to reduce, and {after} lots more than is held may fill with it"
     return ""
 
 
@@ -183,15 +195,15 @@ def transition(before: GuardState, event: Event, step: Step) -> str:
 
 
 def taken_out(state: State, step: Step) -> str:
-    """22: a move to where nothing may be quoted takes every quote out in the same step, but for those of which the
-    venue has just refused that."""
+    """22: a move to where nothing may be quoted takes every order out in the same step, but for those of which the
+    venue has just refused that; what the kill switch flattens with is its own."""
     if step.transition is None or step.transition.after in QUOTING:
         return ""
     for order in state.orders.live.values():
         is_open = not order.ended_ns and order.qty_lots > max(order.filled_lots, order.cum_filled_lots)
         if order.cancel_refused_ns and state.mono_ns - order.cancel_refused_ns < CANCEL_WAIT_NS:
             continue
-        if is_open and order.purpose is Purpose.QUOTE and not order.cancel_sent_ns:
+        if is_open and order.purpose is not Purpose.FLATTEN and not order.cancel_sent_ns:
             return f"{order.client_id} is left to rest in {step.transition.after.value}"
     return ""
 
@@ -337,7 +349,7 @@ class Assertions:
         if not commands:
             return
         more = increasing(state, commands)
-        self._holds(2, worst_case(state, more))
+        self._holds(2, worst_case(state, more) or past_zero(state, commands))
         self._holds(10, own_cross(state, commands))
         self._holds(13, figures(state, commands, self._params))
         self._holds(15, healthy_book(state, more))

@@ -10,6 +10,7 @@ from mmdaemon.core.events import Bill, Event, Fill
 from mmdaemon.core.params import Params
 from mmdaemon.core.position import Position
 from mmdaemon.core.state import Risk, State, new_state
+from mmdaemon.daemon import learned
 from mmdaemon.journal.recovery import KILLED_BY_JOURNAL, JournalUnreadable, Recovered
 
 T = TypeVar("T")
@@ -41,6 +42,10 @@ def first_state(recovered: Recovered, params: Params, start_e10: int, mono_ns: i
     state.budgets.messages_ns.extend(mono_ns - max(0, ts_ns - sent_ts_ns) for sent_ts_ns in recovered.messages_ts_ns)
     for order in recovered.orders:
         core_apply.apply(state, order, params)
+    try:
+        learned.restore(state, recovered.learned, params)  # instead of what the facts above made of it, without a book
+    except msgspec.DecodeError as error:
+        raise JournalUnreadable(f"what the journal kept of fills is damaged: {error}. {KILLED_BY_JOURNAL}") from error
     return state
 
 

@@ -9,10 +9,11 @@ from collections.abc import Callable
 
 from mmdaemon.core import engine
 from mmdaemon.core.digest import Digest
-from mmdaemon.core.engine import NOTHING, Step
+from mmdaemon.core.engine import NOTHING, Step, Strategy
 from mmdaemon.core.events import Event
 from mmdaemon.core.limits import Refusal
 from mmdaemon.core.params import Params
+from mmdaemon.core.quotes import decide
 from mmdaemon.core.state import State
 from mmdaemon.daemon.assertions import Assertions
 from mmdaemon.daemon.inbox import Inbox
@@ -36,6 +37,7 @@ class QuotingController:
         recorder: Recorder,
         sender: Sender,
         on_step: OnStep,
+        strategy: Strategy = decide,
     ) -> None:
         self._state = state
         self._params = params
@@ -43,6 +45,7 @@ class QuotingController:
         self._recorder = recorder
         self._sender = sender
         self._on_step = on_step
+        self._strategy = strategy
         self._assertions = Assertions(state, params)
         self.digest = Digest(params)
         self.commands = 0
@@ -68,7 +71,7 @@ class QuotingController:
         Raises:
             InvariantBroken: the step broke what must always hold; nothing of it was handed on.
         """
-        step = engine.step(self._state, event, self._params)
+        step = engine.step(self._state, event, self._params, self._strategy)
         self._assertions.check(self._state, event, step)
         try:
             number = self._recorder.record(self._state, event, step)

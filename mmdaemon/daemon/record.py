@@ -1,12 +1,12 @@
 """What of an event and its step the journal keeps, and when a row may wait.
 
 Intents, fills, bills, guard moves and operator actions are urgent: they ask for a commit of their own. Order events,
-decisions and minutes ride the next one. Decisions are kept only where they changed, with all their inputs.
+decisions, markouts and minutes ride the next one. Decisions are kept only where they changed, with all their inputs.
 """
 
 import msgspec
 
-from mmdaemon.core import position
+from mmdaemon.core import markout, position
 from mmdaemon.core.commands import Cancel
 from mmdaemon.core.engine import NOTHING, Step
 from mmdaemon.core.events import (
@@ -27,6 +27,7 @@ from mmdaemon.core.events import (
 from mmdaemon.core.params import Params
 from mmdaemon.core.state import State
 from mmdaemon.core.types import NS, Purpose, Side
+from mmdaemon.daemon import learned
 from mmdaemon.daemon.breaks import Ledger
 from mmdaemon.journal import rows
 from mmdaemon.journal.rows import DecisionChain
@@ -48,6 +49,7 @@ class Recorder:
         self._chain = chain
         self._ledger = ledger
         self._breaches: int | None = None
+        self._verdicts: int | None = None
         self._minute = -1
         self._day = -1
         self._checkpoint_ns = 0
@@ -55,12 +57,15 @@ class Recorder:
 
     def record(self, state: State, event: Event, step: Step) -> int:
         """Hand over what this event and its step leave behind. Returns the row number that intents wait for."""
-        if step is NOTHING and isinstance(event, _MARKET):
+        matured = markout.matured_in(state.markouts, state.seq)
+        if step is NOTHING and not matured and isinstance(event, _MARKET):
             return 0
-        kept: list[Row] = []
+        epoch = self._params.run_epoch
+        kept: list[Row] = [rows.markout_row(epoch, state.seq, event.ts_ns, closed) for closed in matured]
         urgent = self._of_event(kept, state, event)
         urgent = self._of_step(kept, state, event, step) or urgent
         urgent = self._of_breaches(kept, state) or urgent
+        self._of_verdicts(kept, state)
         if not kept:
             return 0
         return self._journal.put(kept, urgent=urgent)
@@ -70,7 +75,10 @@ class Recorder:
         match event:
             case Fill():
                 mark = state.venue.mark_px_ticks or None
-                kept.append(rows.fill_row(epoch, seq, event, self._params.instrument, mark))
+                fair0, row = markout.fair0_of(state.markouts, event.trade_id), state.detector.regime
+                kept.append(
+                    rows.fill_row(epoch, seq, event, self._params.instrument, mark, fair0_ticks=fair0, regime=row)
+                )
                 # In the same commit: a trade that nobody asked for is never booked without a word.
                 kept.extend(self._ledger.on_fill(event, state.position.duplicate_fills, seq))
                 return True
@@ -126,9 +134,15 @@ class Recorder:
         kept.extend(breaches_of(state, self._params))
         return True
 
+    def _of_verdicts(self, kept: list[Row], state: State) -> None:
+        """A tracker or a pull that moved goes on from there, whatever happens to the process."""
+        before, self._verdicts = self._verdicts, state.quality.verdicts
+        if before is not None and before != self._verdicts:
+            kept.extend(learned_of(state, self._params))
+
     def _of_time(self, kept: list[Row], state: State) -> bool:
-        """Once a minute a sample and the limits' slice; hourly the position. A day that turned is urgent: its opening
-        equity is what the day's loss is measured from, whatever happens to the process."""
+        """Once a minute a sample, the limits' slice and what fills taught; hourly the position. A day that turned is
+        urgent: its opening equity is what the day's loss is measured from, whatever happens to the process."""
         if not state.venue.mark_px_ticks:
             return False
         turned = state.risk.day != self._day
@@ -145,6 +159,7 @@ class Recorder:
             kept.extend(checkpoint_of(state, self._params))
         else:
             kept.extend(risk_of(state, self._params))
+            kept.extend(learned_of(state, self._params))
         return turned
 
 
@@ -182,7 +197,13 @@ def checkpoint_of(state: State, params: Params) -> list[Row]:
     """The slices from which a restart goes on, with the fills that come after."""
     slices = {"position": _encode(state.position), "risk": _encode(state.risk)}
     slices["cancel_breaches"] = _encode(state.budgets.cancel_breaches)
+    slices["learned"] = learned.kept_of(state)
     return rows.checkpoint_rows(params.run_epoch, state.seq, state.ts_ns, slices)
+
+
+def learned_of(state: State, params: Params) -> list[Row]:
+    """What fills taught so far: from here rows of `fills` and `markouts` are taken in again."""
+    return rows.checkpoint_rows(params.run_epoch, state.seq, state.ts_ns, {"learned": learned.kept_of(state)})
 
 
 def risk_of(state: State, params: Params) -> list[Row]:

@@ -11,7 +11,8 @@ from mmdaemon.core.decision import EdgeBreakdown, Quote
 from mmdaemon.core.fair_value import fair_value_ticks
 from mmdaemon.core.params import Params
 from mmdaemon.core.state import State
-from mmdaemon.core.types import BPS, E10, NEVER_NS, NS, OrderStatus, Purpose
+from mmdaemon.core.types import BPS, E10, NEVER_NS, NS, OrderStatus
+from mmdaemon.daemon import strategy_view
 from mmdaemon.daemon.breaks import Ledger
 from mmdaemon.daemon.gate import Gate
 from mmdaemon.daemon.inbox import Inbox
@@ -117,6 +118,28 @@ class StatusView:
                 for each in opened[:_BREAKS_SHOWN]
             ],
             absent={each.side.name.lower(): each.why for each in absences(state)},
+            bars_source=state.bars.source,
+            bars=len(state.bars.bars),
+            band_bps=state.bars.atr14_bps,
+            drift_bps=state.detector.drift_bps,
+            shock_by=state.detector.shock_by,
+            regime_rows=strategy_view.regime_rows(state, self._params),
+            regime_seen=state.detector.seen.value,
+            regime_leaves_in_s=strategy_view.regime_leaves_in_s(state, self._params, now),
+            sigma_bps=state.sampled.sigma_bps or None,
+            signal_bps=state.signal.bps,
+            signal_features=strategy_view.signal_features(state),
+            fees=strategy_view.fees(state),
+            funding=strategy_view.funding(state),
+            carry_bps=state.sampled.carry_bps,
+            adverse_bps={"buy": state.sampled.adverse_buy_bps, "sell": state.sampled.adverse_sell_bps},
+            drift_multiplier=state.sampled.drift_multiplier,
+            tracker_multiplier=strategy_view.tracker_multiplier(state, self._params),
+            sides=strategy_view.sides(state, self._params, now),
+            derisk=strategy_view.derisk(state, self._params, now),
+            book_healthy=guard.is_book_healthy(state),
+            book_locked=state.book.locked,
+            book_locks=state.book.locks,
         )
 
     def _pnl(self, mark_px_ticks: int) -> dict[str, str]:
@@ -148,6 +171,7 @@ class StatusView:
             "duplicate_fills": held.duplicate_fills,
             "conflated": self._inbox.conflated,
             "order_anomalies": sum(state.orders.anomalies.values()),
+            "charged_otherwise": state.venue.charged.otherwise,
         }
 
     def _guard_seconds(self, now_ns: int) -> dict[str, float]:
@@ -161,7 +185,7 @@ class StatusView:
         a = quote.addends
         scale = a.fair * BPS
         working = any(
-            o.side is quote.side and o.purpose is Purpose.QUOTE and quote.lo_px_ticks <= o.px_ticks <= quote.hi_px_ticks
+            o.side is quote.side and o.purpose is quote.purpose and quote.lo_px_ticks <= o.px_ticks <= quote.hi_px_ticks
             for o in self._state.orders.live.values()
             if o.acked_ns and not o.ended_ns
         )
@@ -175,6 +199,7 @@ class StatusView:
             addends_bps={
                 name: value / scale
                 for name, value in (
+                    ("signal", a.signal),
                     ("skew", a.skew),
                     ("carry", a.carry),
                     ("half", a.half),

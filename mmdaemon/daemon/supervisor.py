@@ -14,7 +14,7 @@ import msgspec
 
 from mmdaemon import __version__
 from mmdaemon.clock import Clock
-from mmdaemon.core.engine import Step
+from mmdaemon.core.engine import Step, Strategy
 from mmdaemon.core.events import (
     AccountSnapshot,
     Event,
@@ -26,7 +26,8 @@ from mmdaemon.core.events import (
     StopRequested,
     TaskDied,
 )
-from mmdaemon.core.guard import Transition
+from mmdaemon.core.guard import Transition, is_book_healthy
+from mmdaemon.core.quotes import decide
 from mmdaemon.core.reasons import reasons_of
 from mmdaemon.core.state import State
 from mmdaemon.core.types import NS, GuardState, KillState
@@ -86,6 +87,7 @@ class Daemon:
         log: Log = say_nothing,
         bot_tag: str | None = None,
         counts_starts: bool = True,
+        strategy: Strategy = decide,
     ) -> None:
         """Without `counts_starts` no crash loop is seen: in virtual time runs of one recording begin at one moment."""
         self.settings = settings
@@ -97,6 +99,7 @@ class Daemon:
         self._log = log
         self._bot_tag = bot_tag
         self._counts_starts = counts_starts
+        self._strategy = strategy
         self.inbox = Inbox()
         self.gate = Gate()
         self.metrics_port = 0
@@ -112,6 +115,7 @@ class Daemon:
         self._unseen: list[tuple[str, str]] = []
         """What broke before there was anything to stop."""
         self._open_breaks: list[str] = []
+        self._book_turned_ns = 0
         self.failure: BaseException | None = None
         """What ended a part first, where it was an error."""
 
@@ -217,6 +221,7 @@ class Daemon:
             on_step=self._on_step,
             on_latch_failure=lambda failure: self._log("latch_file_failed", {"failure": failure}),
             metrics_port=lambda: self.metrics_port,
+            strategy=self._strategy,
         )
         # A hard one keeps quoting off until a whole round of this run does not find it any more.
         self.state.facts.breaks = self.parts.ledger.hard
@@ -317,6 +322,11 @@ class Daemon:
                 self.parts.kill_switch.trip(" ".join(moved.reasons) or "latched")
             elif moved.after is GuardState.RECONCILING:
                 self.parts.reconciler.wake()
+        if self.state.guard.book_turned_ns != self._book_turned_ns:
+            self._book_turned_ns = self.state.guard.book_turned_ns
+            book = self.state.book
+            best = {"bid_px_ticks": book.bid_px, "ask_px_ticks": book.ask_px}
+            self._log("book", {"healthy": is_book_healthy(self.state), **best})
         if type(event) is Reconciled and (names := [each.name for each in event.found]) != self._open_breaks:
             self._open_breaks = names
             self._log("breaks", {"open": "; ".join(names) or "none"})

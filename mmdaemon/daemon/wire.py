@@ -15,9 +15,10 @@ from typing import Any
 import msgspec
 
 from mmdaemon.clock import Clock, VirtualClock
-from mmdaemon.core.engine import Step
+from mmdaemon.core.engine import Step, Strategy
 from mmdaemon.core.events import Event
 from mmdaemon.core.params import Params
+from mmdaemon.core.quotes import decide
 from mmdaemon.core.state import State
 from mmdaemon.core.types import E10, NS
 from mmdaemon.daemon import cost, regime, timers
@@ -133,6 +134,7 @@ class Parts:
         on_step: Callable[[Event, Step], None],
         on_latch_failure: Callable[[str], None],
         metrics_port: Callable[[], int],
+        strategy: Strategy = decide,
     ) -> None:
         post = inbox.post
         self.journal = journal
@@ -159,7 +161,7 @@ class Parts:
         self.chain = DecisionChain(params.run_epoch, _encode(params))
         self.ledger = Ledger(params.bot_tag, params.run_epoch, breaks, clock.mono_ns())
         self.recorder = Recorder(journal, params, self.chain, self.ledger)
-        self.controller = QuotingController(state, params, inbox, self.recorder, self.sender, on_step)
+        self.controller = QuotingController(state, params, inbox, self.recorder, self.sender, on_step, strategy)
         cadences = Cadences(
             orders_ns=round(settings.venue.reconcile_orders_s * NS),
             position_ns=round(settings.venue.reconcile_position_s * NS),
@@ -192,7 +194,7 @@ class Parts:
             "kill_file": lambda: self.kill_switch.watch_file(state_dir.latched),
             "guard": self.guard.run,
             "reconcile": self.reconciler.run,
-            "cost": lambda: cost.run(venue, clock, post, ledger_ns, opened_ns, since_ns),
+            "cost": lambda: cost.run(venue, clock, post, ledger_ns, opened_ns, since_ns, state.venue.charged),
             "regime": lambda: regime.run(venue, clock, post),
             "timers": lambda: timers.run(clock, post),
         }

@@ -4,11 +4,64 @@ import sqlite3
 
 import msgspec
 
-from mmdaemon.core.events import OrderAdopted
-from mmdaemon.core.types import NS, Instrument, OrderStatus, Purpose, Side
+from mmdaemon.core.events import Fill, OrderAdopted
+from mmdaemon.core.types import NS, Instrument, OrderStatus, Purpose, Regime, Side
+from mmdaemon.journal.rows import digest_of
 
 _MESSAGES_MOST = 3_000
 """The highest limit on the messages of a minute."""
+
+
+class WatchedFill(msgspec.Struct, frozen=True):
+    """A fill, with what was seen when it came."""
+
+    fill: Fill
+    fair0_ticks: float | None
+    regime: Regime
+
+
+class ClosedHorizon(msgspec.Struct, frozen=True):
+    trade_id: str
+    horizon_s: int
+    fair_ticks: float | None
+    """None: it was unavailable."""
+
+
+class Learned(msgspec.Struct, frozen=True):
+    """The newest slice of what fills taught, None where there is none yet, and all that was journaled after it."""
+
+    kept: bytes | None
+    since: tuple[WatchedFill | ClosedHorizon, ...]
+
+
+def learned(db: sqlite3.Connection, account: int) -> Learned:
+    # Fills of before version 2 have no regime: nobody kept what they saw.
+    newest = db.execute(
+        "SELECT epoch, seq, blob, digest FROM checkpoints WHERE slice = 'learned' AND epoch >= ? "
+        "ORDER BY epoch DESC, seq DESC LIMIT 1",
+        (account,),
+    ).fetchone()
+    place = (account, -1) if newest is None else newest[:2]
+    kept = None if newest is None else whole("learned", *newest[2:])
+    fields = Fill.__struct_fields__
+    found: list[tuple[int, int, WatchedFill | ClosedHorizon]] = []
+    for epoch, seq, fair0_ticks, regime, *columns in db.execute(
+        f"SELECT epoch, seq, fair0_ticks, regime, {', '.join(fields)} FROM fills "  # noqa: S608 - our own field names
+        "WHERE (epoch, seq) > (?, ?) AND regime IS NOT NULL ORDER BY epoch, seq, rowid",
+        place,
+    ):
+        fill = msgspec.convert({"type": "Fill", **dict(zip(fields, columns, strict=True))}, Fill)
+        found.append((epoch, seq, WatchedFill(fill, fair0_ticks, Regime(regime))))
+    found.extend(
+        (epoch, seq, ClosedHorizon(trade_id, horizon_s, fair_ticks))
+        for epoch, seq, trade_id, horizon_s, fair_ticks in db.execute(
+            "SELECT epoch, seq, trade_id, horizon_s, fair_ticks FROM markouts "
+            "WHERE (epoch, seq) > (?, ?) ORDER BY epoch, seq, rowid",
+            place,
+        )
+    )
+    found.sort(key=lambda each: each[:2])
+    return Learned(kept, tuple(each for _, _, each in found))
 
 
 def number(db: sqlite3.Connection, name: str, account: int, otherwise: int) -> int:
@@ -86,7 +139,14 @@ def unsettled_orders(db: sqlite3.Connection, account: int, mono_ns: int, ts_ns: 
 def newest_slice(db: sqlite3.Connection, name: str, account: int) -> bytes | None:
     """The newest of a slice that is kept more often than the whole."""
     newest = db.execute(
-        "SELECT blob FROM checkpoints WHERE slice = ? AND epoch >= ? ORDER BY epoch DESC, seq DESC LIMIT 1",
+        "SELECT blob, digest FROM checkpoints WHERE slice = ? AND epoch >= ? ORDER BY epoch DESC, seq DESC LIMIT 1",
         (name, account),
     ).fetchone()
-    return None if newest is None else newest[0]
+    return None if newest is None else whole(name, *newest)
+
+
+def whole(name: str, blob: bytes, digest: bytes | None) -> bytes:
+    """A slice as it was written; one of before version 2 has no digest. Raises ValueError: it is damaged."""
+    if digest is not None and digest != digest_of(blob):
+        raise ValueError(f"checkpoint {name!r} is damaged")
+    return blob

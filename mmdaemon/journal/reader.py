@@ -20,6 +20,7 @@ from mmdaemon.journal.records import (
     FillRow,
     Intent,
     KillRow,
+    MarkoutRow,
     OperatorRow,
     Order,
     OrderEvent,
@@ -42,6 +43,7 @@ _TABLES: dict[type[msgspec.Struct], str] = {
     OrderEvent: "order_events",
     CancelRow: "cancels",
     FillRow: "fills",
+    MarkoutRow: "markouts",
     BillRow: "bills",
     Transition: "transitions",
     KillRow: "kill",
@@ -49,6 +51,13 @@ _TABLES: dict[type[msgspec.Struct], str] = {
     Break: "breaks",
     Minute: "minutes",
 }
+
+
+# A journal that only an older mmdaemon wrote is read as it is: what is not in it is absent.
+_AS_VERSION_2 = (
+    "CREATE TEMP VIEW fills AS SELECT rowid, *, NULL AS fair0_ticks, NULL AS regime FROM main.fills; "  # noqa: S608 - our own names
+    f"CREATE TEMP TABLE markouts ({', '.join(MarkoutRow.__struct_fields__)})"
+)
 
 
 def exact_sum(column: str) -> str:
@@ -82,6 +91,8 @@ class JournalReader:
         if version > NEWEST:
             self._db.close()
             raise JournalUnreadable(newer_schema(path, version))
+        if version < 2:
+            self._db.executescript(_AS_VERSION_2)
 
     def __enter__(self) -> Self:
         return self
@@ -169,6 +180,10 @@ class JournalReader:
 
     def last_fill(self) -> FillRow | None:
         return self._one(FillRow, "ORDER BY rowid DESC")
+
+    def markouts(self, epoch: int) -> Iterator[MarkoutRow]:
+        """Horizons that this run closed, also of fills of the run before; in the order of closing."""
+        return self._rows(MarkoutRow, "WHERE epoch = ? ORDER BY seq, rowid", epoch)
 
     def bills(self, epoch: int) -> Iterator[BillRow]:
         return self._rows(BillRow, "WHERE epoch = ? ORDER BY seq, rowid", epoch)

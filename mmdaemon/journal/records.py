@@ -120,6 +120,24 @@ class FillRow(msgspec.Struct, frozen=True, kw_only=True):
     exec_kind: ExecKind
     mark_px_ticks: int | None
     redeliveries: int
+    fair0_ticks: float | None
+    regime: Regime | None
+
+
+class MarkoutRow(msgspec.Struct, frozen=True, kw_only=True):
+    epoch: int
+    seq: int
+    ts_ns: int
+    account_epoch: int
+    trade_id: str
+    horizon_s: int
+    regime: Regime
+    side: Side
+    fair0_ticks: float
+    fair_ticks: float | None
+    """None where it was unavailable."""
+    effective_bps: float
+    impact_bps: float | None
 
 
 class BillRow(msgspec.Struct, frozen=True, kw_only=True):

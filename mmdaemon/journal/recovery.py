@@ -19,6 +19,7 @@ from mmdaemon.core.events import Bill, Fill, OrderAdopted
 from mmdaemon.core.types import NS, Instrument, KillState
 from mmdaemon.journal import known
 from mmdaemon.journal.connection import BUSY_S, Durability, pragmas, writable_uri
+from mmdaemon.journal.known import Learned
 from mmdaemon.journal.records import Break
 from mmdaemon.journal.rows import RunStart, old_breaks_closed_row, run_started_row
 from mmdaemon.journal.state_dir import StateDir
@@ -94,6 +95,7 @@ class Recovered(msgspec.Struct, frozen=True, kw_only=True):
     risk: bytes | None
     """The newest slice of the loss limits, kept more often than the rest."""
     facts: tuple[BookedFact, ...]
+    learned: Learned
     opened_ts_ns: int
     """When this account was first read, in the venue's time; where no run got so far, when that run began."""
     paused: str
@@ -158,11 +160,15 @@ def recover(
 
 
 def schema() -> str:
-    return importlib.resources.files("mmdaemon.journal").joinpath("schema.sql").read_text(encoding="utf-8")
+    return _script("schema")
 
 
-MIGRATIONS: Mapping[int, str] = {0: schema()}
-"""From version n to n+1. Each script ends by setting `user_version`. Version 0 is an empty file."""
+def _script(name: str) -> str:
+    return importlib.resources.files("mmdaemon.journal").joinpath(f"{name}.sql").read_text(encoding="utf-8")
+
+
+MIGRATIONS: Mapping[int, str] = {0: _script("schema"), 1: _script("from_1")}
+"""From version 0, an empty file, to the newest; from any other to the next. A script ends by setting `user_version`."""
 NEWEST = max(MIGRATIONS) + 1
 """Schema version that this program reads and writes."""
 
@@ -205,8 +211,11 @@ def _migrate(db: sqlite3.Connection, path: Path, migrations: Mapping[int, str]) 
         raise JournalUnreadable(f"{path} is a database, but not a journal of mmdaemon; name another state directory")
     if 0 < version < newest:
         _back_up(db, path.with_name(f"{path.name}.v{version}.backup"))
-    for step in range(version, newest):
-        db.executescript(f"BEGIN IMMEDIATE;\n{migrations[step]}\nCOMMIT;")
+    while version < newest:
+        db.executescript(f"BEGIN IMMEDIATE;\n{migrations[version]}\nCOMMIT;")
+        before, (version,) = version, db.execute("PRAGMA user_version").fetchone()
+        if version <= before:
+            raise ValueError(f"the migration from version {before} leads to {version}")
 
 
 def _back_up(db: sqlite3.Connection, target: Path) -> None:
@@ -267,6 +276,7 @@ def _begin(
         checkpoint=checkpoint,
         risk=known.newest_slice(db, "risk", account),
         facts=_facts_after(db, since),
+        learned=known.learned(db, account),
         opened_ts_ns=opened_ts_ns,
         paused=known.pause(db),
         read_until_ts_ns=known.read_until(db, account, opened_ts_ns, ts_ns),
@@ -310,8 +320,9 @@ def _checkpoint(db: sqlite3.Connection, account: int) -> Checkpoint | None:
     ).fetchone()
     if newest is None:
         return None
-    slices = db.execute("SELECT slice, blob FROM checkpoints WHERE epoch = ? AND seq = ? ORDER BY slice", newest)
-    return Checkpoint(newest[0], newest[1], dict(slices.fetchall()))
+    query = "SELECT slice, blob, digest FROM checkpoints WHERE epoch = ? AND seq = ? ORDER BY slice"
+    slices = {name: known.whole(name, blob, digest) for name, blob, digest in db.execute(query, newest)}
+    return Checkpoint(newest[0], newest[1], slices)
 
 
 def _facts_after(db: sqlite3.Connection, since: tuple[int, int]) -> tuple[BookedFact, ...]:

@@ -11,6 +11,7 @@ import msgspec
 
 from mmdaemon.core.commands import Amend, Cancel, Command, Place
 from mmdaemon.core.events import Bill, Fill, OperatorAction, OrderAdopted, OrderUpdate, Reconciled, RequestFailed
+from mmdaemon.core.markout import Markout
 from mmdaemon.core.types import E10, GuardState, Instrument, KillState, OrderStatus, Regime
 from mmdaemon.journal.statements import Row, Statement, ValueRefused, row
 
@@ -169,9 +170,18 @@ def order_rows(epoch: int, seq: int, event: OrderUpdate | OrderAdopted | Request
 
 
 def fill_row(
-    epoch: int, seq: int, fill: Fill, instrument: Instrument, mark_px_ticks: int | None, fee_text: str | None = None
+    epoch: int,
+    seq: int,
+    fill: Fill,
+    instrument: Instrument,
+    mark_px_ticks: int | None,
+    fee_text: str | None = None,
+    *,
+    fair0_ticks: float | None = None,
+    regime: Regime | None = None,
 ) -> Row:
-    """A fill, once: a re-delivery of its trade id is counted on the row and changes nothing else."""
+    """A fill, once: a re-delivery of its trade id is counted on the row and changes nothing else. `fair0_ticks` and
+    `regime` are what was seen when it came."""
     return row(
         Statement.FILL,
         instrument.venue,
@@ -194,6 +204,18 @@ def fill_row(
         str(fill.liquidity),
         str(fill.exec_kind),
         mark_px_ticks,
+        fair0_ticks,
+        None if regime is None else str(regime),
+    )
+
+
+def markout_row(epoch: int, seq: int, ts_ns: int, closed: Markout) -> Row:
+    """One closed horizon of a fill, also where its value is unavailable."""
+    fill = closed.fill
+    return row(
+        Statement.MARKOUT,
+        *(epoch, seq, ts_ns, epoch, fill.trade_id, closed.horizon_s, str(fill.regime), int(fill.side)),
+        *(fill.fair0_ticks, closed.fair_ticks, closed.effective_bps, closed.impact_bps),
     )
 
 
@@ -324,7 +346,14 @@ def old_breaks_closed_row(ts_ns: int, account_epoch: int) -> Row:
     return row(Statement.BREAKS_OF_OLD_ACCOUNTS, ts_ns, "the account is a new one", account_epoch)
 
 
+def digest_of(blob: bytes) -> bytes:
+    """Of a slice: what a damaged page in the middle of a blob changes, unseen by SQLite."""
+    return hashlib.blake2b(blob, digest_size=CHAIN_BYTES).digest()
+
+
 def checkpoint_rows(epoch: int, seq: int, ts_ns: int, slices: Mapping[str, bytes]) -> list[Row]:
     """Slices of State as they stood after event `seq`. All slices of one checkpoint belong in one `put`."""
-    written = [row(Statement.CHECKPOINT, name, epoch, seq, ts_ns, blob) for name, blob in slices.items()]
+    written = [
+        row(Statement.CHECKPOINT, name, epoch, seq, ts_ns, blob, digest_of(blob)) for name, blob in slices.items()
+    ]
     return written + [row(Statement.CHECKPOINTS_PRUNED, name, name) for name in slices]

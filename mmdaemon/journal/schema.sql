@@ -1,4 +1,4 @@
--- The journal, version 1. One file, one writer, WAL.
+-- The journal, version 2. One file, one writer, WAL. What makes an older one of it stands in `from_*.sql`.
 --
 -- Units    *_ns nanoseconds (mono_ns local monotonic, ts_ns UTC, venue_ts_ns the venue's UTC); *_ticks and *_lots counts
 --          of the instrument version named beside them; *_e10 quote currency in 1e-10.
@@ -153,6 +153,8 @@ CREATE TABLE fills (
     exec_kind          TEXT    NOT NULL,
     mark_px_ticks      INTEGER,
     redeliveries       INTEGER NOT NULL DEFAULT 0,
+    fair0_ticks        REAL,                 -- fair value before it; NULL where there was none, and in rows of version 1
+    regime             TEXT,                 -- when it came; NULL in rows of version 1
     UNIQUE (trade_id, account_epoch, symbol, venue)
 ) STRICT;
 CREATE INDEX fills_seq ON fills (epoch, seq);
@@ -164,6 +166,24 @@ CREATE INDEX fills_venue_ts ON fills (account_epoch, venue_ts_ns);
 CREATE TRIGGER fills_settle AFTER INSERT ON fills BEGIN
     UPDATE orders SET filled_lots = filled_lots + NEW.qty_lots WHERE client_id = NEW.client_id;
 END;
+
+-- What a fill was worth later, a row for each horizon that was closed. NULL is unavailable.
+CREATE TABLE markouts (
+    epoch         INTEGER NOT NULL,          -- of the run and the event that closed it
+    seq           INTEGER NOT NULL,
+    ts_ns         INTEGER NOT NULL,
+    account_epoch INTEGER NOT NULL,
+    trade_id      TEXT    NOT NULL,
+    horizon_s     INTEGER NOT NULL,
+    regime        TEXT    NOT NULL,          -- when the fill came
+    side          INTEGER NOT NULL,
+    fair0_ticks   REAL    NOT NULL,
+    fair_ticks    REAL,
+    effective_bps REAL    NOT NULL,
+    impact_bps    REAL
+) STRICT;
+CREATE INDEX markouts_seq ON markouts (epoch, seq);
+CREATE INDEX markouts_trade_id ON markouts (trade_id);
 
 CREATE TABLE bills (
     venue         TEXT    NOT NULL,
@@ -283,13 +303,15 @@ CREATE TABLE minutes (
 ) STRICT;
 CREATE INDEX minutes_ts ON minutes (ts_ns);
 
--- Slices of State, so that recovery need not fold all history. The two newest of each slice are kept.
+-- Slices of State, so that recovery need not fold all history. The two newest of each slice are kept. `digest` shows
+-- what damages a page in the middle of a blob, which SQLite does not.
 CREATE TABLE checkpoints (
-    slice TEXT    NOT NULL,
-    epoch INTEGER NOT NULL,
-    seq   INTEGER NOT NULL,
-    ts_ns INTEGER NOT NULL,
-    blob  BLOB    NOT NULL,
+    slice  TEXT    NOT NULL,
+    epoch  INTEGER NOT NULL,
+    seq    INTEGER NOT NULL,
+    ts_ns  INTEGER NOT NULL,
+    blob   BLOB    NOT NULL,
+    digest BLOB,                             -- of `blob`; NULL in rows of version 1
     PRIMARY KEY (slice, epoch, seq)
 ) STRICT;
 
@@ -302,4 +324,4 @@ CREATE TABLE digests (
     chain     BLOB    NOT NULL
 ) STRICT;
 
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;

@@ -29,6 +29,7 @@ class Statement(StrEnum):
     ORDER_UPDATED = auto()
     ORDER_EVENT = auto()
     FILL = auto()
+    MARKOUT = auto()
     BILL = auto()
     DECISION = auto()
     TRANSITION = auto()
@@ -130,8 +131,13 @@ _SQL: dict[Statement, _Sql] = {
     Statement.FILL: _insert(
         "fills",
         "venue symbol account_epoch trade_id instrument_version epoch seq mono_ns ts_ns venue_ts_ns client_id side "
-        "px_ticks qty_lots notional_e10 fee_e10 fee_text liquidity exec_kind mark_px_ticks",
+        "px_ticks qty_lots notional_e10 fee_e10 fee_text liquidity exec_kind mark_px_ticks fair0_ticks regime",
         _REDELIVERED,
+        account_epoch=_ACCOUNT,
+    ),
+    Statement.MARKOUT: _insert(
+        "markouts",
+        "epoch seq ts_ns account_epoch trade_id horizon_s regime side fair0_ticks fair_ticks effective_bps impact_bps",
         account_epoch=_ACCOUNT,
     ),
     Statement.BILL: _insert(
@@ -169,7 +175,7 @@ _SQL: dict[Statement, _Sql] = {
         "ON CONFLICT DO NOTHING",
     ),
     # A stop writes what the last timer may have written already: of one event there is one state.
-    Statement.CHECKPOINT: _insert("checkpoints", "slice epoch seq ts_ns blob", "ON CONFLICT DO NOTHING"),
+    Statement.CHECKPOINT: _insert("checkpoints", "slice epoch seq ts_ns blob digest", "ON CONFLICT DO NOTHING"),
     Statement.CHECKPOINTS_PRUNED: _Sql(
         "checkpoints",
         "DELETE FROM checkpoints WHERE slice = ? AND (epoch, seq) < "

@@ -34,6 +34,78 @@ class BreakView(msgspec.Struct, frozen=True):
     opened_ts_ns: int
 
 
+class RegimeView(msgspec.Struct, frozen=True):
+    """A line of the detector's table: `regime` holds while `figure` is at least what it is entered at, in bps."""
+
+    regime: str
+    figure: str
+    value_bps: float | None
+    """None while it is unknown."""
+    enters_at_bps: float
+
+
+class FeesView(msgspec.Struct, frozen=True):
+    maker_bps: float
+    taker_bps: float
+    source: str
+    """Where the account's rates were read."""
+
+
+class FundingView(msgspec.Struct, frozen=True):
+    rate: float
+    """Predicted for the next settlement: a fraction of notional, positive = longs pay shorts."""
+    next_ts_ns: int
+    interval_s: int
+
+
+class SideView(msgspec.Struct, frozen=True):
+    """What the strategy's own judges say of a side."""
+
+    required_bps: float | None
+    """What a quote must earn, as last decided; None before the first decision."""
+    most_bps: float
+    """Half of the regime's widest spread: what the edge gate holds it against."""
+    gate: str
+    """"open", "beyond" (the edge is, and not yet for long enough), "blocked"."""
+    gate_for_s: float
+    """How long the edge has been beyond; 0 while it is not."""
+    pull: str
+    """"quoted", "pulled", "returning" (at reduced size)."""
+    pull_left_s: float
+    """What is left of that; 0 while it is quoted."""
+    net_bps: float | None
+    """Mean net markout of its fills as last judged, its upper 95 % bound, and of how many; None where it was not."""
+    net_upper_bps: float | None
+    net_fills: int
+    size_share: float
+    """Of the normal size: less after a resume, or after it was pulled."""
+
+
+class DeriskView(msgspec.Struct, frozen=True):
+    """How a position is worked down, and when the trading day ends."""
+
+    stage: str
+    """"none", "passive", "touch", "taker"."""
+    for_s: float
+    """How long it has been worked down; 0 while it is not."""
+    next_stage: str
+    """What it becomes by the clock; empty where nothing."""
+    next_in_s: float
+    day_ends_in_s: float
+    is_day_ending: bool
+    """The position must be flat before the day ends."""
+
+
+class MarkoutView(msgspec.Struct, frozen=True):
+    """What fills of this run were worth a while later, summed."""
+
+    side: str
+    horizon_s: int
+    count: int
+    sum_bps: float
+    unavailable: int
+
+
 class Status(msgspec.Struct, frozen=True):
     """A running daemon at one moment."""
 
@@ -87,3 +159,40 @@ class Status(msgspec.Struct, frozen=True):
     """The oldest of them."""
     absent: dict[str, str] = {}
     """Of "buy" and "sell" those of which nothing rests, with the word for why (`core/absence.py`)."""
+    bars_source: str = ""
+    """Where the minute bars in use come from: "venue", "mids" while the venue's do not come, empty without any."""
+    bars: int = 0
+    """How many are kept."""
+    band_bps: float | None = None
+    """What regimes are told by: ATR(14) of the bars over price, and the signed change of the mid over 30 s."""
+    drift_bps: float | None = None
+    shock_by: str = ""
+    """In a shock, which of the two holds it: "band" or "drift"."""
+    regime_rows: list[RegimeView] = []
+    """The detector's table, strongest first; neutral_low_vol is where none of it holds."""
+    regime_seen: str = ""
+    """What the figures say now; a less protective regime than the one in force is not believed at once."""
+    regime_leaves_in_s: float | None = None
+    """What is left of the dwell until it is; None where they agree."""
+    sigma_bps: float | None = None
+    """Volatility of the mid, bps per square root of a second; None until it is known."""
+    signal_bps: float = 0.0
+    """The short-horizon signal, and its features, in bps."""
+    signal_features: dict[str, float] = {}
+    fees: FeesView | None = None
+    funding: FundingView | None = None
+    carry_bps: float = 0.0
+    """Expected funding cost of being long."""
+    adverse_bps: dict[str, float] = {}
+    """Of "buy" and "sell": the measured impact in the regime in force, as an addend."""
+    drift_multiplier: float = 1.0
+    tracker_multiplier: float = 1.0
+    sides: dict[str, SideView] = {}
+    """Of "buy" and "sell"."""
+    derisk: DeriskView | None = None
+    markouts: list[MarkoutView] = []
+    book_healthy: bool = False
+    """The guard's own judgement of the book, as of the last event."""
+    book_locked: bool = False
+    book_locks: int = 0
+    """How many updates were locked."""

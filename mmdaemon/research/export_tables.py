@@ -92,6 +92,8 @@ FILLS: Final = Table(
         is_maker | true/false | liquidity = 'maker' | liquidity is maker
         exec_kind | text | | trade; liquidation and adl are the venue's doing
         mark_price | price | mark_px_ticks | mark known when it came
+        fair0_ticks | float | round(fair0_ticks, 6) | fair value before it, in ticks; absent where there was none
+        regime | text | | regime when it came; absent in journals of before
         state | text | {guard} | guard state when it came
         redeliveries | integer | | how often the venue sent it again
         instrument_version | integer | | version in `instruments`
@@ -122,8 +124,27 @@ MINUTES: Final = Table(
     """),
 )  # fmt: skip
 
+MARKOUTS: Final = Table(
+    "markouts", "What each fill was worth later, a row for each horizon that was closed.", "markouts",
+    "epoch, seq, rowid",
+    columns=_columns("""
+        @event
+        account_epoch | integer | | run in which the account was first met
+        trade_id | text | | the venue's id of the fill
+        horizon_s | integer | | 1, 5, 30 or 60 s after the fill
+        regime | text | | regime when the fill came
+        side | side | | of the fill
+        fair0_ticks | float | round(fair0_ticks, 6) | fair value before the fill, in ticks
+        fair_ticks | float | round(fair_ticks, 6) | at the horizon; absent, as the next two, where no book was healthy
+        effective_bps | float | round(effective_bps, 6) | how far inside of fair value we traded
+        impact_bps | float | round(impact_bps, 6) | what fair value did until the horizon, for us
+        markout_bps | float | round(effective_bps + impact_bps, 6) | their sum, before fees
+    """),
+)  # fmt: skip
+
 TABLES: Final[tuple[Table, ...]] = (
     FILLS,
+    MARKOUTS,
     MINUTES,
     Table(
         "orders", "Each order as it last stood.", "orders", "client_id",
@@ -194,9 +215,12 @@ TABLES: Final[tuple[Table, ...]] = (
             regime | text | | regime of the market
             best_bid_price | price | book.bid_px_ticks | best bid of the book; absent where none is healthy
             best_ask_price | price | book.ask_px_ticks | best ask, likewise
-            fair_ticks | float | seen.fair_ticks | fair value in ticks
+            fair_ticks | float | seen.fair_ticks | fair value in ticks, without the signal
+            signal_bps | float | seen.signal_bps | where fair value is heading; 0 without a signal
             band_bps | float | band.band_bps | volatility band; absent until known
+            sigma_bps | float | seen.sigma_bps | volatility of the mid, bps per square root of a second; 0 until known
             drift_multiplier | float | seen.drift_multiplier | widening while the mid runs
+            tracker_multiplier | float | seen.tracker_multiplier | widening while the fills of the regime lose
             position_base | size | seen.position_lots | position; negative is short
             equity_quote | money | seen.equity_e10 | equity that sizes were taken from
             maker_fee_bps | float | seen.maker_bps | fee rate used; 0 where not resolved, and the guard quotes nothing
@@ -205,9 +229,15 @@ TABLES: Final[tuple[Table, ...]] = (
             adverse_buy_bps | float | seen.adverse_buy_bps | measured impact after buys
             adverse_sell_bps | float | seen.adverse_sell_bps | measured impact after sells
             turnover_bps | float | seen.turnover_bps | penalty for the day's turnover
-            size_share | float | seen.size_share | share of normal size
+            taker_share | float | seen.taker_share | share of our volume that takes, as measured
+            size_buy_share | float | seen.size_buy_share | share of normal size of bids
+            size_sell_share | float | seen.size_sell_share | likewise of asks
+            no_buy | text | seen.no_buy | why buys that increase were not to be; empty text where they were
+            no_sell | text | seen.no_sell | likewise
+            derisk | text | seen.derisk | how urgently a position was worked down
             reservation_ticks | float | ladder.reservation_ticks | reservation price; absent where nothing can be quoted
             half_bps | float | ladder.half_bps | half-spread, likewise
+            skew_bps | float | ladder.skew_bps | how far inventory moved the reservation price down, likewise
             holds_from_ticks | float | ladder.band_lo_ticks | fair value from which the decision holds, likewise
             holds_to_ticks | float | ladder.band_hi_ticks | and to which
             max_position_base | size | ladder.max_position_lots | largest position, likewise
@@ -232,6 +262,8 @@ TABLES: Final[tuple[Table, ...]] = (
             amount_base | size | quote.qty_lots | target size
             left_alone_from_price | price | quote.lo_px_ticks | a resting order is left alone from here
             left_alone_to_price | price | quote.hi_px_ticks | to here
+            purpose | text | quote.purpose | quote or derisk
+            takes | true/false | quote.takes | to trade at once
             px_ticks | integer | quote.px_ticks | target price in ticks: the sum of the addends
             @addends
         """),

@@ -28,6 +28,11 @@ class GuardSpan(msgspec.Struct, frozen=True, kw_only=True):
     def lasted_ns(self) -> int:
         return self.to_mono_ns - self.from_mono_ns
 
+    @property
+    def is_healthy(self) -> bool:
+        """Whether there was a healthy book."""
+        return self.state is not GuardState.STOPPING and _UNHEALTHY.isdisjoint(self.reasons)
+
 
 def last_moment(journal: JournalReader, run: RunRow) -> tuple[int, int]:
     """(mono, UTC) of the run's end, else of the last that it journaled."""
@@ -72,7 +77,7 @@ def healthy_ns(spans: list[GuardSpan]) -> tuple[int, int]:
     """(time with a healthy book, of it in RUNNING)"""
     healthy = running = 0
     for span in spans:
-        if span.state is GuardState.STOPPING or not _UNHEALTHY.isdisjoint(span.reasons):
+        if not span.is_healthy:
             continue
         healthy += span.lasted_ns
         if span.state is GuardState.RUNNING:

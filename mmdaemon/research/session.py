@@ -15,6 +15,8 @@ from typing import Any
 import msgspec
 
 from mmdaemon.clock import Clock, VirtualClock, run_virtual
+from mmdaemon.core.engine import Strategy
+from mmdaemon.core.quotes import decide
 from mmdaemon.core.types import NS, KillState
 from mmdaemon.daemon import wire
 from mmdaemon.daemon.pace import sleep_ns
@@ -53,8 +55,11 @@ def play(
     *,
     log: Log = say_nothing,
     bot_tag: str | None = None,
+    strategy: Strategy = decide,
 ) -> Session:
     """Run to the script's end in virtual time. The state directory is locked by the caller.
+
+    `strategy` is what decides where to quote; anything but `quotes.decide` is a comparison.
 
     Starts are not counted for a crash loop: each run of one recording begins at the same moment of it.
 
@@ -83,6 +88,7 @@ def play(
             log=log,
             bot_tag=bot_tag,
             counts_starts=False,
+            strategy=strategy,
         )
         await daemon.start()
         running = asyncio.create_task(daemon.run())

@@ -91,7 +91,7 @@ def settings_toml(name: str) -> str:
         *_comment("Generated from the model; every setting is here. Commented out are those at their default."),
         *_comment("Over this file go MMDAEMON_<TABLE>__<KEY> and --set table.key=value. Keys are never put here."),
     ]
-    preset = PRESETS[str(sets.get("preset", default_of("preset")))]
+    preset = str(sets.get("preset", default_of("preset")))
     for path, table in tables().items():
         inside = [key for key in catalogue() if key.rpartition(".")[0] == path]
         if path == "run":
@@ -102,12 +102,12 @@ def settings_toml(name: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _entries(paths: Iterable[str], sets: Mapping[str, Value], preset: Mapping[str, Value]) -> list[str]:
+def _entries(paths: Iterable[str], sets: Mapping[str, Value], preset: str) -> list[str]:
     lines: list[str] = []
     for path in paths:
         field = catalogue()[path]
         unit = unit_text(path, field)
-        default = preset.get(path, default_of(path))
+        default = default_of(path, preset)
         about = f"{_one_line(field.description)} [{unit + '; ' if unit else ''}{range_text(field)}"
         if not path.startswith("regimes."):
             about += f"; default {toml_value(default)}"
@@ -148,7 +148,8 @@ def _markdown_rows(paths: Iterable[str]) -> list[str]:
     lines = ["| setting | default | `desk` | unit | range | meaning |", "| --- | --- | --- | --- | --- | --- |"]
     for path in paths:
         field = catalogue()[path]
-        desk = toml_value(PRESETS["desk"][path]) if path in PRESETS["desk"] else ""
+        desk = toml_value(default_of(path, "desk"))
+        desk = "" if desk == toml_value(default_of(path)) else desk
         mark = "" if is_hashed(field) else "¹"
         cells = (
             f"`{path}`{mark}", f"`{toml_value(default_of(path))}`", desk, unit_text(path, field),

@@ -85,7 +85,7 @@ def load(
         origins |= layer.origins
 
     settings = None
-    valid = {path: PRESETS[preset].get(path, default_of(path)) for path in catalogue()} | said
+    valid = {path: default_of(path, preset) for path in catalogue()} | said
     try:
         settings = Settings(_build_sources=(layers, {}))  # pyright: ignore[reportCallIssue] - documented, but not in the signature
     except ValidationError as error:

@@ -24,7 +24,9 @@ from mmdaemon.settings.running import (
     RunSection,
     SimulatedSection,
     VenueSection,
+    to_ns,
 )
+from mmdaemon.settings.strategy import DeriskSection, GateSection, GlftSection, QualitySection, SignalSection
 from mmdaemon.settings.trading import (
     CostSection,
     DetectorSection,
@@ -32,7 +34,6 @@ from mmdaemon.settings.trading import (
     LimitsSection,
     QuotesSection,
     RegimesSection,
-    to_ns,
 )
 
 MODES_AVAILABLE: Final = frozenset({"simulated"})
@@ -76,6 +77,11 @@ class Settings(BaseSettings):
     detector: DetectorSection = Field(default_factory=DetectorSection)
     cost: CostSection = Field(default_factory=CostSection)
     quotes: QuotesSection = Field(default_factory=QuotesSection)
+    signal: SignalSection = Field(default_factory=SignalSection)
+    glft: GlftSection = Field(default_factory=GlftSection)
+    gate: GateSection = Field(default_factory=GateSection)
+    quality: QualitySection = Field(default_factory=QualitySection)
+    derisk: DeriskSection = Field(default_factory=DeriskSection)
     limits: LimitsSection = Field(default_factory=LimitsSection)
     guard: GuardSection = Field(default_factory=GuardSection)
     journal: JournalSection = Field(default_factory=JournalSection)
@@ -149,6 +155,11 @@ class Settings(BaseSettings):
             detector=self.detector.to_params(),
             cost=self.cost.to_params(),
             quotes=self.quotes.to_params(limits.max_order_e10),
+            signal=self.signal.to_params(),
+            glft=self.glft.to_params(),
+            gate=self.gate.to_params(),
+            quality=self.quality.to_params(),
+            derisk=self.derisk.to_params(),
             diff=self.quotes.to_diff_params(can_amend=can_amend and self.venue.amend),
             limits=limits,
             guard=self.guard.to_params(),
@@ -192,9 +203,9 @@ def is_hashed(field: FieldInfo) -> bool:
     return bool(extra_of(field).get("hashed", True))
 
 
-def default_of(path: str) -> Value:
-    """The value that holds when nobody says anything."""
-    return PRESETS[DEFAULT_PRESET].get(path, cast("Value", catalogue()[path].default))
+def default_of(path: str, preset: str = DEFAULT_PRESET) -> Value:
+    """The value that holds when nobody says anything but the preset."""
+    return PRESETS[preset].get(path, cast("Value", catalogue()[path].default))
 
 
 def bounds_of(field: FieldInfo) -> tuple[float | None, float | None]:

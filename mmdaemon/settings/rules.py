@@ -5,6 +5,7 @@ A rule whose values are not all valid is silent: its turn comes when they are.
 
 from collections.abc import Iterator, Mapping
 
+from mmdaemon.core.markout import HORIZONS_S
 from mmdaemon.core.types import Regime
 from mmdaemon.settings.presets import Value
 
@@ -17,6 +18,8 @@ LEAST_BPS = 0.01
 
 AT_MOST = (
     ("detector.middle_band_bps", "detector.shock_band_bps"),
+    ("detector.absolute_middle_bps", "detector.absolute_shock_bps"),
+    ("derisk.touch_after_s", "derisk.taker_after_s"),
     ("detector.middle_quantile", "detector.shock_quantile"),
     ("cost.turnover_soft_multiple", "cost.turnover_cap_multiple"),
     ("guard.margin_hard_fraction", "guard.margin_soft_fraction"),
@@ -56,6 +59,15 @@ def contradictions(flat: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
             yield f"{row}.order_size_fraction", f"one side's levels exceed quotes.max_position_fraction = {position}"
         if number.get(f"{row}.spread_max_bps", 0.0) / 2 > number.get("limits.collar_bps", float("inf")):
             yield f"{row}.spread_max_bps", f"half of it lies outside limits.collar_bps = {flat['limits.collar_bps']}"
+
+    if flat.get("quality.pull_horizon_s", HORIZONS_S[0]) not in HORIZONS_S:
+        yield "quality.pull_horizon_s", f"is none of the horizons that are measured: {', '.join(map(str, HORIZONS_S))}"
+    if flat.get("quotes.model") == "glft" and number.get("glft.fit_r2", 1.0) < number.get("glft.fit_r2_min", 0.0):
+        yield (
+            "glft.fit_r2",
+            f"is below glft.fit_r2_min = {flat['glft.fit_r2_min']}: the model would quote from a fit that is none; run "
+            "`mmdaemon calibrate` on a longer recording, or set quotes.model to ladder",
+        )
 
     if flat.get("venue.remote"):
         if flat.get("run.speed") == "max":

@@ -7,8 +7,14 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from mmdaemon.core.types import NS
+
 NOT_HASHED: Final[dict[str, Any]] = {"hashed": False}
 """Mark of a path or a port: where things are does not change what is decided, so `config_hash` leaves it out."""
+
+
+def to_ns(seconds: float) -> int:
+    return round(seconds * NS)
 
 
 class Section(BaseModel):

@@ -6,6 +6,7 @@ fractions of one (0.03 is three percent). Durations are seconds here and integer
 
 from decimal import Decimal
 from math import log
+from typing import Literal
 
 from pydantic import Field
 
@@ -18,12 +19,8 @@ from mmdaemon.core.params import (
     QuoteParams,
     RegimeParams,
 )
-from mmdaemon.core.types import E10, NS
-from mmdaemon.settings.running import Section
-
-
-def to_ns(seconds: float) -> int:
-    return round(seconds * NS)
+from mmdaemon.core.types import E10, Regime
+from mmdaemon.settings.running import Section, to_ns
 
 
 def to_e10(quote: float) -> int:
@@ -73,6 +70,16 @@ class RegimesSection(Section):
 class DetectorSection(Section):
     """The regime detector: volatility band ATR(14)/price and drift over 30 s, on one-minute bars."""
 
+    mode: Literal["quantile", "absolute"] = "quantile"
+    """`quantile`: the instrument's own quantiles, above floors. `absolute`: fixed bands, as the desk had them."""
+    fixed: Literal["", "neutral_low_vol", "neutral_high_vol", "up", "down", "high_vol_shock"] = ""
+    """The one regime that is ever said; empty detects. Set it for comparisons only."""
+    absolute_middle_bps: float = Field(default=40.0, ge=0.1, le=1_000)
+    """Band from which the market is no longer calm, by `absolute`. The desk's: one-minute BTC never reaches it."""
+    absolute_shock_bps: float = Field(default=80.0, ge=0.1, le=2_000)
+    """Band from which it is a shock, by `absolute`."""
+    exit_fraction: float = Field(default=0.9, ge=0.5, le=1)
+    """A regime is left once its figure is below this fraction of what it is entered at."""
     middle_band_bps: float = Field(default=4.0, ge=0.1, le=500)
     """Floor of the band from which the market is no longer calm."""
     shock_band_bps: float = Field(default=6.0, ge=0.1, le=1_000)
@@ -81,8 +88,8 @@ class DetectorSection(Section):
     """Floor of the 30 s mid change from which it is a shock."""
     middle_quantile: float = Field(default=0.70, ge=0, le=1, json_schema_extra={"unit": "quantile"})
     """Quantile of the instrument's own last 1,440 bands, used where it exceeds the floor."""
-    shock_quantile: float = Field(default=0.97, ge=0, le=1, json_schema_extra={"unit": "quantile"})
-    """The same for shock, of bands and of drifts."""
+    shock_quantile: float = Field(default=0.99, ge=0, le=1, json_schema_extra={"unit": "quantile"})
+    """The same for shock, of bands and of drifts: two tails that add up, each lengthened by dwell and hysteresis."""
     quantile_min_bars: int = Field(default=120, ge=20, le=1_440, json_schema_extra={"unit": "bars"})
     """Below this many bars the floors alone decide."""
     trend_floor_bps: float = Field(default=10.0, ge=0.1, le=1_000)
@@ -92,6 +99,11 @@ class DetectorSection(Section):
 
     def to_params(self) -> DetectorParams:
         return DetectorParams(
+            mode=self.mode,
+            fixed=Regime(self.fixed) if self.fixed else None,
+            absolute_middle_bps=self.absolute_middle_bps,
+            absolute_shock_bps=self.absolute_shock_bps,
+            exit_share=self.exit_fraction,
             middle_band_bps=self.middle_band_bps,
             shock_band_bps=self.shock_band_bps,
             shock_drift_bps=self.shock_drift_bps,
@@ -151,6 +163,8 @@ class CostSection(Section):
 class QuotesSection(Section):
     """Geometry of the ladder, and how much may be held."""
 
+    model: Literal["ladder", "glft"] = "ladder"
+    """`ladder`: the regimes' widths. `glft`: half-spread and skew by the fitted closed form, see `[glft]`."""
     max_position_fraction: float = Field(default=0.05, ge=0.0001, le=3.0)
     """Value of the largest position, as a fraction of equity."""
     max_position_quote: float = Field(default=100_000.0, ge=1, le=10_000_000)
@@ -182,6 +196,7 @@ class QuotesSection(Section):
 
     def to_params(self, max_order_e10: int) -> QuoteParams:
         return QuoteParams(
+            model=self.model,
             max_position=self.max_position_fraction,
             max_position_e10=to_e10(self.max_position_quote),
             max_order_e10=max_order_e10,

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from mmdaemon.clock import Clock
-from mmdaemon.core.types import NS, GuardState
+from mmdaemon.core.types import NS, GuardState, Regime
 from mmdaemon.daemon.pace import sleep_ns
 from mmdaemon.daemon.supervisor import Daemon
 from mmdaemon.journal.reader import JournalReader
@@ -33,12 +33,27 @@ EAGER = {
     "cost.min_edge_bps": 0.2,
     "simulated.maker_fee_bps": 0.5,
     "simulated.taker_fee_bps": 2.0,
-    "regimes.neutral_high_vol.spread_min_bps": 5.0,
-    "regimes.high_vol_shock.spread_min_bps": 5.0,
+    **{
+        f"regimes.{regime}.{column}": value
+        for regime in Regime
+        for column, value in {
+            "spread_min_bps": 5.0,
+            "spread_max_bps": 40.0,
+            "levels_min": 1,
+            "levels_max": 3,
+            "refresh_s": 45.0,
+            "order_size_fraction": 0.0008,
+            "skew_gain": 0.1,
+        }.items()
+    },
     "quotes.band_gain": 0.1,
+    "quotes.tolerance_min_bps": 0.5,
+    "quotes.min_quote_life_s": 0.5,
+    "signal.print_weight": 0.05,
     "guard.fills_per_side_per_minute": 600,
 }
-"""Narrow quotes at low costs: many fills in a short time."""
+"""Narrow quotes at low costs: many fills in a short time. The ladder is pinned, so that a calibration of the preset is
+no change of these tests."""
 
 
 class Played(msgspec.Struct, frozen=True):

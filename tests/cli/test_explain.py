@@ -15,11 +15,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from mmdaemon.cli.addends import blocked_since, edge_sources, model_figures, why_missing
 from mmdaemon.cli.console import Console
-from mmdaemon.cli.explain import show
-from mmdaemon.cli.explanation import DecisionStory, Explanation, apportioned, story_of, why_missing
+from mmdaemon.cli.explained import rungs_table, show
+from mmdaemon.cli.explanation import DecisionStory, Explanation, rung_of, story_of
 from mmdaemon.cli.main import main
-from mmdaemon.core.decision import Decision, DecisionInputs
+from mmdaemon.cli.shown import apportioned, utc
+from mmdaemon.core.decision import Decision, DecisionInputs, DeriskStage
 from mmdaemon.core.params import Params
 from mmdaemon.core.quotes import decide, floor_distance_bps
 from mmdaemon.core.types import E10, GuardState, Purpose, Regime, Side
@@ -108,6 +110,102 @@ def test_every_input_is_in_the_table(journal: JournalReader, params: Params) -> 
     assert Decimal(shown["equity_e10"]) * E10 == seen.equity_e10
     assert (shown["guard"], shown["regime"]) == (seen.guard, seen.regime)
     assert all(each.meaning for each in story.inputs)
+
+
+def test_a_price_s_addends_sum_in_money_too_and_the_sum_of_what_was_journaled_is_told(
+    journal: JournalReader, params: Params
+) -> None:
+    signals = 0
+    for row, story in stories(journal, params, 7):
+        made = msgspec.msgpack.decode(row.decision, type=Decision)
+        for rung, quote in zip(story.rungs, made.quotes, strict=True):
+            assert sum(addend.price or 0 for addend in rung.addends) == rung.price
+            assert rung.sum_ticks == rung.px_ticks == Decimal(quote.addends.total)
+            signals += any(addend.name == "signal" and addend.ticks for addend in rung.addends)
+    assert signals > 10
+
+
+def test_each_addend_of_the_required_edge_has_its_source(quoting: DecisionInputs, params: Params) -> None:
+    seen = msgspec.structs.replace(quoting, regime=Regime.UP, carry_bps=-0.12, adverse_buy_bps=0.5)
+    sources = edge_sources(seen, params, {"fees": "read from the account", "funding": "-0.0001, due 08:00:00"})
+    assert sources == {
+        "maker_fee": "the account's own rate (read from the account)",
+        "exit": "p_taker 0.05 x (taker 2 - maker 0.5 + slippage 5)",
+        "adverse": "markouts 5 s after our fills of the side in up: measured, at most 10",
+        "carry": "funding costs a long -0.12: sells pay it, at most 3 (-0.0001, due 08:00:00)",
+        "turnover": "the day's, from 2 to 3 x equity, at most 5",
+        "min_edge": "the setting cost.min_edge_bps",
+    }
+    made = decide(seen, params)
+    assert made.sell_edge.carry_bps == 0.12
+    assert made.buy_edge.exit_bps == pytest.approx(0.05 * (2 - 0.5 + 5))
+
+
+def figures_of(seen: DecisionInputs, params: Params) -> dict[str, str]:
+    return {each.field: each.value for each in model_figures(seen, decide(seen, params), params)}
+
+
+def test_the_ladder_s_half_spread_is_made_of_what_is_told(quoting: DecisionInputs, params: Params) -> None:
+    seen = msgspec.structs.replace(quoting, band_bps=3.0, drift_multiplier=1.1, tracker_multiplier=1.5)
+    told_of = figures_of(seen, params)
+    base = max(float(told_of["spread_min"]), float(told_of["touch"])) + 0.1 * 3.0
+    assert told_of["band"] == "0.1 x 3"
+    assert told_of["multipliers"] == "1.1 x 1.5"
+    assert float(told_of["half"]) == pytest.approx(min(base, float(told_of["half_max"])) * 1.65, abs=1e-3)
+    assert figures_of(msgspec.structs.replace(seen, guard=GuardState.SOFT_PAUSE), params) == {}
+
+
+def test_the_closed_form_s_half_spread_is_made_of_what_is_told(quoting: DecisionInputs, params: Params) -> None:
+    glft = msgspec.structs.replace(params, quotes=msgspec.structs.replace(params.quotes, model="glft"))
+    seen = msgspec.structs.replace(quoting, sigma_bps=0.8, position_lots=3, drift_multiplier=1.0)
+    told_of = figures_of(seen, glft)
+    assert float(told_of["half"]) == pytest.approx(float(told_of["c1"]) + float(told_of["c2_half"]), abs=2e-4)
+    assert float(told_of["skew"]) == pytest.approx(float(told_of["c2_skew"]), abs=2e-4)
+    fair = quoting.fair_ticks
+    assert fair is not None
+    # c2 in its own unit: Delta / 2 * sigma * c2, with Delta in base and sigma in price.
+    sigma_px = 0.8e-4 * fair * 0.1
+    half_px = float(told_of["delta"]) / 2 * sigma_px * float(told_of["c2"])
+    assert half_px / (fair * 0.1) * 1e4 == pytest.approx(float(told_of["c2_half"]), abs=2e-4)
+    unknown = figures_of(msgspec.structs.replace(seen, sigma_bps=0.0), glft)
+    assert "sigma is not known yet" in unknown["c2"]
+    assert unknown["half"] == unknown["half_max"] + ".0000"
+
+
+def test_a_side_that_is_held_says_since_when(journal: JournalReader, copied: Path, params: Params) -> None:
+    """By the first of the decisions in a row that had it so."""
+    rows = list(journal.decisions(1))[100:110]
+    with closing(sqlite3.connect(copied / "journal.sqlite")) as db, db:
+        for row in rows[3:]:
+            seen = msgspec.msgpack.decode(row.inputs, type=DecisionInputs)
+            held = msgspec.structs.replace(seen, no_buy="pulled", guard=GuardState.RUNNING, position_lots=0)
+            db.execute(
+                "UPDATE decisions SET inputs = ?, decision = ? WHERE epoch = 1 AND seq = ?",
+                (msgspec.msgpack.encode(held), msgspec.msgpack.encode(decide(held, params)), row.seq),
+            )
+    db.close()
+    with JournalReader(copied / "journal.sqlite") as changed:
+        last = changed.decision_at(1, rows[-1].seq)
+        assert last is not None
+        assert blocked_since(changed, last, Side.BUY) == rows[3].ts_ns
+        assert blocked_since(changed, last, Side.SELL) is None
+        story = story_of(changed, last, params)
+    assert f"taken out at {utc(rows[3].ts_ns)}, until {utc(rows[3].ts_ns + 900 * 10**9)} UTC" in story.no_bid
+    assert "pulled" not in story.no_ask
+
+
+def test_an_order_that_works_a_position_down_is_told_as_such(quoting: DecisionInputs, params: Params) -> None:
+    seen = msgspec.structs.replace(
+        quoting, guard=GuardState.REDUCING, position_lots=30, derisk=DeriskStage.TAKER, signal_bps=0.2
+    )
+    made = decide(seen, params)
+    (rung,) = [rung_of(quote, params.instrument) for quote in made.quotes]
+    assert (rung.purpose, rung.side, rung.takes) == ("derisk", "sell", True)
+    assert sum(addend.ticks or 0 for addend in rung.addends) == rung.px_ticks
+    console = Console(width=160, color_system=None)
+    with console.capture() as capture:
+        console.print(rungs_table([(0, rung)], 0, "USDT"))
+    assert "ask, derisk (takes) <, ticks" in capture.get()
 
 
 # --- the decision behind an order -------------------------------------------------------------------------------------
@@ -292,7 +390,8 @@ def quoting(journal: JournalReader) -> DecisionInputs:
     [
         ({}, "", ""),
         ({"position_lots": 10**6}, "inventory: position 100.0000 has reached its largest, 0.0", ""),
-        ({"adverse_sell_bps": 60.0}, "", "edge: a fill must earn 6"),
+        ({"adverse_sell_bps": 60.0, "no_sell": "edge"}, "", "edge: a fill must earn 6"),
+        ({"no_buy": "pulled"}, "pulled: net markouts 5 s after its fills were below 0 with 95 % confidence", ""),
         ({"equity_e10": 100 * E10}, "size: 0.0", "size: 0.0"),
         ({"fair_ticks": None}, "no_book: ", "no_book: "),
         ({"guard": GuardState.SOFT_PAUSE}, "guard: soft_pause (book) quotes nothing", "guard: soft_pause (book)"),
@@ -317,12 +416,12 @@ def test_why_a_side_is_missing(
 
 
 def test_the_edge_gate_in_figures(quoting: DecisionInputs, params: Params) -> None:
-    seen = msgspec.structs.replace(quoting, regime=Regime.HIGH_VOL_SHOCK, adverse_sell_bps=60.0)
+    seen = msgspec.structs.replace(quoting, regime=Regime.HIGH_VOL_SHOCK, adverse_sell_bps=60.0, no_sell="edge")
     made = decide(seen, params)
     most_bps = params.regimes[Regime.HIGH_VOL_SHOCK].spread_max_bps / 2
-    assert why_missing(Side.SELL, seen, made, params, "") == (
+    assert why_missing(Side.SELL, seen, made, params, "", 1_767_254_130 * 10**9) == (
         f"edge: a fill must earn {made.sell_edge.total_bps:.4f} bps, and half of the widest spread in high_vol_shock "
-        f"is {most_bps:g} bps"
+        f"is {most_bps:g} bps; blocked since 2026-01-01 07:55:30.000 UTC; it returns below {0.9 * most_bps:g} bps"
     )
 
 
@@ -397,6 +496,11 @@ def test_on_paper(
     assert fill is not None
     assert run(played, "--last-fill") == 0
     said = capsys.readouterr().out
+    quotes = len(told(played, capsys, "--last-fill")["decision"]["rungs"])
+    exactly = f"addends as journaled come to the quoted tick exactly: {quotes} of {quotes} quotes"
+    assert exactly in " ".join(said.split())
+    assert "p_taker 0.05 x (taker 2 - maker 0.5 + slippage 5)" in said
+    assert "its features are not journaled" in " ".join(said.split())
     assert said.startswith(f"fill {fill.trade_id} of order {fill.client_id}, run 2, BTCUSDT\n")
     assert "guard running, regime neutral_high_vol" in " ".join(said.split())
     for word in (

@@ -288,7 +288,7 @@ def checkpoint_in_the_middle(db: sqlite3.Connection, path: Path) -> None:
             terms = (fill.side, fill.px_ticks, fill.qty_lots, fill.fee_e10, fill.liquidity, fill.exec_kind)
             position.on_fill(held, Fill(*times, *terms), instrument)
     assert 10 < len(held.trade_ids) < len(fills) - 10
-    db.execute("INSERT INTO checkpoints VALUES ('position', 1, ?, 0, ?)", (seq - 1, _encode(held)))
+    db.execute("INSERT INTO checkpoints VALUES ('position', 1, ?, 0, ?, NULL)", (seq - 1, _encode(held)))
 
 
 @pytest.mark.parametrize("checkpointed", [False, True])

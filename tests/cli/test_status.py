@@ -146,7 +146,7 @@ def test_figures() -> None:
         "equity 99999.9",
         "PnL realised 1.5 unrealised -0.5 fees -0.25 funding 0 total 0.75 day 0.7",
         "fair 60000.5 bid 60000.4 ask 60000.6 mark 60001",
-        "feeds public up private DOWN book 0.250 s old",
+        "feeds public up private DOWN book healthy, 0.250 s old locked 3 times",
         "guard's time running 9.6 s soft_pause 1.5 s",
         "data dropped crossed 4",
         "event loop 0.001 s journal unknown",
@@ -156,11 +156,41 @@ def test_figures() -> None:
         assert piece in text
 
 
+def test_the_regime_says_what_it_is_told_by_and_where_the_bars_come_from() -> None:
+    told = {"bars_source": "mids", "bars": 1_440, "band_bps": 2.614, "drift_bps": 0.4}
+    text = " ".join(shown(picture(**told)).split())
+    assert "regime up band 2.61 bps drift +0.40 bps 1,440 bars from mids" in text
+    assert "1,440 bars from mids neutral_low_vol is seen, believed in 12.5 s" in text
+    assert "high_vol_shock drift 4.20 of 10.00 high_vol_shock band unknown of 6.00 up trend 12.50 of 12.40" in text
+    unknown: dict[str, Any] = {"bars_source": "", "band_bps": None, "drift_bps": None}
+    text = " ".join(shown(picture(regime="high_vol_shock", shock_by="drift", **unknown)).split())
+    assert "regime high_vol_shock by drift band unknown drift unknown no bars yet" in text
+
+
+def test_what_the_strategy_s_judges_say_is_told_with_its_figures() -> None:
+    text = " ".join(shown(picture(), 250).split())
+    for piece in (
+        "volatility 0.82 bps/sqrt(s) spread x 1.1 for drift, x 1.5 for fills",
+        "signal +0.24 bps of print +0.40 momentum -0.10 gap +0.00 lean +0.02",
+        "fees maker 2 bps, taker 5 bps, from the account",
+        "funding +0.0100 % due in 3 h 00 min, every 8 h 00 min: a long costs +0.12 bps",
+        "buys must earn 4.25 of at most 8.00 bps, gate open; impact 0.50 bps, net -0.80 (at most -0.10) over 34 fills; "
+        "pulled, 12 min 00 s left",
+        "sells must earn 9.50 of at most 8.00 bps, gate blocked for 1 min 35 s; impact 0.00 bps; at 10% of the size",
+        "derisk TOUCH for 1 min 15 s, taker in 3 min 45 s; day ends in 5 h 00 min",
+    ):
+        assert piece in text
+    nothing = shown(picture(fees=None, funding=None, sigma_bps=None, book_healthy=False, book_locked=True), 250)
+    text = " ".join(nothing.split())
+    for piece in ("fees unknown", "funding unknown", "volatility unknown", "book NOT HEALTHY, 0.250 s old LOCKED, 3"):
+        assert piece in text
+
+
 def test_unknown_is_said_and_never_0() -> None:
     unknown: dict[str, Any] = dict.fromkeys(("fair", "bid", "ask", "mark", "average_px", "book_age_s"))
     text = " ".join(shown(picture(**unknown, pnl={}, metrics_port=0)).split())
     assert "fair unknown bid unknown ask unknown mark unknown" in text
-    assert "book unknown old" in text
+    assert "book healthy, unknown old" in text
     assert "unknown: no mark yet" in text
     assert "metrics not served" in text
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mmdaemon.core import engine, orders
 from mmdaemon.core.commands import Amend, Cancel, Command, Place
-from mmdaemon.core.decision import DecisionInputs
+from mmdaemon.core.decision import DecisionInputs, DeriskStage
 from mmdaemon.core.engine import Step
 from mmdaemon.core.events import (
     AccountSnapshot,
@@ -93,6 +93,14 @@ LADDER: dict[str, dict[str, float]] = {
 }
 
 
+PINNED: dict[str, dict[str, float]] = {
+    "signal": {"print_weight": 0.0},
+    "quotes": {"band_gain": 0.5, "tolerance_min_bps": 0.5},
+    "cost": {"min_edge_bps": 1.0, "inventory_half_life_s": 1_200.0},
+    "limits": {"cancels_per_minute": 300},
+}
+
+
 def modest(examples: int = 50) -> settings:
     """Examples that keep a file within seconds, with no wall clock in the verdict."""
     return settings(max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -108,11 +116,12 @@ def params(
 ) -> Params:
     """Parameters as the daemon makes them: defaults, a preset, and sections over it (`quotes={"resume_s": 5.0}`).
 
-    The ladder table of `tight` is pinned to `LADDER`: a calibration must not be a change of these tests.
+    What `tight` sets is pinned to `LADDER` and `PINNED`: a calibration must not be a change of these tests.
     """
     if preset == "tight":
         over = sections.get("regimes", {})
         sections["regimes"] = {regime: {**row, **over.get(regime, {})} for regime, row in LADDER.items()}
+        sections |= {table: {**pinned, **sections.get(table, {})} for table, pinned in PINNED.items()}
     sections["run"] = {"shadow": shadow, **sections.get("run", {})}
     return Settings(preset=preset, **sections).to_params(instrument, "abcd", 1, can_amend=can_amend)
 
@@ -343,13 +352,20 @@ def check_commands(state: State, step: Step) -> None:
         order = state.orders.live[command.client_id]  # reserved the moment it was emitted
         assert order.reserved_lots >= command.qty_lots - order.filled_lots
         worst = orders.worst_case_lots(state.orders, state.position.position_lots, order.side)
-        if isinstance(command, Place):
+        if order.purpose is Purpose.DERISK:
+            # Whatever of all that may fill on that side does fill, the position is at most brought to nothing.
+            assert worst <= 0, (worst, state.position.position_lots, command)
+            assert order.side * state.position.position_lots < 0, (state.position.position_lots, command)
+            assert order.reduce_only, command
+            assert not isinstance(command, Place) or command.post_only is not command.ioc, command
+        elif isinstance(command, Place):
             assert worst <= cap_lots, (worst, cap_lots, command)
     assert (state.orders.reserved_buy_lots, state.orders.reserved_sell_lots) == orders.reserved_full(state.orders)
 
 
 class IdealVenue:
-    """Does at once what it is asked, and fills a resting order whole when the opposite touch reaches it."""
+    """Does at once what it is asked, and fills a resting order whole when the opposite touch reaches it. What takes
+    gets all it asks for at the touch."""
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
@@ -362,10 +378,24 @@ class IdealVenue:
         steps: list[Step] = []
         waiting = list(commands)
         while waiting:
-            step = self.desk.feed(self._outcome(waiting.pop(0)))
-            steps.append(step)
-            waiting += step.commands
+            command = waiting.pop(0)
+            events = self._taken(command) if isinstance(command, Place) and command.ioc else [self._outcome(command)]
+            for event in events:
+                step = self.desk.feed(event)
+                steps.append(step)
+                waiting += step.commands
         return steps
+
+    def _taken(self, command: Place) -> list[Event]:
+        desk = self.desk
+        edge = desk.ask if command.side is Side.BUY else desk.bid
+        if command.side * (command.px_ticks - edge) < 0:
+            return [desk.update(command.client_id, OrderStatus.CANCELLED, 0, "ioc")]
+        self.fills += 1
+        return [
+            desk.fill(command.side, command.qty_lots, edge, command.client_id),
+            desk.update(command.client_id, OrderStatus.FILLED, command.qty_lots),
+        ]
 
     def _outcome(self, command: Command) -> Event:
         desk = self.desk
@@ -590,10 +620,13 @@ def inputs(**over: Any) -> DecisionInputs:
         "bid_px_ticks": MID - 5,
         "ask_px_ticks": MID + 5,
         "fair_ticks": float(MID),
+        "signal_bps": 0.0,
         "guard": GuardState.RUNNING,
         "regime": Regime.NEUTRAL_LOW_VOL,
         "band_bps": 2.5,
+        "sigma_bps": 0.0,
         "drift_multiplier": 1.0,
+        "tracker_multiplier": 1.0,
         "position_lots": 0,
         "equity_e10": EQUITY_E10,
         "maker_bps": 2.0,
@@ -602,6 +635,13 @@ def inputs(**over: Any) -> DecisionInputs:
         "adverse_buy_bps": 0.0,
         "adverse_sell_bps": 0.0,
         "turnover_bps": 0.0,
-        "size_share": 1.0,
+        "taker_share": 0.05,
+        "size_buy_share": 1.0,
+        "size_sell_share": 1.0,
+        "no_buy": "",
+        "no_sell": "",
+        "derisk": DeriskStage.NONE,
     }
+    if "size_share" in over:
+        over["size_buy_share"] = over["size_sell_share"] = over.pop("size_share")
     return DecisionInputs(**{**seen, **over})

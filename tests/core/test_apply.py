@@ -182,7 +182,7 @@ def test_a_fill_begins_its_markout() -> None:
     desk = running(PARAMS)
     desk.feed(desk.fill(Side.BUY, 3))
     (pending,) = desk.state.markouts.pending
-    assert (pending.side, pending.qty_lots) == (Side.BUY, 3)
+    assert (pending.fill.side, pending.fill.qty_lots) == (Side.BUY, 3)
 
 
 def bar(desk: Desk, minutes_ago: int, high: int = MID + 500) -> BarClosed:

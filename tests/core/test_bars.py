@@ -97,13 +97,13 @@ def test_figures_are_withdrawn_when_the_newest_bar_is_over_five_minutes_old() ->
     assert (bars.atr14_bps, bars.ema50_ticks) == (None, None)
 
 
-def test_repeats_and_older_bars_are_ignored_and_counted() -> None:
+def test_repeats_and_older_bars_of_mids_are_ignored_and_counted() -> None:
     bars = fed([1_000, 1_001])
     on_bar(bars, bar(5, 1_002))
     before = list(bars.bars)
     assert on_bar(bars, bar(5, 1_777)) == "repeat"
     assert on_bar(bars, bar(0, 1_777)) == "repeat"
-    assert on_bar(bars, bar(3, 1_777)) == "older"
+    assert on_bar(bars, bar(3, 1_777, source="mids")) == "older"
     assert on_bar(bars, bar(5, 1_777, source="mids")) == "repeat"
     assert (bars.bars, bars.ignored) == (before, {"repeat": 3, "older": 1})
     assert on_bar(bars, bar(6, 1_003, source="mids")) == ""
@@ -183,23 +183,84 @@ def test_the_venues_bar_wins_whichever_comes_first() -> None:
     assert (later.source, later.replaced, first.replaced) == ("venue", 1, 0)
 
 
+def test_a_warm_up_that_comes_after_bars_from_mids_is_taken_all_the_same() -> None:
+    """The venue could not be read in the first minutes: it must not cost a day of history."""
+    bars = Bars()
+    for minute in range(100, 104):
+        fold(bars, minute, 2_000, 2_001)
+    assert ([one.open_ts_ns for one in bars.bars], bars.ema50_ticks) == (
+        [DAY_NS + minute * MINUTE_NS for minute in (101, 102)],
+        None,
+    )
+    for minute in range(101):
+        assert on_bar(bars, bar(minute, 1_000)) == ""
+    assert [one.open_ts_ns for one in bars.bars] == [DAY_NS + minute * MINUTE_NS for minute in range(103)]
+    assert [one.source for one in bars.bars[-3:]] == ["venue", "mids", "mids"]
+    assert (band_count(bars), bars.atr14_bps, bars.ema50_ticks) == (103 - bars_module.ATR_BARS, 0.0, 1_000.0)
+
+
+def test_minutes_that_were_missed_are_filled_when_the_venue_can_be_read_again() -> None:
+    bars = fed([1_000] * 60)
+    on_bar(bars, bar(70, 1_000))
+    assert (bars.atr14_bps, bars.ema50_ticks) == (None, None)
+    for minute in range(60, 71):
+        on_bar(bars, bar(minute, 1_000))
+    assert bars == msgspec.structs.replace(fed([1_000] * 71), ignored={"repeat": 1})
+
+
+def test_a_full_history_takes_nothing_from_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bars_module, "BARS_KEPT", 40)
+    bars = fed([1_000] * 45)
+    before = list(bars.bars)
+    assert on_bar(bars, bar(4, 1_777)) == "older"
+    assert (bars.bars, bars.ignored, len(bars.bands)) == (before, {"older": 1}, 40)
+
+
+def test_an_old_bar_brings_no_figure_back_that_a_hole_withdrew() -> None:
+    bars = fed([1_000] * 30)
+    fold(bars, 40, 2_000)
+    assert bars.atr14_bps is None
+    assert on_bar(bars, bar(-1, 1_000)) == ""
+    assert bars.atr14_bps is None
+    for minute in range(30, 40):
+        on_bar(bars, bar(minute, 1_000))
+    assert bars.atr14_bps == 0.0
+
+
+def test_the_source_is_mids_once_two_bars_of_the_venue_are_lacking() -> None:
+    """One is always lacking for the seconds until the venue publishes it."""
+    bars = fed([1_000] * 3)
+    assert Bars().source == ""
+    sources: list[str] = []
+    for minute in range(2, 8):
+        fold(bars, minute, 2_000, 2_001)
+        sources.append(bars.source)
+    assert sources == ["venue", "venue", "venue", "mids", "mids", "mids"]
+    on_bar(bars, bar(6, 1_000))
+    assert bars.source == "venue"
+
+
 @given(
     st.lists(st.tuples(st.integers(950, 1_050), st.integers(0, 30), st.integers(0, 30)), min_size=20, max_size=40),
-    st.sets(st.integers(0, 39)),
+    st.dictionaries(st.integers(0, 38), st.booleans(), max_size=25),
 )
 @settings(max_examples=60, deadline=None)
-def test_replacing_mids_bars_late_leaves_what_venue_bars_alone_would_have_made(
-    shapes: list[tuple[int, int, int]], late: set[int]
+def test_venue_bars_that_come_late_leave_what_they_would_have_made_in_time(
+    shapes: list[tuple[int, int, int]], late: dict[int, bool]
 ) -> None:
+    """Of the late ones, some minutes had a bar from mids in the meantime and some had none."""
     venue = [bar(minute, close, close + up, close - down) for minute, (close, up, down) in enumerate(shapes)]
     alone, mixed = Bars(), Bars()
     for minute, one in enumerate(venue):
         on_bar(alone, one)
-        on_bar(mixed, bar(minute, 1_000, source="mids") if minute in late else one)
+        if minute not in late:
+            on_bar(mixed, one)
+        elif late[minute]:
+            on_bar(mixed, bar(minute, 1_000, source="mids"))
     for minute in sorted(late, reverse=True):
         if minute < len(venue):
             assert on_bar(mixed, venue[minute]) == ""
-            assert mixed.replaced > 0
+    assert mixed.replaced == sum(folded for minute, folded in late.items() if minute < len(venue))
     assert (mixed.bars, mixed.bands, mixed.sorted_bands) == (alone.bars, alone.bands, alone.sorted_bands)
     assert (mixed.atr14_bps, mixed.ema50_ticks) == (alone.atr14_bps, alone.ema50_ticks)
 

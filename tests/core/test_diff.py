@@ -10,11 +10,11 @@ from hypothesis import event, given, settings
 
 from mmdaemon.core.commands import Amend, Cancel, Command, Place
 from mmdaemon.core.decision import Quote, QuoteAddends
-from mmdaemon.core.diff import CANCEL_WAIT_NS, diff
+from mmdaemon.core.diff import ANSWER_WAIT_NS, CANCEL_WAIT_NS, diff
 from mmdaemon.core.events import OrderAdopted, OrderUpdate, RequestFailed
 from mmdaemon.core.orders import Orders, next_id, on_adopted, on_request_failed, on_update, submit
 from mmdaemon.core.params import DiffParams
-from mmdaemon.core.types import OrderStatus, Purpose, Side
+from mmdaemon.core.types import NS, OrderStatus, Purpose, Side
 
 BUY, SELL = Side.BUY, Side.SELL
 S = OrderStatus
@@ -26,7 +26,7 @@ AMEND = DiffParams(can_amend=True, min_quote_life_ns=LIFE_NS)
 REPLACE = DiffParams(can_amend=False, min_quote_life_ns=LIFE_NS)
 
 
-NO_ADDENDS = QuoteAddends(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+NO_ADDENDS = QuoteAddends(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 def target(side: Side, px: int, qty: int = 10, level: int = 0, tolerance: int = 2) -> Quote:
@@ -331,7 +331,7 @@ def test_cancels_then_retreats_then_advances_then_places() -> None:
     ]
 
 
-@pytest.mark.parametrize("how", ["live", "new", "unknown", "cancel", "derisk", "pending", "pending away"])
+@pytest.mark.parametrize("how", ["live", "new", "unknown", "cancel", "flatten", "pending", "pending away"])
 @pytest.mark.parametrize("mirror", [1, -1])
 def test_nothing_goes_where_an_own_order_of_the_other_side_may_rest(how: str, mirror: int) -> None:
     """Seen from the bid; the ask is its mirror image around 1000."""
@@ -342,7 +342,7 @@ def test_nothing_goes_where_an_own_order_of_the_other_side_may_rest(how: str, mi
 
     orders = Orders()
     rest(orders, "a", ask, px(1000), status=None if how == "new" else S.LIVE,
-         purpose=Purpose.DERISK if how == "derisk" else Purpose.QUOTE)  # fmt: skip
+         purpose=Purpose.FLATTEN if how == "flatten" else Purpose.QUOTE)  # fmt: skip
     match how:
         case "unknown":
             on_update(orders, report("a", S.UNKNOWN, None))
@@ -355,7 +355,7 @@ def test_nothing_goes_where_an_own_order_of_the_other_side_may_rest(how: str, mi
             submit(orders, Amend("a", 1, px(1010), 10), 2)
         case _:
             pass
-    own = () if how == "derisk" else (target(ask, px(1000)),)
+    own = () if how == "flatten" else (target(ask, px(1000)),)
     assert commands(orders, *own, target(bid, px(1000))) == []
     assert commands(orders, *own, target(bid, px(999))) == places(target(bid, px(999)))
     rest(orders, "b", bid, px(990))
@@ -658,3 +658,159 @@ def resolve(orders: Orders, exchange: Exchange, now_ns: int) -> None:
             on_request_failed(orders, RequestFailed(now_ns, now_ns, None, client_id, "cancel", "unanswered"))
         status = S.LIVE if quote.open else S.CANCELLED
         on_update(orders, report(client_id, status, 0, revision=quote.revision, mono_ns=now_ns))
+
+
+# --- what works a position down ---------------------------------------------------------------------------------------
+
+NOW_NS = 5 * NS
+
+
+def reducing(
+    side: Side, px: int, qty: int = 10, tolerance: int = 2, *, takes: bool = False, purpose: Purpose = Purpose.DERISK
+) -> Quote:
+    return Quote(side, 0, px, qty, px - tolerance, px + tolerance, NO_ADDENDS, purpose, takes)
+
+
+def worked(
+    orders: Orders, *targets: Quote, held: int, params: DiffParams = AMEND, now_ns: int = NOW_NS
+) -> list[Command]:
+    ids = iter(f"n{i}" for i in range(99))
+    refresh_ns = 90 * NS
+    return diff(targets, orders, params, now_ns, refresh_ns, lambda: next(ids), risk=True, position_lots=held)
+
+
+def derisk_place(side: Side, px: int, qty: int, *, takes: bool = False) -> Place:
+    return Place("n0", side, px, qty, Purpose.DERISK, 0, post_only=not takes, reduce_only=True, ioc=takes)
+
+
+def rest_derisk(
+    orders: Orders, client_id: str, side: Side, px: int, qty: int, *, takes: bool = False, at_ns: int = 1
+) -> None:
+    terms = (client_id, side, px, qty, Purpose.DERISK, 0)
+    submit(orders, Place(*terms, post_only=not takes, reduce_only=True, ioc=takes), at_ns)
+
+
+@pytest.mark.parametrize("takes", [False, True])
+def test_it_goes_out_reduce_only_and_post_only_or_taking(takes: bool) -> None:
+    for side, held in ((SELL, 10), (BUY, -10)):
+        assert worked(Orders(), reducing(side, 100, takes=takes), held=held) == [
+            derisk_place(side, 100, 10, takes=takes)
+        ]
+
+
+def test_it_is_clipped_to_what_nothing_else_may_fill() -> None:
+    orders = Orders()
+    rest(orders, "leaving", SELL, 110, 4)
+    submit(orders, Cancel("leaving", risk=True), 2)
+    rest(orders, "lost", SELL, 111, 3)
+    on_update(orders, report("lost", S.UNKNOWN, None))
+    submit(orders, Cancel("lost", risk=True), 2)
+    rest(orders, "kill switch", SELL, 120, 1, purpose=Purpose.FLATTEN)
+    assert worked(orders, reducing(SELL, 100), held=10) == [derisk_place(SELL, 100, 2)]
+    assert worked(orders, reducing(SELL, 100), held=8) == []
+    assert worked(orders, reducing(SELL, 100), held=5) == []
+
+
+def test_a_quote_never_stands_for_it_nor_it_for_a_quote() -> None:
+    """Where the order of the other purpose rests at that very price and size."""
+    orders = Orders()
+    rest(orders, "quote", SELL, 100)
+    assert worked(orders, reducing(SELL, 100), held=10) == [Cancel("quote", risk=True)]
+    orders = Orders()
+    rest_derisk(orders, "derisk", SELL, 100, 10)
+    on_update(orders, report("derisk", S.LIVE))
+    assert worked(orders, target(SELL, 100), held=10) == [Cancel("derisk", risk=True)]
+    assert commands(orders, target(SELL, 100)) == [Cancel("derisk", risk=True)]  # a risk cancel, RUNNING too
+    assert commands(orders, target(SELL, 100), target(SELL, 110, level=1))[1:] == [
+        Place("n0", SELL, 110, 10, Purpose.QUOTE, 1, post_only=True, reduce_only=False)
+    ]
+    assert commands(orders, target(BUY, 90))[1:] == places(target(BUY, 90))  # the other side has nothing to wait for
+
+
+@pytest.mark.parametrize("params", [AMEND, REPLACE])
+def test_it_is_moved_like_a_quote(params: DiffParams) -> None:
+    orders = Orders()
+    rest_derisk(orders, "d", SELL, 100, 10)
+    on_update(orders, report("d", S.LIVE))
+    assert worked(orders, reducing(SELL, 101), held=10, params=params) == []  # within its range
+    moved = worked(orders, reducing(SELL, 105), held=10, params=params)
+    assert moved == ([Amend("d", 1, 105, 10)] if params.can_amend else [Cancel("d", risk=True)])
+
+
+def test_it_is_topped_up_to_what_has_become_free_and_no_further() -> None:
+    orders = Orders()
+    rest_derisk(orders, "d", SELL, 100, 4)
+    on_update(orders, report("d", S.LIVE))
+    rest(orders, "leaving", SELL, 110, 3)
+    submit(orders, Cancel("leaving", risk=True), 2)
+    assert worked(orders, reducing(SELL, 100), held=10) == [Amend("d", 1, 100, 7)]
+    assert worked(orders, reducing(SELL, 100, 5), held=10) == []  # 4 of 5 are near enough
+    assert worked(orders, reducing(SELL, 100), held=7) == []
+
+
+def test_what_would_pass_zero_is_taken_out_whatever_rests_beside_it() -> None:
+    orders = Orders()
+    rest_derisk(orders, "d", SELL, 100, 10)
+    on_update(orders, report("d", S.LIVE))
+    assert worked(orders, reducing(SELL, 100, 9), held=9) == [Cancel("d", risk=True)]
+    on_update(orders, report("d", S.UNKNOWN, None))
+    assert worked(orders, reducing(SELL, 100, 9), held=9) == [Cancel("d", risk=True)]
+
+
+@pytest.mark.parametrize("status", [None, S.LIVE, S.UNKNOWN])
+def test_nothing_wanted_or_wanted_on_the_other_side_it_goes(status: OrderStatus | None) -> None:
+    orders = Orders()
+    rest_derisk(orders, "d", SELL, 100, 10, at_ns=NOW_NS)
+    if status is not None:
+        on_update(orders, report("d", status, None))
+    assert worked(orders, held=0) == [Cancel("d", risk=True)]
+    [gone, placed] = worked(orders, reducing(BUY, 90), held=-10)
+    assert (gone, placed) == (Cancel("d", risk=True), derisk_place(BUY, 90, 10))
+
+
+def test_one_that_takes_is_alone() -> None:
+    orders = Orders()
+    rest_derisk(orders, "passive", SELL, 100, 4)
+    on_update(orders, report("passive", S.LIVE))
+    take = reducing(SELL, 80, 10, 0, takes=True)
+    assert worked(orders, take, held=10) == [Cancel("passive", risk=True)]
+    submit(orders, Cancel("passive", risk=True), 2)
+    assert worked(orders, take, held=10) == []
+    on_update(orders, report("passive", S.CANCELLED, 0))
+    assert worked(orders, take, held=10) == [derisk_place(SELL, 80, 10, takes=True)]
+
+
+def test_one_that_takes_is_left_to_end_by_itself_and_never_moved() -> None:
+    orders = Orders()
+    rest_derisk(orders, "ioc", SELL, 80, 5, takes=True, at_ns=NOW_NS)
+    for wanted in (reducing(SELL, 78, 10, 0, takes=True), reducing(SELL, 100)):
+        assert worked(orders, wanted, held=10, now_ns=NOW_NS + ANSWER_WAIT_NS - 1) == []
+        assert worked(orders, wanted, held=10, now_ns=NOW_NS + ANSWER_WAIT_NS) == [Cancel("ioc", risk=True)]
+    on_update(orders, report("ioc", S.LIVE))
+    assert worked(orders, reducing(SELL, 100), held=10, now_ns=NOW_NS + 10) == []
+    assert worked(orders, held=10, now_ns=NOW_NS + 10) == [Cancel("ioc", risk=True)]
+
+
+def test_what_is_not_answered_is_waited_for_and_then_taken_out() -> None:
+    orders = Orders()
+    rest_derisk(orders, "d", SELL, 100, 10, at_ns=NOW_NS)
+    wanted = reducing(SELL, 110)
+    assert worked(orders, wanted, held=10, now_ns=NOW_NS + ANSWER_WAIT_NS - 1) == []
+    assert worked(orders, wanted, held=10, now_ns=NOW_NS + ANSWER_WAIT_NS) == [Cancel("d", risk=True)]
+    assert worked(orders, reducing(SELL, 101), held=10, now_ns=NOW_NS + ANSWER_WAIT_NS) == []  # where it may stay
+
+
+def test_of_two_the_older_serves() -> None:
+    orders = Orders()
+    for client_id in ("older", "newer"):
+        rest_derisk(orders, client_id, SELL, 100, 5)
+        on_update(orders, report(client_id, S.LIVE))
+    assert worked(orders, reducing(SELL, 100, 5), held=10) == [Cancel("newer", risk=True)]
+
+
+def test_it_never_meets_our_own_order_of_the_other_side() -> None:
+    orders = Orders()
+    rest(orders, "bid", BUY, 90)
+    submit(orders, Cancel("bid", risk=True), 2)
+    assert worked(orders, reducing(SELL, 80, 10, 0, takes=True), held=10) == []
+    assert worked(orders, reducing(SELL, 91), held=10) == [derisk_place(SELL, 91, 10)]

@@ -354,7 +354,7 @@ def test_a_day_trades_and_comes_through(a_day: tuple[Desk, IdealVenue]) -> None:
     desk, venue = a_day
     assert desk.guard is GuardState.RUNNING
     assert len(desk.log) > 1_000
-    assert venue.fills > 20
+    assert venue.fills >= 20
     assert desk.state.position.buys > 5
     assert desk.state.position.sells > 5
     assert {type(command) for command in desk.commands} == {Place, Amend, Cancel}

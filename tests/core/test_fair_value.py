@@ -48,7 +48,7 @@ def test_no_book_no_value() -> None:
     seen = book(((100, 1),), ((102, 1),))
     invalidate(seen)
     assert fair_value_ticks(seen, 5) is None
-    assert not stays_within(seen, 90.0, 110.0, 5)
+    assert not stays_within(seen, 90.0, 110.0, 5, 0.0)
 
 
 @given(books(), st.integers(1, 6))
@@ -66,7 +66,7 @@ def test_the_shortcut_agrees_with_the_full_computation(seen: Book, depth: int, o
     hi = lo + width
     fair = fair_value_ticks(seen, depth)
     assert fair is not None
-    assert stays_within(seen, lo, hi, depth) is (lo <= fair <= hi)
+    assert stays_within(seen, lo, hi, depth, 0.0) is (lo <= fair <= hi)
 
 
 @given(books(), st.integers(1, 6))
@@ -74,6 +74,6 @@ def test_the_shortcut_agrees_with_the_full_computation(seen: Book, depth: int, o
 def test_a_band_ends_where_it_says(seen: Book, depth: int) -> None:
     fair = fair_value_ticks(seen, depth)
     assert fair is not None
-    assert stays_within(seen, fair, fair, depth)
-    assert not stays_within(seen, fair + 1e-3, fair + 1, depth)
-    assert not stays_within(seen, fair - 1, fair - 1e-3, depth)
+    assert stays_within(seen, fair, fair, depth, 0.0)
+    assert not stays_within(seen, fair + 1e-3, fair + 1, depth, 0.0)
+    assert not stays_within(seen, fair - 1, fair - 1e-3, depth, 0.0)

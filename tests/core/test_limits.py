@@ -590,3 +590,80 @@ def test_only_a_quote_may_go_out_without_reduce_only(purpose: Purpose, state: Gu
     sale = msgspec.structs.replace(place(SELL, MID + 100, 10), purpose=purpose)
     assert door(sale) == "reduce_only"
     assert door(msgspec.structs.replace(sale, reduce_only=True)) == ""
+
+
+# --- what works a position down ---------------------------------------------------------------------------------------
+
+
+def derisk(side: Side, qty_lots: int = 10, client_id: str = "new", purpose: Purpose = Purpose.DERISK) -> Place:
+    return Place(client_id, side, MID + 100 * -side, qty_lots, purpose, 0, post_only=True, reduce_only=True)
+
+
+@pytest.mark.parametrize("side", list(Side))
+@pytest.mark.parametrize("purpose", [Purpose.DERISK, Purpose.FLATTEN])
+@pytest.mark.parametrize("acked", [True, False])
+def test_what_is_no_quote_may_not_pass_zero_whatever_fills(side: Side, purpose: Purpose, acked: bool) -> None:
+    """Held 50, and 20 of a quote may still fill on the side that reduces, acknowledged or not."""
+    door = Door(position_lots=-side * 50, guard=GuardState.REDUCING)
+    door.rest(side, MID - side * 200, 20, acked=acked)
+    assert door(derisk(side, 30, purpose=purpose)) == ""
+    assert door(derisk(side, 31, purpose=purpose)) == "beyond_flat"
+    assert door(derisk(side.opposite, 4, purpose=purpose)) == "beyond_flat"  # it would increase
+    assert door(derisk(side, 4, purpose=purpose), position_lots=0) == "beyond_flat"
+    assert door(derisk(side, 4, purpose=purpose), position_lots=side * 50) == "beyond_flat"
+
+
+def test_what_is_unknown_counts_until_the_venue_has_spoken() -> None:
+    door = Door(position_lots=50, guard=GuardState.REDUCING)
+    client_id = door.rest(SELL, MID + 200, 20)
+    orders.on_update(
+        door.orders, OrderUpdate(T0_NS, T0_NS, None, client_id, OrderStatus.UNKNOWN, None, None, None, None, "")
+    )
+    assert door(derisk(SELL, 31)) == "beyond_flat"
+    orders.on_update(
+        door.orders, OrderUpdate(T0_NS, T0_NS, None, client_id, OrderStatus.CANCELLED, 0, None, None, None, "")
+    )
+    assert door(derisk(SELL, 31)) == ""
+
+
+def test_an_amend_of_what_works_a_position_down_may_not_pass_zero_either() -> None:
+    door = Door(position_lots=50, guard=GuardState.REDUCING)
+    door.rest(SELL, MID + 200, 20)
+    orders.submit(door.orders, derisk(SELL, 10, "d"), T0_NS)
+    assert door(Amend("d", 1, MID + 100, 30)) == ""
+    assert door(Amend("d", 1, MID + 100, 31)) == "beyond_flat"
+    # Nor one that adds nothing while too much may fill already: such an order is taken out, and not moved about.
+    assert door(Amend("d", 1, MID + 100, 10), position_lots=25) == "beyond_flat"
+
+
+def test_one_order_a_second_works_a_position_down() -> None:
+    door = Door(position_lots=50, guard=GuardState.REDUCING)
+    first = derisk(SELL, 10, "d")
+    limits.on_command(door.budgets, first, T0_NS, P.limits, P.guard)
+    orders.submit(door.orders, first, T0_NS)
+    assert door(derisk(SELL, 10), now_ns=T0_NS + NS - 1) == "derisk_rate"
+    assert door(Amend("d", 1, MID + 50, 10), now_ns=T0_NS + NS - 1) == ""
+    assert door(place(SELL, MID + 100, 10), now_ns=T0_NS + NS - 1) == ""
+    assert door(derisk(SELL, 10), now_ns=T0_NS + NS) == ""
+
+
+@given(
+    st.integers(-80, 80),
+    st.lists(st.tuples(st.sampled_from(Side), st.integers(2, 40), st.booleans()), max_size=5),
+    st.sampled_from(Side),
+    st.integers(4, 49),
+    st.sampled_from([GuardState.RUNNING, GuardState.REDUCING, GuardState.SOFT_PAUSE]),
+)
+@modest(150)
+def test_no_admitted_order_that_works_a_position_down_passes_zero(
+    position_lots: int, resting: list[tuple[Side, int, bool]], side: Side, qty: int, state: GuardState
+) -> None:
+    door = Door(position_lots=position_lots, guard=state)
+    for each, lots, acked in resting:
+        door.rest(each, MID - each * 300, lots, acked=acked)
+    is_admitted = door(derisk(side, qty)) == ""
+    open_lots = sum(order.reserved_lots for order in door.orders.live.values() if order.side is side)
+    passes_zero = side * position_lots + open_lots + qty > 0
+    assert not (is_admitted and passes_zero)
+    if not passes_zero:
+        assert is_admitted

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from mmdaemon.core import limits, quotes
 from mmdaemon.core.commands import Place
 from mmdaemon.core.cost import required_edge
-from mmdaemon.core.decision import Decision, DecisionInputs, EdgeBreakdown, Quote
+from mmdaemon.core.decision import Decision, DecisionInputs, DeriskStage, EdgeBreakdown, Quote
+from mmdaemon.core.fair_value import with_signal
 from mmdaemon.core.limits import Budgets, Reference
 from mmdaemon.core.orders import Orders
 from mmdaemon.core.params import Params
@@ -30,7 +31,8 @@ COARSE = params(
     ),
     quotes={"level_step_fraction": 0.0},  # levels would stack but for the least step of a tick
 )
-ALL = {"tight": TIGHT, "desk": DESK, "coarse": COARSE}
+GLFT = params(quotes={"model": "glft"}, glft={"fit_r2": 0.9})
+ALL = {"tight": TIGHT, "desk": DESK, "coarse": COARSE, "glft": GLFT}
 LIMIT_LOTS = 769  # 5,000 quote at MID
 
 
@@ -72,7 +74,14 @@ def seen(draw: st.DrawFn, **fixed: Any) -> DecisionInputs:
         "adverse_buy_bps": draw(st.sampled_from([0.0, 1.2, 10.0])),
         "adverse_sell_bps": draw(st.sampled_from([0.0, 0.6, 10.0])),
         "turnover_bps": draw(st.sampled_from([0.0, 2.5, 5.0])),
-        "size_share": draw(st.sampled_from([1.0, 0.1])),
+        "signal_bps": draw(st.sampled_from([0.0, 0.4, -3.0, 10.0])),
+        "sigma_bps": draw(st.sampled_from([0.0, 0.3, 4.0])),
+        "tracker_multiplier": draw(st.sampled_from([1.0, 1.5])),
+        "size_buy_share": draw(st.sampled_from([1.0, 0.1])),
+        "size_sell_share": draw(st.sampled_from([1.0, 0.1])),
+        "no_buy": draw(st.sampled_from(["", "", "edge", "pulled"])),
+        "no_sell": draw(st.sampled_from(["", "", "edge", "pulled"])),
+        "derisk": draw(st.sampled_from([DeriskStage.NONE, DeriskStage.PASSIVE, DeriskStage.TOUCH])),
     }
     return inputs(**{**values, **fixed})
 
@@ -97,7 +106,7 @@ def floats_in(value: object) -> Iterator[float]:
 @example(inputs(), TIGHT)
 def test_addends_sum_to_the_quoted_tick(now: DecisionInputs, p: Params) -> None:
     for quote in decide(now, p).quotes:
-        assert abs(quote.addends.total - quote.px_ticks) <= 1e-6
+        assert quote.addends.total == quote.px_ticks
         assert quote.addends.fair == now.fair_ticks
 
 
@@ -105,9 +114,11 @@ def test_addends_sum_to_the_quoted_tick(now: DecisionInputs, p: Params) -> None:
 @modest(300)
 def test_no_quote_stands_inside_its_floor(now: DecisionInputs, p: Params) -> None:
     decision = decide(now, p)
-    fair = now.fair_ticks
-    assert fair is not None
+    assert now.fair_ticks is not None
+    fair = with_signal(now.fair_ticks, now.signal_bps)
     for quote in decision.quotes:
+        if quote.purpose is Purpose.DERISK:
+            continue
         increasing = quote.side * now.position_lots >= 0
         edge = required_edge(quote.side, now, p.cost)
         least_bps = edge.total_bps if increasing else edge.maker_fee_bps
@@ -169,7 +180,7 @@ def test_a_side_is_quoted_or_said_why_not(now: DecisionInputs, p: Params) -> Non
     decision = decide(now, p)
     for side in Side:
         assert bool(side_of(decision, side)) != bool(why_no(decision, side))
-        assert why_no(decision, side) in ("", "guard", "no_book", "inventory", "edge", "size")
+        assert why_no(decision, side) in ("", "guard", "no_book", "inventory", "edge", "pulled", "size")
 
 
 @given(seen(), any_params)
@@ -424,7 +435,7 @@ def test_room_that_is_no_valid_order_is_said_to_be_inventory() -> None:
 def test_a_remnant_too_small_to_reduce_is_said_so() -> None:
     p = params(instrument=msgspec.structs.replace(TIGHT.instrument, min_qty_lots=5))
     decision = decide(inputs(position_lots=3, guard=GuardState.REDUCING), p)
-    assert (decision.quotes, decision.no_bid, decision.no_ask) == ((), "guard", "inventory")
+    assert (decision.quotes, decision.no_bid, decision.no_ask) == ((), "guard", "size")
 
 
 @pytest.mark.parametrize("equity_e10", [0, -EQUITY_E10])
@@ -446,25 +457,95 @@ def test_the_cap_is_a_share_of_equity_and_never_more_than_its_value() -> None:
 
 
 @pytest.mark.parametrize("side", list(Side))
-def test_reducing_quotes_the_other_side_up_to_what_is_held(side: Side) -> None:
-    decision = decide(inputs(position_lots=side * 20, guard=GuardState.REDUCING), TIGHT)
+def test_reducing_leaves_the_ladder_and_works_the_position_down(side: Side) -> None:
+    now = inputs(position_lots=side * 20, guard=GuardState.REDUCING, derisk=DeriskStage.PASSIVE)
+    decision = decide(now, TIGHT)
     assert why_no(decision, side) == "guard"
-    assert [quote.qty_lots for quote in side_of(decision, side.opposite)] == [15, 5]
+    assert why_no(decision, side.opposite) == ""
+    assert [(q.side, q.qty_lots, q.purpose) for q in decision.quotes] == [(side.opposite, 20, Purpose.DERISK)]
 
 
 # --- edge gate --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("side", list(Side))
-def test_a_side_whose_cost_the_widest_spread_cannot_pay_is_not_quoted(side: Side) -> None:
+@pytest.mark.parametrize("why", ["edge", "pulled"])
+def test_a_blocked_side_is_not_quoted_but_out_of_a_position(side: Side, why: str) -> None:
+    key = "no_buy" if side is BUY else "no_sell"
+    blocked = decide(inputs(**{key: why}), TIGHT)
+    assert (side_of(blocked, side), why_no(blocked, side)) == ([], why)
+    assert len(side_of(blocked, side.opposite)) == 3
+    held = decide(inputs(**{key: why}, position_lots=side * 20), TIGHT)
+    assert (side_of(held, side), why_no(held, side)) == ([], why)
+    # What reduces goes on, and not through to the other side.
+    reducing = decide(inputs(**{key: why}, position_lots=-side * 20), TIGHT)
+    assert [quote.qty_lots for quote in side_of(reducing, side)] == [15, 5]
+
+
+@pytest.mark.parametrize("side", list(Side))
+def test_until_the_gate_closes_a_dear_side_stands_at_its_floor(side: Side) -> None:
     """Half of 30 bps in the calm row of `tight`; fee, exit and edge are 3.45 without adverse selection."""
     key = "adverse_buy_bps" if side is BUY else "adverse_sell_bps"
-    assert why_no(decide(inputs(**{key: 11.5}), TIGHT), side) == ""
     dear = decide(inputs(**{key: 11.6}), TIGHT)
-    assert why_no(dear, side) == "edge"
-    assert side_of(dear, side.opposite)
-    # What reduces goes on.
-    assert side_of(decide(inputs(**{key: 11.6}, position_lots=-side * 100), TIGHT), side)
+    assert side * (MID - best(dear, side)) / MID / BPS == pytest.approx(15.05, abs=0.02)
+
+
+# --- signal and models ------------------------------------------------------------------------------------------------
+
+
+def test_the_signal_moves_both_sides_and_their_floors() -> None:
+    still, rising = decide(inputs(), TIGHT), decide(inputs(signal_bps=2.0), TIGHT)
+    for side in Side:
+        assert best(rising, side) - best(still, side) == pytest.approx(2.0 * BPS * MID, abs=1.1)
+    assert rising.quotes[0].addends.signal == pytest.approx(2.0 * BPS * MID)
+    # An offset of the fair value: the band that a decision holds for moves along.
+    assert rising.band_lo_ticks - still.band_lo_ticks == pytest.approx(2.0 * BPS * MID, abs=0.1)
+
+
+def test_a_bid_never_follows_the_signal_through_the_touch() -> None:
+    decision = decide(inputs(signal_bps=10.0, maker_bps=-5.0, taker_bps=0.0), params(cost={"min_edge_bps": 0.0}))
+    assert best(decision, BUY) == MID + 4
+    assert decision.quotes[0].addends.clamp < 0
+
+
+def test_skew_rests_on_how_far_the_mid_moves_while_inventory_is_held() -> None:
+    """sigma 0.3 bps over the square root of 1,731 s is 12.5 bps: k * g(1/2) * that."""
+    held = inputs(position_lots=LIMIT_LOTS // 2, sigma_bps=0.3, regime=Regime.NEUTRAL_LOW_VOL)
+    u = held.position_lots / LIMIT_LOTS
+    assert decide(held, TIGHT).skew_bps == pytest.approx(
+        0.5 * u * (1 + u * u) / 2 * 0.3 * math.sqrt(1_731.234), rel=1e-4
+    )
+    unknown = decide(msgspec.structs.replace(held, sigma_bps=0.0), TIGHT)
+    assert unknown.skew_bps == pytest.approx(0.5 * u * (1 + u * u) / 2 * unknown.half_bps)
+
+
+def test_the_tracker_widens_once() -> None:
+    one, more = (
+        quotes.half_spread_bps(inputs(tracker_multiplier=x), TIGHT.regimes[Regime.UP], TIGHT.quotes) for x in (1.0, 1.5)
+    )
+    assert more == pytest.approx(1.5 * one)
+    assert (
+        quotes.half_spread_bps(
+            inputs(tracker_multiplier=5.0, drift_multiplier=5.0), TIGHT.regimes[Regime.UP], TIGHT.quotes
+        )
+        == 35.0
+    )
+
+
+def test_glft_stands_where_its_closed_form_says() -> None:
+    """In price units, by hand: gamma 0.001 a quote, A 0.5/s, k 0.5/bp at 65,000, sigma 0.3 bps, orders of 15 lots."""
+    held = inputs(position_lots=100, sigma_bps=0.3, maker_bps=0.0, taker_bps=0.0)
+    free = params(quotes={"model": "glft"}, glft={"fit_r2": 0.9}, cost={"min_edge_bps": 0.0, "taker_probability": 0.0})
+    decision = decide(held, free)
+    price, size = MID / 10, 15e-4
+    k, sigma = 0.5 / (price * BPS), 0.3 * price * BPS
+    ratio = 0.001 * size / k
+    c1 = math.log(1 + ratio) / (0.001 * size)
+    c2 = math.sqrt(0.001 / (2 * 0.5 * size * k) * (1 + ratio) ** (1 / ratio + 1))
+    assert decision.half_bps == pytest.approx((c1 + size / 2 * sigma * c2) / price / BPS, rel=1e-6)
+    assert decision.skew_bps == pytest.approx(sigma * c2 * 100e-4 / price / BPS, rel=1e-6)
+    # Without a volatility the model has nothing to say: as wide as the regime goes.
+    assert decide(msgspec.structs.replace(held, sigma_bps=0.0), free).half_bps == 15.0
 
 
 # --- sizes and levels -------------------------------------------------------------------------------------------------
@@ -495,7 +576,8 @@ def test_size_after_a_resume(min_qty_lots: int, min_notional: int, share: float,
     )
     p = params(instrument=instrument)
     calm = p.regimes[Regime.NEUTRAL_LOW_VOL]
-    assert quotes.order_size_lots(inputs(size_share=share), calm, float(MID), p) == lots
+    full = quotes.order_size_lots(inputs(), calm, float(MID), p)
+    assert quotes.cut_lots(full, share, float(MID), p) == lots
 
 
 def test_every_rung_of_a_cut_ladder_is_valid_too() -> None:

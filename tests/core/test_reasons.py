@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 
-from mmdaemon.core import limits
+from mmdaemon.core import limits, risk
 from mmdaemon.core.commands import Cancel
 from mmdaemon.core.events import BillKind, KillChanged, SourceEnded, TaskDied
 from mmdaemon.core.reasons import (
@@ -72,6 +72,23 @@ def lose_over_two_days(desk: Desk) -> None:
         desk.feed(desk.timer())
 
 
+def nobody_pays(desk: Desk) -> None:
+    """The fee alone is more than half of the widest spread."""
+    desk.feed(desk.fees(maker_rate=0.0016))
+    desk.seconds(32)
+
+
+def before_rollover(desk: Desk, left_ns: int) -> None:
+    """Let the date pass until so long is left of the trading day."""
+    desk.date_passes(risk.to_rollover_ns(desk.now[1], desk.params.rollover_hour_utc) - left_ns)
+    desk.feed(desk.timer())
+
+
+def day_ends(desk: Desk) -> None:
+    desk.hold(400)
+    before_rollover(desk, 100 * NS)
+
+
 def fills(desk: Desk, n: int) -> None:
     for _ in range(n):
         desk.wait(0.9)
@@ -87,6 +104,8 @@ RAISED: dict[Reason, Do] = {
     R.MESSAGE_BUDGET: lambda d: cancels(d, d.params.limits.messages_per_minute + 1, risk=True),
     R.MARGIN_SOFT: lambda d: d.feed(d.account(EQUITY_E10, EQUITY_E10 // 6)),
     R.FUNDING_UNKNOWN: lambda d: d.feed(d.funding(NAN)),
+    R.EDGE: nobody_pays,
+    R.DAY_ENDING: day_ends,
     R.BOOK: lambda d: d.wait(2.1).all_of(d.health(), d.timer()),
     R.MARK: lambda d: d.wait(10.1).all_of(d.health(), d.book(), d.timer()),
     R.FEES: lambda d: d.feed(d.fees(NAN)),
@@ -129,6 +148,11 @@ def next_day(desk: Desk) -> None:
     desk.feed(desk.timer())
 
 
+def the_day_turns(desk: Desk) -> None:
+    desk.date_passes(101 * NS)
+    desk.feed(desk.timer())
+
+
 CURED: dict[Reason, Do] = {
     R.DRIFT: quiet_half_minute,
     R.TURNOVER: next_day,
@@ -136,6 +160,8 @@ CURED: dict[Reason, Do] = {
     R.MESSAGE_BUDGET: lambda d: wait_for_deadline(d, d.state.budgets.message_pause_until_ns),
     R.MARGIN_SOFT: lambda d: d.feed(d.account()),
     R.FUNDING_UNKNOWN: lambda d: d.feed(d.funding()),
+    R.EDGE: lambda d: d.all_of(d.fees(), d.timer()),
+    R.DAY_ENDING: the_day_turns,
     R.BOOK: lambda d: d.feed(d.book()),
     R.MARK: lambda d: d.feed(d.mark()),
     R.FEES: lambda d: d.feed(d.fees()),
@@ -189,7 +215,7 @@ def test_no_other_event_clears_it(reason: Reason) -> None:
         good_news = [
             *([] if cure == "HealthFacts" else [desk.health()]),
             *([] if cure == "BookUpdate" else [desk.book()]),
-            *([] if cure == "FeeSchedule" else [desk.fees()]),
+            *([] if cure == "FeeSchedule" or reason is R.EDGE else [desk.fees()]),  # which make a quote pay again
             *([] if cure == "FundingRate" else [desk.funding()]),
             *([] if cure == "MarkPrice" else [desk.mark()]),
             *([] if cure in ("AccountSnapshot", "MarkPrice") else [desk.account()]),  # which brings a mark too
@@ -297,6 +323,18 @@ def test_a_position_never_reconciled_is_unknown_from_the_first_moment() -> None:
 
 # --- bounds -----------------------------------------------------------------------------------------------------------
 
+
+def block(desk: Desk, *sides: Side) -> None:
+    for side in sides:
+        gate = desk.state.gate.buy if side is Side.BUY else desk.state.gate.sell
+        gate.blocked = True
+
+
+def end_with(desk: Desk, position_lots: int, left_ns: int = 300 * NS) -> None:
+    desk.hold(position_lots)
+    before_rollover(desk, left_ns)
+
+
 BOUNDS: list[tuple[Reason, str, Do, Do]] = [
     (R.CLOCK, "ahead", lambda d: d.feed(d.health(offset_s=1.0)), lambda d: d.feed(d.health(offset_s=1.000_001))),
     (R.CLOCK, "behind", lambda d: d.feed(d.health(offset_s=-1.0)), lambda d: d.feed(d.health(offset_s=-1.000_001))),
@@ -347,6 +385,12 @@ BOUNDS: list[tuple[Reason, str, Do, Do]] = [
         lambda d: [d.feed(d.reconciled(*b)) for b in (["x"], ["x"], [], ["x"], ["x"], ["x"])],
     ),
     (R.KILL, "", lambda d: d.feed(KillChanged(*d.now, KillState.ARMED, "")), RAISED[R.KILL]),
+    (R.EDGE, "bid", lambda d: block(d, Side.BUY), lambda d: block(d, *Side)),
+    (R.EDGE, "ask", lambda d: block(d, Side.SELL), lambda d: block(d, *Side)),
+    # A quarter of the 769 lots that may be held.
+    (R.DAY_ENDING, "long", lambda d: end_with(d, 192), lambda d: end_with(d, 193)),
+    (R.DAY_ENDING, "short", lambda d: end_with(d, -192), lambda d: end_with(d, -193)),
+    (R.DAY_ENDING, "time", lambda d: end_with(d, 193, 300 * NS + 1), lambda d: end_with(d, 193, 300 * NS)),
 ]
 
 

@@ -100,6 +100,25 @@ def an_amend_beyond_the_cap(desk: Asserted) -> None:
     desk.claim(amend)
 
 
+@wrong(2)
+def works_down_more_than_is_held(desk: Asserted) -> None:
+    """Three lots are held and a quote of the same side may sell more than that: none is left to sell."""
+    desk.hold(3)
+    command = place(MID + 300, 1, Side.SELL)
+    desk.claim(taken(desk, msgspec.structs.replace(command, purpose=Purpose.DERISK, reduce_only=True)))
+
+
+@wrong(22)
+def a_pause_leaves_what_works_down(desk: Asserted) -> None:
+    desk.hold(3)
+    taken(desk, msgspec.structs.replace(place(MID + 300, 1, Side.SELL), purpose=Purpose.DERISK, reduce_only=True))
+    for order in desk.live:
+        order.cancel_sent_ns = desk.now_ns * (order.purpose is Purpose.QUOTE)
+    moved = Transition(GuardState.RUNNING, GuardState.SOFT_PAUSE, ())
+    desk.state.guard.state = GuardState.SOFT_PAUSE
+    desk.claim(transition=moved)
+
+
 @wrong(3)
 def freed_without_its_fills(desk: Asserted) -> None:
     order = desk.live[0]

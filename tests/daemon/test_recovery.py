@@ -304,7 +304,10 @@ def test_reduced_size_ends_though_the_machine_was_started_anew(path: Path) -> No
             for rowid, blob in rows:
                 risk = msgspec.msgpack.decode(blob, type=Risk)
                 risk.resumed_ns = world.now_ns + 10**15
-                db.execute("UPDATE checkpoints SET blob = ? WHERE rowid = ?", (msgspec.msgpack.encode(risk), rowid))
+                db.execute(
+                    "UPDATE checkpoints SET blob = ?, digest = NULL WHERE rowid = ?",
+                    (msgspec.msgpack.encode(risk), rowid),
+                )
         await world.restart()
         await world.sleep(5)
         assert world.state.sampled.size_share < 1.0

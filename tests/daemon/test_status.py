@@ -6,8 +6,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mmdaemon.core.types import GuardState, KillState, Side
+from mmdaemon.core.fill_quality import Bound, Phase
+from mmdaemon.core.guard import is_book_healthy
+from mmdaemon.core.reasons import BIT, Reason
+from mmdaemon.core.types import NS, GuardState, KillState, Side
 from mmdaemon.daemon.status import decimal_text
+from mmdaemon.ops.metric import Reading
+from mmdaemon.ops.metrics import METRICS
 from mmdaemon.ops.status import Status
 from mmdaemon.venues.simulated.faults import FaultKind
 from mmdaemon.venues.simulated.stretches import Schedule, Stretch
@@ -41,7 +46,11 @@ def check(status: Status, world: World) -> None:
     """What must hold of any picture at any time."""
     for quote in status.quotes:
         assert sum(quote.addends_bps.values()) == pytest.approx(quote.distance_bps, abs=1e-6)
-        assert (quote.distance_bps < 0) == (quote.side == "buy")
+        # Not inside its floor, which with a rebate is beyond fair value: the one with the signal in it.
+        led_bps = quote.distance_bps - quote.addends_bps["signal"]
+        edge = status.edge_bps[quote.side]
+        floor_bps = min(edge["maker_fee"], sum(edge.values()))
+        assert (-led_bps if quote.side == "buy" else led_bps) >= floor_bps - 1e-9, quote
     for addends in status.edge_bps.values():
         assert set(addends) == {"maker_fee", "exit", "adverse", "carry", "turnover", "min_edge"}
     pnl = {name: Decimal(text) for name, text in status.pnl.items()}
@@ -57,7 +66,7 @@ def check(status: Status, world: World) -> None:
 
 
 def test_every_second_of_a_wild_market(path: Path) -> None:
-    """Bursts until the message budget refuses, so that quotes are wanted and none goes out."""
+    """Bursts until a rate is used up, the venue's or our own, so that quotes are wanted and none goes out."""
 
     async def script(world: World) -> set[str]:
         said: set[str] = set()
@@ -66,7 +75,7 @@ def test_every_second_of_a_wild_market(path: Path) -> None:
             check(status, world)
             said.update(line.split(":")[0] for line in status.why_not_quoting)
             await world.sleep(1.037)
-        assert world.parts.controller.refusals.get("message_rate", 0) > 0
+        assert world.parts.controller.refusals.keys() & {"message_rate", "venue_rate"}
         return said
 
     said = run_world(script, path, schedule=BURSTING)
@@ -132,6 +141,101 @@ def test_figures_are_those_of_the_state(path: Path) -> None:
         assert status.market_refused == {}
 
     run_world(script, path, busy())
+
+
+def test_what_the_regime_is_told_by_is_shown_with_its_source(path: Path) -> None:
+    async def script(world: World) -> None:
+        await world.trade(10)
+        status = world.parts.status()
+        assert (status.bars_source, status.bars, status.band_bps, status.drift_bps) == ("", 0, None, None)
+        await world.sleep(130)
+        status = world.parts.status()
+        assert (status.bars_source, status.bars, status.band_bps) == ("venue", 2, None)
+        assert status.drift_bps is not None
+        assert status.drift_bps == world.state.detector.drift_bps
+
+    run_world(script, path)
+
+
+def test_the_strategy_s_part_is_that_of_the_state(path: Path) -> None:
+    async def script(world: World) -> None:
+        await world.trade(30)
+        status, state, params = world.parts.status(), world.state, world.daemon.params
+        assert state.decision is not None
+        assert (status.book_healthy, status.book_locked) == (True, False)
+        assert [(row.regime, row.figure) for row in status.regime_rows] == [
+            ("high_vol_shock", "drift"),
+            ("high_vol_shock", "band"),
+            ("up", "trend"),
+            ("down", "trend"),
+            ("neutral_high_vol", "band"),
+        ]
+        assert status.regime_rows[0].enters_at_bps == params.detector.shock_drift_bps
+        assert status.regime_rows[1].value_bps is None
+        assert set(status.signal_features) == {"print", "momentum", "gap", "lean"}
+        assert status.signal_bps == state.signal.bps
+        assert status.fees is not None
+        assert (status.fees.maker_bps, status.fees.source) == (pytest.approx(-1.0), "simulated")
+        assert status.funding is not None
+        assert status.funding.next_ts_ns > status.at_ts_ns
+        assert set(status.sides) == {"buy", "sell"}
+        for side, edge in (("buy", state.decision.buy_edge), ("sell", state.decision.sell_edge)):
+            seen = status.sides[side]
+            assert seen.required_bps == edge.total_bps
+            assert seen.most_bps == params.regimes[state.detector.regime].spread_max_bps / 2
+            assert (seen.gate, seen.gate_for_s, seen.pull, seen.size_share) == ("open", 0.0, "quoted", 1.0)
+        assert status.derisk is not None
+        assert (status.derisk.stage, status.derisk.next_stage, status.derisk.is_day_ending) == ("none", "", False)
+        assert status.derisk.day_ends_in_s == pytest.approx(23 * 3600 - 30, abs=60)
+
+    run_world(script, path, busy())
+
+
+def test_a_blocked_side_and_a_pulled_one_say_so_with_their_figures(path: Path) -> None:
+    async def script(world: World) -> None:
+        await world.trade(10)
+        state, now_ns = world.state, world.clock.mono_ns()
+        state.gate.sell.blocked, state.gate.sell.since_ns = True, now_ns - 95 * NS
+        state.quality.buy.phase, state.quality.buy.until_ns = Phase.PULLED, now_ns + 720 * NS
+        state.quality.buy.bound = Bound(-0.8, -0.1, 34, 9)
+        seen = world.parts.status().sides
+        assert (seen["sell"].gate, seen["sell"].gate_for_s) == ("blocked", 95.0)
+        assert (seen["buy"].pull, seen["buy"].pull_left_s) == ("pulled", 720.0)
+        assert (seen["buy"].net_bps, seen["buy"].net_upper_bps, seen["buy"].net_fills) == (-0.8, -0.1, 34)
+
+    run_world(script, path, busy())
+
+
+def test_the_book_s_health_is_one_fact_for_guard_log_status_and_metric(path: Path) -> None:
+    """Through a frozen feed and a reconnect."""
+
+    async def script(world: World) -> list[bool]:
+        turns: list[bool] = []
+
+        async def look(seconds: float) -> None:
+            for _ in range(round(seconds * 10)):
+                await world.sleep(0.1)
+                status, state = world.parts.status(), world.state
+                assert status.book_healthy is is_book_healthy(state)
+                assert status.book_healthy is (not state.guard.raw & BIT[Reason.BOOK])
+                if not status.book_healthy:
+                    assert "book" in status.reasons
+                metric = next(row for row in METRICS if row.name == "mmdaemon_book_healthy")
+                assert list(metric.read(Reading(status, {}, 0))) == [((), float(status.book_healthy))]
+                if not turns or turns[-1] is not status.book_healthy:
+                    turns.append(status.book_healthy)
+
+        await world.trade(10)
+        await look(3)
+        world.venue.disconnect(4.0)
+        await look(12)
+        world.venue.inject(FaultKind.BOOK_FROZEN, 20.0)
+        await look(40)
+        said = [fields["healthy"] for name, fields in world.said if name == "book"]
+        assert said[-len(turns) :] == turns
+        return turns
+
+    assert run_world(script, path, busy()) == [True, False, True, False, True]
 
 
 def test_a_stop_is_a_reason(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -9,6 +10,7 @@ import pytest
 
 from mmdaemon.core.commands import Amend, Cancel
 from mmdaemon.core.events import OperatorAction
+from mmdaemon.core.markout import Markout, Watched
 from mmdaemon.core.types import NS, GuardState, Instrument, KillState, Liquidity, OrderStatus, Regime, Side
 from mmdaemon.journal import reader as reader_module
 from mmdaemon.journal import rows
@@ -23,6 +25,7 @@ from tests.journal.samples import (
     StillClock,
     begin,
     bill,
+    dump,
     fill,
     place,
     query,
@@ -239,6 +242,35 @@ def test_what_is_no_journal_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     with pytest.raises(JournalUnreadable, match="not a journal"):
         JournalReader(tmp_path / "empty")
+
+
+def test_a_journal_that_only_version_1_wrote_is_read_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    with closing(sqlite3.connect(path)) as db, db:
+        db.executescript((Path(__file__).parent / "schema_1.sql").read_text(encoding="utf-8"))
+        db.execute(
+            "INSERT INTO fills VALUES ('sim', 'BTCUSDT', 1, 'old', 1, 1, 3, 5, 6, NULL, 'mmabcd-1-1', 1, 1000, 5, "
+            "5000, 7, '0.0000000007', 'maker', 'trade', NULL, 0)"
+        )
+    before = dump(path)
+    with JournalReader(path) as old:
+        (only,) = old.fills(1)
+        assert (only.trade_id, only.qty_lots, only.fair0_ticks, only.regime) == ("old", 5, None, None)
+        assert old.last_fill() == old.fill("old") == only
+        assert list(old.markouts(1)) == []
+    assert dump(path) == before
+
+
+def test_markouts_come_back_as_they_were(path: Path) -> None:
+    seen = Watched("t1", Side.SELL, Regime.DOWN, 7, 1000.25, 1001, 5, 2.0, True)
+    closed = [Markout(seen, 1, 999.75), Markout(seen, 5, None)]
+    write(path, [rows.markout_row(1, 50 + i, WALL_NS, each) for i, each in enumerate(closed)])
+    with JournalReader(path) as journal:
+        first, second = journal.markouts(1)
+    assert (first.trade_id, first.horizon_s, first.regime, first.side) == ("t1", 1, Regime.DOWN, Side.SELL)
+    assert (first.account_epoch, first.fair0_ticks, first.fair_ticks) == (1, 1000.25, 999.75)
+    assert (first.effective_bps, first.impact_bps) == (closed[0].effective_bps, closed[0].impact_bps)
+    assert (second.horizon_s, second.fair_ticks, second.impact_bps) == (5, None, None)
 
 
 def test_a_journal_of_a_later_program_is_refused_in_the_words_of_a_start(path: Path) -> None:

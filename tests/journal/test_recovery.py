@@ -9,9 +9,11 @@ import pytest
 
 from mmdaemon.core.commands import Amend
 from mmdaemon.core.events import BillKind, Fill, Reconciled
-from mmdaemon.core.types import NS, GuardState, KillState, OrderStatus, Side
+from mmdaemon.core.types import NS, GuardState, KillState, OrderStatus, Regime, Side
 from mmdaemon.journal import recovery, rows
+from mmdaemon.journal.known import Learned, WatchedFill
 from mmdaemon.journal.recovery import (
+    NEWEST,
     JournalUnreadable,
     Latch,
     NewerSchema,
@@ -53,7 +55,7 @@ def test_the_first_start_knows_nothing(state: StateDir) -> None:
     assert (found.orders, found.facts, found.checkpoint) == ((), (), None)
     assert (found.start_e10, found.read_until_ts_ns) == (None, WALL_NS)
     assert (found.clean_start, found.unclean_starts) == (True, 0)
-    assert query(state.journal_path, "PRAGMA user_version") == [(1,)]
+    assert query(state.journal_path, "PRAGMA user_version") == [(NEWEST,)]
     assert query(state.journal_path, "PRAGMA journal_mode") == [("wal",)]
     kept = query(state.journal_path, "SELECT epoch, mode, durability, provenance, started_ts_ns, clean_stop FROM runs")
     assert kept == [(1, "simulated", "process", '{"market":"made by hand"}', WALL_NS, None)]
@@ -179,9 +181,9 @@ def test_a_torn_tail_loses_what_was_not_whole_and_nothing_else(state: StateDir) 
 
 def test_a_newer_schema_is_refused_and_left_as_it_is(state: StateDir) -> None:
     begin(state)
-    query(state.journal_path, "PRAGMA user_version = 2")
+    query(state.journal_path, f"PRAGMA user_version = {NEWEST + 1}")
     before = dump(state.journal_path)
-    with pytest.raises(NewerSchema, match="has schema version 2, and this mmdaemon knows 1"):
+    with pytest.raises(NewerSchema, match=f"has schema version {NEWEST + 1}, and this mmdaemon knows {NEWEST}"):
         begin(state)
     assert dump(state.journal_path) == before
 
@@ -206,22 +208,81 @@ def test_a_lost_table_means_killed(state: StateDir) -> None:
 def test_a_migration_runs_after_a_backup(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
     begin(state)
     before = dump(state.journal_path)
-    later = {**recovery.MIGRATIONS, 1: "ALTER TABLE runs ADD COLUMN mood TEXT; PRAGMA user_version = 2;"}
-    monkeypatch.setattr(recovery, "MIGRATIONS", later)
+    script = f"ALTER TABLE runs ADD COLUMN mood TEXT; PRAGMA user_version = {NEWEST + 1};"
+    monkeypatch.setattr(recovery, "MIGRATIONS", {**recovery.MIGRATIONS, NEWEST: script})
     assert begin(state).epoch == 2
-    assert query(state.journal_path, "PRAGMA user_version") == [(2,)]
+    assert query(state.journal_path, "PRAGMA user_version") == [(NEWEST + 1,)]
     assert query(state.journal_path, "SELECT epoch, mood FROM runs") == [(1, None), (2, None)]
-    assert dump(state.path / "journal.sqlite.v1.backup") == before
+    assert dump(state.path / f"journal.sqlite.v{NEWEST}.backup") == before
 
 
 def test_a_migration_that_fails_changes_nothing(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
     begin(state)
     before = dump(state.journal_path)
-    broken = {**recovery.MIGRATIONS, 1: "ALTER TABLE runs ADD COLUMN mood TEXT; DROP TABLE none;"}
+    broken = {**recovery.MIGRATIONS, NEWEST: "ALTER TABLE runs ADD COLUMN mood TEXT; DROP TABLE none;"}
     monkeypatch.setattr(recovery, "MIGRATIONS", broken)
     with pytest.raises(JournalUnreadable, match="no such table: none"):
         begin(state)
     assert dump(state.journal_path) == before
+
+
+def test_a_migration_that_leads_nowhere_is_refused(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin(state)
+    monkeypatch.setattr(recovery, "MIGRATIONS", {**recovery.MIGRATIONS, NEWEST: "CREATE TABLE more (x);"})
+    with pytest.raises(JournalUnreadable, match=f"the migration from version {NEWEST} leads to {NEWEST}"):
+        begin(state)
+
+
+OLD_FILL = (
+    "INSERT INTO fills VALUES ('sim', 'BTCUSDT', 1, 'old', 1, 1, 3, 5, 6, NULL, 'mmabcd-1-1', 1, 1000, 5, 5000, 7, "
+    "'0.0000000007', 'maker', 'trade', NULL, 0)"
+)
+
+
+def of_version_1(state: StateDir) -> None:
+    """A journal as the first version of it was made, with a run, an order and a fill in it."""
+    state.path.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(state.journal_path)) as db, db:
+        db.executescript((Path(__file__).parent / "schema_1.sql").read_text(encoding="utf-8"))
+        db.execute("INSERT INTO meta VALUES (1, 'abcd', 'sim', 'BTCUSDT', 1)")
+        db.execute(
+            "INSERT INTO runs VALUES (1, 1, 1, '0.1.0', 'cafe', 'simulated', 'process', '{}', 1, 2, 9, NULL, NULL, "
+            "NULL, NULL)"
+        )
+        db.execute(OLD_FILL)
+
+
+def test_a_journal_of_version_1_is_taken_over_with_all_that_is_in_it(state: StateDir) -> None:
+    of_version_1(state)
+    before = dump(state.journal_path)
+    found = begin(state)
+    assert (found.epoch, found.account_epoch, found.start_e10) == (2, 1, 9)
+    assert [fact.event.venue_ts_ns for fact in found.facts] == [None]
+    assert found.learned == Learned(None, ())  # nobody kept what that fill saw
+    assert dump(state.path / "journal.sqlite.v1.backup") == before
+    kept = query(state.journal_path, "SELECT trade_id, qty_lots, fair0_ticks, regime FROM fills")
+    assert kept == [("old", 5, None, None)]
+    # The trigger that settles orders is still there, and a fill of today goes in beside the old one.
+    write(state.journal_path, [*rows.intent_rows(2, 1, place("mmabcd-2-1", qty_lots=5), WALL_NS)])
+    new = fill("new", "mmabcd-2-1")
+    write(state.journal_path, [rows.fill_row(2, 4, new, INSTRUMENT, None, fair0_ticks=1000.5, regime=Regime.UP)])
+    assert query(state.journal_path, "SELECT filled_lots FROM orders WHERE client_id = 'mmabcd-2-1'") == [(5,)]
+    assert begin(state).learned.since == (WatchedFill(new, 1000.5, Regime.UP),)
+
+
+def test_a_journal_of_version_1_becomes_what_a_new_one_is(state: StateDir, tmp_path: Path) -> None:
+    of_version_1(state)
+    begin(state)
+    new = state_dir(tmp_path / "new")
+    begin(new)
+    for sql in (
+        "SELECT type, name, tbl_name FROM sqlite_schema ORDER BY type, name",
+        'SELECT m.name, c.name, c.type, c."notnull", c.dflt_value, c.pk FROM sqlite_schema m, '
+        "pragma_table_info(m.name) c WHERE m.type = 'table' ORDER BY m.name, c.cid",
+        "SELECT m.name, c.seqno, c.name FROM sqlite_schema m, pragma_index_info(m.name) c WHERE m.type = 'index' "
+        "ORDER BY m.name, c.seqno",
+    ):
+        assert query(state.journal_path, sql) == query(new.journal_path, sql)
 
 
 # --- orders -----------------------------------------------------------------------------------------------------------
@@ -387,6 +448,9 @@ def test_open_breaks_come_back(state: StateDir) -> None:
         "SELECT trade_id FROM fills WHERE epoch >= 2 AND (epoch, seq) <= (3, 5) "
         "ORDER BY epoch DESC, seq DESC, rowid DESC LIMIT 9",
         "SELECT * FROM fills WHERE trade_id = 'x' ORDER BY account_epoch DESC LIMIT 1",
+        "SELECT * FROM markouts WHERE (epoch, seq) > (3, 5) ORDER BY epoch, seq, rowid",
+        "SELECT * FROM markouts WHERE trade_id = 'x'",
+        "SELECT * FROM checkpoints WHERE slice = 'learned' AND epoch >= 3 ORDER BY epoch DESC, seq DESC LIMIT 1",
         "SELECT * FROM decisions WHERE epoch = 3 AND seq <= 9 ORDER BY seq DESC LIMIT 1",
         "SELECT * FROM decisions WHERE ts_ns <= 9 ORDER BY ts_ns DESC, rowid DESC LIMIT 1",
         "SELECT * FROM order_events WHERE client_id = 'x' ORDER BY rowid",

@@ -28,7 +28,7 @@ class Torn(msgspec.Struct, frozen=True):
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Torn:
     """Made once; nobody changes it. Its log was begun anew over old frames."""
     folder = tmp_path_factory.mktemp("torn")
-    commits = wal.commits_of_a_daemon(folder, 120.0)
+    commits = wal.commits_of_a_daemon(folder, 150.0)
     return Torn(commits, wal.write(folder, commits))
 
 

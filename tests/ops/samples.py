@@ -10,7 +10,18 @@ from typing import Any
 from msgspec.structs import replace
 
 from mmdaemon.ops.control import ControlServer, Handler
-from mmdaemon.ops.status import VERSION, BreakView, QuoteView, Status
+from mmdaemon.ops.status import (
+    VERSION,
+    BreakView,
+    DeriskView,
+    FeesView,
+    FundingView,
+    MarkoutView,
+    QuoteView,
+    RegimeView,
+    SideView,
+    Status,
+)
 
 _PICTURE = Status(
     version=VERSION,
@@ -57,6 +68,35 @@ _PICTURE = Status(
     breaks=[
         BreakView("manual_trade/t7", "operator", False, "buy 40 lots at 600000 ticks", 1_767_571_140_000_000_000),
     ],
+    bars_source="venue",
+    bars=1_440,
+    band_bps=3.1,
+    drift_bps=-4.2,
+    regime_rows=[
+        RegimeView("high_vol_shock", "drift", 4.2, 10.0),
+        RegimeView("high_vol_shock", "band", None, 6.0),
+        RegimeView("up", "trend", 12.5, 12.4),
+    ],
+    regime_seen="neutral_low_vol",
+    regime_leaves_in_s=12.5,
+    sigma_bps=0.82,
+    signal_bps=0.24,
+    signal_features={"print": 0.4, "momentum": -0.1, "gap": 0.0, "lean": 0.02},
+    fees=FeesView(2.0, 5.0, "the account"),
+    funding=FundingView(0.0001, 1_767_582_000_000_000_000, 28_800),
+    carry_bps=0.12,
+    adverse_bps={"buy": 0.5, "sell": 0.0},
+    drift_multiplier=1.1,
+    tracker_multiplier=1.5,
+    sides={
+        "buy": SideView(4.25, 8.0, "open", 0.0, "pulled", 720.0, -0.8, -0.1, 34, 1.0),
+        "sell": SideView(9.5, 8.0, "blocked", 95.0, "quoted", 0.0, None, None, 0, 0.1),
+    },
+    derisk=DeriskView("touch", 75.0, "taker", 225.0, 18_000.0, False),
+    markouts=[MarkoutView("buy", 5, 34, -17.0, 2), MarkoutView("sell", 5, 0, 0.0, 0)],
+    book_healthy=True,
+    book_locked=False,
+    book_locks=3,
 )
 
 

@@ -14,8 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from mmdaemon.core.reasons import Reason
 from mmdaemon.core.types import GuardState, KillState, Regime
 from mmdaemon.ops.control import OUTCOMES
-from mmdaemon.ops.metrics import METRICS, MetricsError, MetricsServer, metrics_markdown
-from mmdaemon.ops.status import Status
+from mmdaemon.ops.metrics import METRICS, metrics_markdown
+from mmdaemon.ops.metrics_server import MetricsError, MetricsServer
+from mmdaemon.ops.status import MarkoutView, Status
 from tests.ops.samples import picture
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,8 +99,52 @@ async def test_figures(scrape: Scrape) -> None:
         key("control_requests_total", outcome="answered"): 2,
         key("logs_dropped_total"): 5,
         key("guard_seconds_total", state="soft_pause"): 1.5,
+        key("book_healthy"): 1,
+        key("book_locked"): 0,
+        key("book_locks_total"): 3,
     }
     assert {name: seen.get(name) for name in expected} == expected
+
+
+async def test_the_strategy_s_figures(scrape: Scrape) -> None:
+    seen = await scrape(picture())
+    bps = 1e-4
+    expected = {
+        key("regime_threshold_ratio", regime="high_vol_shock", figure="drift"): 10 * bps,
+        key("regime_threshold_ratio", regime="high_vol_shock", figure="band"): 6 * bps,
+        key("band_ratio"): 3.1 * bps,
+        key("drift_ratio"): -4.2 * bps,
+        key("sigma_ratio"): 0.82 * bps,
+        key("signal_ratio"): 0.24 * bps,
+        key("signal_feature_ratio", feature="momentum"): -0.1 * bps,
+        key("spread_multiplier", of="drift"): 1.1,
+        key("spread_multiplier", of="tracker"): 1.5,
+        key("required_edge_limit_ratio", side="buy"): 8 * bps,
+        key("edge_gate_blocked", side="buy"): 0,
+        key("edge_gate_blocked", side="sell"): 1,
+        key("edge_gate_beyond_seconds", side="sell"): 95,
+        key("side_pull", side="buy", state="pulled"): 1,
+        key("side_pull", side="buy", state="quoted"): 0,
+        key("side_pull", side="sell", state="quoted"): 1,
+        key("net_markout_ratio", side="buy"): -0.8 * bps,
+        key("net_markout_bound_ratio", side="buy"): -0.1 * bps,
+        key("size_share", side="sell"): 0.1,
+        key("carry_ratio"): 0.12 * bps,
+        key("funding_rate_ratio"): bps,
+        key("funding_timestamp_seconds"): 1_767_582_000,
+        key("fee_rate_ratio", of="maker"): 2 * bps,
+        key("fee_rate_ratio", of="taker"): 5 * bps,
+        key("derisk_stage", stage="touch"): 1,
+        key("derisk_stage", stage="none"): 0,
+        key("derisk_seconds"): 75,
+        key("day_ending"): 0,
+        key("markouts_total", side="buy", horizon="5s"): 34,
+        key("markouts_unavailable_total", side="buy", horizon="5s"): 2,
+        key("markout_sum_ratio", side="buy", horizon="5s"): -17 * bps,
+    }
+    assert {name: seen.get(name) for name in expected} == pytest.approx(expected)
+    unjudged = {key("net_markout_ratio", side="sell"), key("net_markout_bound_ratio", side="sell")}
+    assert unjudged.isdisjoint(seen)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +161,12 @@ async def test_one_state_is_1_and_all_others_0(
     for state in (min(states), max(states)):
         seen = of(await scrape(picture(**{field: state.value})), metric, label)
         assert seen == {each.value: float(each is state) for each in states}
+
+
+@pytest.mark.parametrize(("source", "venue", "mids"), [("venue", 1, 0), ("mids", 0, 1), ("", 0, 0)])
+async def test_where_the_bars_come_from(scrape: Scrape, source: str, venue: float, mids: float) -> None:
+    seen = of(await scrape(picture(bars_source=source)), "bars_source", "source")
+    assert seen == {"venue": venue, "mids": mids}
 
 
 async def test_every_reason_is_there_and_the_active_ones_are_1(scrape: Scrape) -> None:
@@ -136,10 +187,17 @@ async def test_counters_begin_at_0_and_unknown_gauges_are_absent(scrape: Scrape)
         **dict.fromkeys(("fair", "bid", "ask", "mark", "average_px", "book_age_s", "loop_lag_s", "journal_age_s")),
         **{field: {} for field in ("pnl", "counts", "market_refused", "edge_bps", "guard_seconds", "links")},
         "quotes": [],
+        **dict.fromkeys(("band_bps", "drift_bps", "sigma_bps", "fees", "funding")),
+        "markouts": [MarkoutView("buy", 1, 0, 0.0, 0)],
+        "book_locks": 0,
     }
     seen = await scrape(picture(**nothing))
     names = {name for name, _ in seen}
-    for absent in ("price_quote", "pnl_quote", "book_timestamp_seconds", "loop_lag_seconds", "journal_lag_seconds"):
+    for absent in (
+        *("price_quote", "pnl_quote", "book_timestamp_seconds", "loop_lag_seconds", "journal_lag_seconds"),
+        *("band_ratio", "drift_ratio", "sigma_ratio", "fee_rate_ratio", "funding_rate_ratio"),
+        "funding_timestamp_seconds",
+    ):
         assert f"mmdaemon_{absent}" not in names
     counters = {metric.name for metric in METRICS if metric.kind == "counter"} - {"mmdaemon_other_total"}
     assert counters <= names

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from mmdaemon.core.decision import Decision, DecisionInputs, EdgeBreakdown, Quote, QuoteAddends
+from mmdaemon.core.decision import Decision, DecisionInputs, DeriskStage, EdgeBreakdown, Quote, addends_to
 from mmdaemon.core.types import E10, NS, GuardState, Regime, Side
 from mmdaemon.journal import rows
 from mmdaemon.journal.rows import DecisionChain, Minute
@@ -50,22 +50,50 @@ def at_s(seconds: float) -> tuple[int, int]:
     return NS + round(seconds * NS), WALL_NS + round(seconds * NS)
 
 
-def seen(seconds: float, fair: float | None = 1000.0, guard: GuardState = GuardState.RUNNING) -> DecisionInputs:
+def seen(
+    seconds: float, fair: float | None = 1000.0, guard: GuardState = GuardState.RUNNING, **over: object
+) -> DecisionInputs:
     mono_ns, ts_ns = at_s(seconds)
     bid = 0 if fair is None else 999
-    return DecisionInputs(
-        *(mono_ns, ts_ns, bid, bid and 1001, fair, guard, Regime.UP, 12.5, 1.0, 0, START_E10, 2.0, 6.0, 0.125),
-        *(0.5, 0.25, 0.0, 1.0),
+    inputs = DecisionInputs(
+        mono_ns=mono_ns,
+        ts_ns=ts_ns,
+        bid_px_ticks=bid,
+        ask_px_ticks=bid and 1001,
+        fair_ticks=fair,
+        signal_bps=0.0,
+        guard=guard,
+        regime=Regime.UP,
+        band_bps=12.5,
+        sigma_bps=0.0,
+        drift_multiplier=1.0,
+        tracker_multiplier=1.0,
+        position_lots=0,
+        equity_e10=START_E10,
+        maker_bps=2.0,
+        taker_bps=6.0,
+        carry_bps=0.125,
+        adverse_buy_bps=0.5,
+        adverse_sell_bps=0.25,
+        turnover_bps=0.0,
+        taker_share=0.05,
+        size_buy_share=1.0,
+        size_sell_share=1.0,
+        no_buy="",
+        no_sell="",
+        derisk=DeriskStage.NONE,
     )
+    return msgspec.structs.replace(inputs, **over)
 
 
-def made(bid: int | None, ask: int | None, no_bid: str = "", no_ask: str = "") -> Decision:
+def made(bid: int | None, ask: int | None, no_bid: str = "", no_ask: str = "", **over: object) -> Decision:
     quotes = [
-        Quote(side, 0, px, 7, px - 1, px + 1, QuoteAddends(1000.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, px - 1000.0))
+        Quote(side, 0, px, 7, px - 1, px + 1, addends_to(px, 1000.0, *[0.0] * 7))
         for side, px in ((Side.BUY, bid), (Side.SELL, ask))
         if px is not None
     ]
-    return Decision(tuple(quotes), no_bid, no_ask, 999.0, 1001.0, NS, 40, 1000.0, 10.0, EDGE, EDGE)
+    decision = Decision(tuple(quotes), no_bid, no_ask, 999.0, 1001.0, NS, 40, 1000.0, 10.0, 0.5, EDGE, EDGE)
+    return msgspec.structs.replace(decision, **over)
 
 
 def decision_rows(*each: tuple[int, DecisionInputs, Decision], epoch: int = 1) -> list[Row]:

@@ -12,8 +12,9 @@ import msgspec
 import pytest
 
 from mmdaemon.core.commands import Amend
-from mmdaemon.core.decision import Decision, DecisionInputs, EdgeBreakdown, Quote, QuoteAddends
+from mmdaemon.core.decision import Decision, DecisionInputs, DeriskStage, EdgeBreakdown, Quote, QuoteAddends
 from mmdaemon.core.events import OperatorAction
+from mmdaemon.core.markout import Markout, Watched
 from mmdaemon.core.types import E10, GuardState, Instrument, Regime, Side
 from mmdaemon.journal import rows
 from mmdaemon.journal.recovery import JournalUnreadable
@@ -30,17 +31,17 @@ COARSE = Instrument.of(venue="sim", symbol="BTCUSDT", version=2, tick_e10=E10, l
 """Version 2: tick 1, lot 0.1."""
 EDGE = EdgeBreakdown(2.0, 0.25, 0.0, 0.0, 0.0, 1.0)
 SEEN = DecisionInputs(
-    NS, WALL_NS, 9990, 10010, 10000.25, GuardState.RUNNING, Regime.UP, 12.5, 1.0, -3, 5 * E10, 2.0, 6.0, 0.125, 0.0,
-    0.0, 0.0, 1.0,
+    NS, WALL_NS, 9990, 10010, 10000.25, 0.5, GuardState.RUNNING, Regime.UP, 12.5, 0.25, 1.0, 1.5, -3, 5 * E10, 2.0,
+    6.0, 0.125, 0.0, 0.0, 0.0, 1.0, 0.5, "", "pulled", DeriskStage.NONE,
 )  # fmt: skip
 MADE = Decision(
-    (Quote(Side.BUY, 0, 9980, 7, 9970, 9985, QuoteAddends(10000.25, -1.0, 0.0, -19.0, 0.0, 0.0, 0.0, -0.25)),),
-    *("", "inventory", 9999.0, 10001.0, NS, 40, 9999.25, 10.0, EDGE, EDGE),
+    (Quote(Side.BUY, 0, 9980, 7, 9970, 9985, QuoteAddends(10000.25, 0.0, -1.0, 0.0, -19.0, 0.0, 0.0, 0.0, -0.25)),),
+    *("", "inventory", 9999.0, 10001.0, NS, 40, 9999.25, 10.0, 1.0, EDGE, EDGE),
 )
 BLIND = msgspec.structs.replace(
     SEEN, bid_px_ticks=0, ask_px_ticks=0, fair_ticks=None, band_bps=0.0, guard=GuardState.SOFT_PAUSE
 )
-NOTHING = Decision((), "guard", "guard", 0.0, 0.0, NS, 0, 0.0, 0.0, EDGE, EDGE)
+NOTHING = Decision((), "guard", "guard", 0.0, 0.0, NS, 0, 0.0, 0.0, 0.0, EDGE, EDGE)
 
 Cells = list[dict[str, str]]
 
@@ -100,7 +101,7 @@ def test_every_column_of_the_journal_is_exported(journal: Path) -> None:
         tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")} - left_out
         for name in tables - {"decisions", "meta", "digests"}:
             table = next(table for table in TABLES if table.source.split()[0] == name)
-            there = " ".join(column.source for column in table.columns).replace("(", " ").replace(")", " ").split()
+            there = " ".join(column.source for column in table.columns).translate(str.maketrans("(),", "   ")).split()
             for column in db.execute(f"SELECT name FROM pragma_table_xinfo('{name}')"):
                 assert column[0] in there, f"{name}.{column[0]} is not exported"
     assert "digests" in everywhere
@@ -129,7 +130,7 @@ def test_each_column_of_the_desk_is_there_or_said_to_be_absent(name: str) -> Non
 def test_names_of_tables() -> None:
     assert named(()) == TABLES
     assert [table.name for table in named(("bills", "fills"))] == ["fills", "bills"]
-    with pytest.raises(ExportRefused, match=r"no table minute; there are fills, minutes"):
+    with pytest.raises(ExportRefused, match=r"no table minute; there are fills, markouts, minutes"):
         named(("minute",))
 
 
@@ -191,6 +192,20 @@ def test_state_of_a_fill_is_the_one_it_found(journal: Path, tmp_path: Path) -> N
         ],
     )
     assert [row["state"] for row in exported(journal, tmp_path / "out", "fills")["fills"]] == ["running", "soft_pause"]
+
+
+def test_markouts_are_shown_to_a_millionth_of_a_bp(journal: Path, tmp_path: Path) -> None:
+    seen = Watched("t1", Side.SELL, Regime.DOWN, 7, 1000.25, 1001, 5, 2.0, True)
+    closed = [Markout(seen, 1, 999.123456789), Markout(seen, 5, None)]
+    write(journal, [rows.markout_row(1, 9, WALL_NS, each) for each in closed])
+    first, second = exported(journal, tmp_path / "out", "markouts")["markouts"]
+    names = ("trade_id", "horizon_s", "regime", "side", "fair0_ticks", "fair_ticks", "effective_bps", "impact_bps")
+    assert [first[name] for name in names] == [
+        *("t1", "1", "down", "sell", "1000.25", "999.123457", "7.498125", "11.262616"),
+    ]
+    assert first["markout_bps"] == "18.760742"
+    assert [second[name] for name in names] == ["t1", "5", "down", "sell", "1000.25", "", "7.498125", ""]
+    assert second["markout_bps"] == ""
 
 
 # --- absent -----------------------------------------------------------------------------------------------------------

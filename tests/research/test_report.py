@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmdaemon.core import markout as core_markout
 from mmdaemon.core.commands import Amend, Cancel
 from mmdaemon.core.events import BillKind, OrderUpdate, RequestFailed
-from mmdaemon.core.types import E10, NS, GuardState, OrderStatus, Side
+from mmdaemon.core.markout import Watched
+from mmdaemon.core.types import E10, NS, GuardState, OrderStatus, Regime, Side
 from mmdaemon.journal import rows
 from mmdaemon.journal.reader import JournalReader
 from mmdaemon.journal.recovery import JournalUnreadable
@@ -39,6 +41,16 @@ from tests.research.report_journals import (
     second_run,
     seen,
 )
+
+ROW = {
+    "spread_min_bps": 2.0,
+    "levels_min": 1,
+    "levels_max": 1,
+    "refresh_ns": NS,
+    "order_size": 0.001,
+    "skew_gain": 0.5,
+}
+"""Of a ladder table, but for its widest spread."""
 
 
 @pytest.fixture(scope="module")
@@ -413,20 +425,22 @@ def test_edges_begin_with_the_first_quote(journal: Path) -> None:
     assert edge.columns["maker_fee"] == [None, 2.0, 2.0]
 
 
-def test_markouts_are_the_core_s_definition(journal: Path) -> None:
-    """Bought at 995 and sold at 1003 with fair value 1000; 5 s later it is 998; then the book is gone, and
-    then the run is over."""
+def valued(trade_id: str, side: Side, horizon_s: int, px_ticks: int, fair: float | None, at: float = 0.0) -> rows.Row:
+    """A horizon as the daemon closes it, of a fill at fair value 1000."""
+    watched = Watched(trade_id, side, Regime.UP, at_s(at)[0], 1000.0, px_ticks, 5, 2.0, True)
+    return rows.markout_row(1, 9, at_s(at + horizon_s)[1], core_markout.Markout(watched, horizon_s, fair))
+
+
+def test_markouts_are_those_that_were_journaled(journal: Path) -> None:
+    """Bought at 995 and sold at 1003 with fair value 1000; 5 s later it is 998; then the book is gone."""
     write(
         journal,
         [
-            *decision_rows(
-                (4, seen(0), made(990, 1010)),
-                (6, seen(4), made(988, 1008)),
-                (7, seen(5, 998.0), made(988, 1008)),
-                (8, seen(20, None), made(None, None, "no_book", "no_book")),
-            ),
-            rows.fill_row(1, 5, fill(px_ticks=995), INSTRUMENT, 1000),
-            rows.fill_row(1, 5, fill("t2", side=Side.SELL, px_ticks=1003), INSTRUMENT, 1000),
+            rows.fill_row(1, 5, fill(px_ticks=995, fee_e10=0), INSTRUMENT, 1000),
+            rows.fill_row(1, 5, fill("t2", side=Side.SELL, px_ticks=1003, fee_e10=0), INSTRUMENT, 1000),
+            *(valued("t1", Side.BUY, 1, 995, 1000.0), valued("t2", Side.SELL, 1, 1003, 1000.0)),
+            *(valued("t1", Side.BUY, 5, 995, 998.0), valued("t2", Side.SELL, 5, 1003, 998.0)),
+            valued("t1", Side.BUY, 30, 995, None),
             minute(50, 12),
         ],
     )
@@ -436,9 +450,62 @@ def test_markouts_are_the_core_s_definition(journal: Path) -> None:
     assert (buys["5 s"].effective, buys["5 s"].impact, buys["5 s"].markout) == ("+50.00", "-20.00", "+30.00")
     assert (buys["30 s"].markout, buys["30 s"].unavailable) == (UNKNOWN, "1")
     assert (buys["60 s"].markout, buys["60 s"].unavailable) == (UNKNOWN, "1")
+    assert {line.interval for line in report.markouts} == {UNKNOWN}
     sells = {line.horizon: line for line in report.markouts if line.side == "sell"}
     assert (sells["5 s"].effective, sells["5 s"].impact, sells["5 s"].markout) == ("+30.00", "+20.00", "+50.00")
     assert [line.markout_5s for line in report.fills] == ["+50.00 bps", "+30.00 bps"]
+    drawn = report.drawn.markouts
+    assert drawn.horizon_s == [1.0, 5.0, 30.0, 60.0]
+    assert drawn.mean == {"buy": [50.0, 30.0, None, None], "sell": [30.0, 50.0, None, None]}
+    assert drawn.low["buy"] == [None] * 4
+
+
+def test_intervals_of_markouts_are_of_blocks_and_the_fee_is_taken_off(journal: Path) -> None:
+    """Twenty fills, two at a time: as many blocks as pairs, and no interval where there are too few."""
+    fee_e10 = 1_000 * 5 * UNIT_E10 // 1_000  # 10 bps
+    made_rows: list[rows.Row] = []
+    for i in range(20):
+        at = 60.0 * (i // 2)
+        one = fill(f"t{i}", px_ticks=1000, fee_e10=fee_e10, qty_lots=5)
+        made_rows.append(rows.fill_row(1, 5 + i, msgspec.structs.replace(one, mono_ns=at_s(at)[0]), INSTRUMENT, 1000))
+        made_rows.append(valued(f"t{i}", Side.BUY, 1, 1000, 1001.0 if i // 2 % 2 else 999.0, at))
+        made_rows += [valued(f"t{i}", Side.BUY, 5, 1000, 1001.0, at)] if i < 8 else []
+    write(journal, [*made_rows, minute(700, 90)])
+    report = read_report(journal)
+    lines_of = {line.horizon: line for line in report.markouts if line.side == "buy"}
+    first = lines_of["1 s"]
+    assert (first.fills, first.markout, first.net) == ("20", "+0.00", "-10.00")
+    low, high = (float(text) for text in first.interval.split(" to "))
+    assert -8.0 < low < -3.0 < 3.0 < high < 8.0  # ten blocks of +-10: 2 * 10 / sqrt(10) is 6.3
+    assert (lines_of["5 s"].fills, lines_of["5 s"].interval) == ("8", UNKNOWN)
+    assert report.drawn.markouts.low["buy"][0] == pytest.approx(low, abs=0.01)
+
+
+def test_what_moves_both_quotes_is_drawn_and_the_signal_s_share_told(journal: Path) -> None:
+    table = {regime: {"spread_max_bps": 16.0} for regime in Regime}
+    blob = msgspec.msgpack.encode({"regimes": {k: {**ROW, **v} for k, v in table.items()}})
+    write(
+        journal,
+        [
+            rows.parameters_row(1, blob),
+            *decision_rows(
+                (4, seen(10, signal_bps=0.4), made(990, 1010, skew_bps=0.5)),
+                (5, seen(20, signal_bps=-0.1, carry_bps=-0.25), made(990, 1010, skew_bps=-1.0)),
+                (6, seen(30, None), made(None, None, "no_book", "no_book", half_bps=0.0, skew_bps=0.0)),
+            ),
+            minute(60, 12),
+        ],
+    )
+    report = read_report(journal)
+    assert report.drawn.leans.columns == {
+        "signal": [0.4, -0.1, None],
+        "skew": [-0.5, 1.0, None],
+        "carry": [-0.125, 0.25, None],
+    }
+    assert report.figures["signal"].shown == "0.250 bps"
+    assert report.figures["signal_share"].shown == "2.5 %"
+    assert report.drawn.buy_edge.columns["most"][0] == 8.0
+    assert report.drawn.buy_edge.columns["total"][0] == 3.75
 
 
 # --- latency and fill ratio -------------------------------------------------------------------------------------------

@@ -28,8 +28,8 @@ from tests.research.report_journals import at_s, bare_journal, change, decision_
 
 HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">&amp;'\""
 NEEDED = "MMDAEMON_NEED_CHROMIUM"
-PANELS = 8
-"""Canvases: price, ribbons, inventory, PnL, two edges, fill ratio, latency."""
+PANELS = 10
+"""Canvases: price, ribbons, inventory, PnL, two edges, what moves both quotes, fill ratio, latency, markouts."""
 
 Json = dict[str, object]
 

@@ -172,7 +172,7 @@ var Drawing = (function () {
       return u;
     }
 
-    /* spec: {title, unit, height, t, series: [{label, values, colour, width, dash, step, fill, decimals, area}],
+    /* spec: {title, unit, height, t, series: [{label, values, colour, width, dash, step, fill, decimals, area, within}],
        bands: [[upper, lower, colour]], stack: true, marks: {t, y, side, text(i)}, zero: true} */
     function lines(parent, spec) {
       const panel = made("div", parent, "panel");
@@ -185,6 +185,7 @@ var Drawing = (function () {
       spec = closed(spec);
       const addends = spec.stack ? spec.series.filter((s) => s.area) : [];
       const bounds = stacked(addends.map((s) => s.values));
+      const within = spec.series.filter((s) => s.within);
       const series = [{ label: "UTC", value: (u, s) => (s == null ? "" : moment(s)) }];
       for (const s of spec.series) {
         const stack = bounds[addends.indexOf(s)];
@@ -209,6 +210,7 @@ var Drawing = (function () {
           for (let i = first; i <= final; i++) {
             max = Math.max(max, last.up1[i]);
             min = Math.min(min, last.down1[i]);
+            for (const each of within) max = Math.max(max, each.values[i] || 0);
           }
         }
         const x0 = t[i0], x1 = t[i1];
@@ -405,6 +407,37 @@ var Drawing = (function () {
     return u;
   }
 
+  /* Lines and points over any quantity, on an axis of its own. spec: {title, unit, height, x, of, tick(v), log, logarithmic
+     (the y axis), zero, series: [{label, values, colour, dash, width, dots, span, show, decimals}], bands: [[upper, lower, colour]]} */
+  function plot(parent, spec) {
+    const panel = made("div", parent, "panel");
+    made("small", made("h3", panel, "", spec.title), "", spec.unit);
+    if (!spec.x.length) { made("p", panel, "empty", spec.none || "There is nothing to draw."); return null; }
+    const [x, y] = axes({ size: 34, gap: 5, space: 56, values: (u, splits) => splits.map((v) => (v == null ? null : spec.tick(v))) });
+    const values = (u, splits) => splits.map((v) => (v == null ? null : String(Number(v.toPrecision(3)))));
+    const range = (u, min, max) => {
+      if (min == null) return [0, 1];
+      if (spec.zero) { min = Math.min(0, min); max = Math.max(0, max); }
+      const room = (max - min || Math.abs(max) || 1) * 0.06;
+      return [spec.zero && min === 0 ? 0 : min - room, spec.zero && max === 0 ? 0 : max + room];
+    };
+    const u = new uPlot({
+      width: Math.max(240, panel.clientWidth), height: spec.height, padding: [8, 26, 0, 0],
+      series: [{ label: spec.of, value: (u, v) => (v == null ? "" : spec.tick(Number(v.toPrecision(4)))) },
+        ...spec.series.map((s) => ({ label: s.label, width: s.width === 0 ? 0 : s.width || 1.25, dash: s.dash, spanGaps: !!s.span, show: s.show !== false,
+          stroke: () => (s.width === 0 ? "transparent" : colour(s.colour)),
+          points: { show: !!s.dots, size: 5, fill: () => colour(s.colour), stroke: () => colour(s.colour) },
+          value: (u, v) => (v == null ? "" : number(v, s.decimals)) }))],
+      axes: [x, spec.logarithmic ? { ...y, values } : y],
+      bands: (spec.bands || []).map(([upper, lower, name]) => ({ series: [upper, lower], fill: () => alpha(name, parseFloat(colour("band"))) })),
+      scales: { x: { time: false, distr: spec.log ? 3 : 1 }, y: spec.logarithmic ? { distr: 3 } : { range } },
+      cursor: { drag: { x: false, y: false }, points: { size: 6 } }, legend: { markers: { width: 0 } },
+    }, [spec.x, ...spec.series.map((s) => s.values)], panel);
+    panel.classList.add("curves");
+    keep(u, panel, spec.series.map((s) => s.colour));
+    return u;
+  }
+
   /* Everything is drawn anew when the width, the theme or the medium changes. */
   const kept = [];
   const redraw = () => kept.forEach(({ u, names }) => { swatch(u, names); u.redraw(false, true); });
@@ -428,5 +461,5 @@ var Drawing = (function () {
   addEventListener("afterprint", () => paper(false));
 
   /* `charts` has every panel's uPlot, in order, for whoever wants to look at what is drawn. */
-  return { group, curves, moment, lasting, number, colour, charts: kept };
+  return { group, curves, plot, moment, lasting, number, colour, charts: kept };
 })();

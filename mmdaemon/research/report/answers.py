@@ -1,4 +1,4 @@
-"""How long the venue took to answer, what part of the orders was filled, and what fills were worth later.
+"""How long the venue took to answer, and what part of the orders was filled.
 
 Latency counts from the moment of the event that a command followed from (which is what its row has), until the first
 word of the venue that covers it, however it came: acknowledgement, refusal, or the order's end. A time-out of our own
@@ -11,12 +11,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from mmdaemon.core.markout import HORIZONS_S
-from mmdaemon.core.types import BPS, NS, OrderStatus, Side
+from mmdaemon.core.types import NS, OrderStatus
 from mmdaemon.journal.reader import JournalReader
 from mmdaemon.journal.records import FillRow
-from mmdaemon.research.report.quoting import Quoted
-from mmdaemon.research.report.records import UNKNOWN, Curve, Latency, Lines, Markout
+from mmdaemon.research.report.records import UNKNOWN, Curve, Latency, Lines
 from mmdaemon.research.report.words import milliseconds
 
 _NO_WORD = frozenset({None, OrderStatus.NEW.value, OrderStatus.SENT.value, OrderStatus.UNKNOWN.value})
@@ -172,49 +170,3 @@ def fill_ratio(journal: JournalReader, epoch: int, from_ts_ns: int, to_ts_ns: in
         column.append(column[-1])
     columns = {"ratio": ratio, "overall": overall, "orders": count}
     return Lines(t_ms=t, columns=columns, rows=len(t)), width_s
-
-
-# --- markouts ---------------------------------------------------------------------------------------------------------
-
-
-def markout_bps(fill: FillRow, made: Quoted, horizon_s: int, end_mono_ns: int) -> tuple[float, float] | None:
-    """(effective, impact) in bps, as `core.markout` defines them, from the fair values that decisions kept. None where
-    the run ended first, or there was no healthy book at either moment."""
-    later_ns = fill.mono_ns + horizon_s * NS
-    if later_ns > end_mono_ns:
-        return None
-    fair0, fair = made.fair_after(fill.mono_ns), made.fair_after(later_ns)
-    if not fair0 or not fair:
-        return None
-    return fill.side * (fair0 - fill.px_ticks) / fair0 / BPS, fill.side * (fair - fair0) / fair0 / BPS
-
-
-def markouts(fills: Sequence[FillRow], made: Quoted, end_mono_ns: int) -> list[Markout]:
-    table: list[Markout] = []
-    for side in Side:
-        ours = [fill for fill in fills if fill.side is side]
-        for horizon_s in HORIZONS_S:
-            known = [m for fill in ours if (m := markout_bps(fill, made, horizon_s, end_mono_ns)) is not None]
-            table.append(
-                Markout(
-                    side=side.name.lower(),
-                    horizon=f"{horizon_s} s",
-                    fills=f"{len(known):,}",
-                    effective=_mean([effective for effective, _ in known]),
-                    impact=_mean([impact for _, impact in known]),
-                    markout=_mean([effective + impact for effective, impact in known]),
-                    unavailable=f"{len(ours) - len(known):,}",
-                )
-            )
-    return table if fills else []
-
-
-def _mean(values: Sequence[float]) -> str:
-    """With the standard error of the mean, from two values on."""
-    if not values:
-        return UNKNOWN
-    mean = math.fsum(values) / len(values)
-    if len(values) < 2:
-        return f"{mean:+.2f}"
-    error = math.sqrt(math.fsum((x - mean) ** 2 for x in values) / (len(values) - 1) / len(values))
-    return f"{mean:+.2f} ± {error:.2f}"

@@ -111,16 +111,29 @@ def pnl(money: Money, start_ts_ns: int) -> Lines:
 
 
 def edges(made: Quoted, side: int, start_ts_ns: int) -> Lines:
-    """The required edge of a side in bps, addend by addend, where it changed. Thinned by what the addends come to."""
-    rounded = [None if row is None else [round(bps, 4) for bps in row] for row in made.edges[side]]
+    """The required edge of a side in bps, addend by addend, where it changed, and what the gate holds it against.
+    Thinned by what the addends come to."""
+    rounded = [
+        None if row is None else [*(round(bps, 4) for bps in row), most]
+        for row, most in zip(made.edges[side], made.most_bps, strict=True)
+    ]
     rows = [i for i, row in enumerate(rounded) if i == 0 or row != rounded[i - 1]]
     rows += [len(rounded) - 1] if rounded and rows[-1] != len(rounded) - 1 else []
     picked = [rounded[i] for i in rows]
     columns: dict[str, list[float | None]] = {
-        name: [None if row is None else row[addend] for row in picked] for addend, name in enumerate(EDGES)
+        name: [None if row is None else row[addend] for row in picked] for addend, name in enumerate((*EDGES, "most"))
     }
-    columns["total"] = [None if row is None else round(sum(row), 4) for row in picked]
-    return lines(_ms([made.ts_ns[i] for i in rows], start_ts_ns), columns, _EDGES_MOST, by=("total",))
+    columns["total"] = [None if row is None else round(sum(bps or 0.0 for bps in row[:-1]), 4) for row in picked]
+    return lines(_ms([made.ts_ns[i] for i in rows], start_ts_ns), columns, _EDGES_MOST, by=("total", "most"))
+
+
+def leans(made: Quoted, start_ts_ns: int) -> Lines:
+    """What moved both quotes together, in bps, at decisions."""
+    columns: dict[str, list[float | None]] = {
+        name: [None if row is None else round(row[i], 4) for row in made.leans]
+        for i, name in enumerate(("signal", "skew", "carry"))
+    }
+    return lines(_ms(made.ts_ns, start_ts_ns), columns, _EDGES_MOST)
 
 
 def guard(whole: Sequence[GuardSpan], start_ts_ns: int) -> list[Span]:

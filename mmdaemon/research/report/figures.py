@@ -150,11 +150,30 @@ def time_figures(summary: RunSummary, made: Quoted) -> dict[str, Figure]:
         "one_side": share("One side quoted", made.one_ns, whole, "of all time, as decided"),
         "stops": count("Stretches without a quote", len(made.bare)),
         "no_side": share("Nothing quoted", made.none_ns, whole, "of all time, as decided"),
+        **_signal(made),
     }
     for state, ns in summary.guard_ns.items():
         seconds = f"{ns / NS:.1f}"
         figures[f"time_{state}"] = Figure(label=state.replace("_", " "), shown=lasting(ns), value=seconds, unit="s")
     return figures
+
+
+def _signal(made: Quoted) -> dict[str, Figure]:
+    """How much the short-horizon signal moved what was quoted, over the time that it stood."""
+    stood_ns = made.both_ns + made.one_ns
+    if not stood_ns or not made.half_bps_ns:
+        return {"signal": unknown("Signal, mean size"), "signal_share": unknown("Signal's share")}
+    size_bps = made.signal_bps_ns / stood_ns
+    percent = f"{100 * made.signal_bps_ns / made.half_bps_ns:.1f}"
+    shown = f"{size_bps:.3f}"
+    return {
+        "signal": Figure(
+            label="Signal, mean size", shown=f"{shown} bps", value=shown, unit="bps", note="while quoting"
+        ),
+        "signal_share": Figure(
+            label="Signal's share", shown=f"{percent} %", value=percent, unit="%", note="its size, of the half-spread's"
+        ),
+    }
 
 
 def record_figures(summary: RunSummary) -> dict[str, Figure]:

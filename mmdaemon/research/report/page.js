@@ -92,9 +92,22 @@
         ...Object.keys(EDGE).map((name) => ({ label: EDGE[name][0], values: table.columns[name], colour: EDGE[name][1],
           area: true, step: true, decimals: 2 })),
         { label: "total", values: table.columns.total, colour: "ink", step: true, decimals: 2 },
+        { label: "half of the widest spread", values: table.columns.most, colour: "orange", step: true, dash: [5, 4],
+          decimals: 2, within: true },
       ],
     });
   }
+
+  const lean = drawn.leans.columns;
+  all.lines(panels, {
+    title: "What moves both quotes", unit: "bps of fair value", height: 170, zero: true,
+    t: lean.signal.some((v) => v != null) ? at(drawn.leans.t_ms) : [], none: "Nothing was quoted.",
+    series: [
+      { label: "signal", values: lean.signal, colour: "green", step: true, decimals: 3 },
+      { label: "skew", values: lean.skew, colour: "blue", step: true, decimals: 3 },
+      { label: "carry", values: lean.carry, colour: "pink", step: true, decimals: 3 },
+    ],
+  });
 
   const ratio = drawn.fill_ratio.columns;
   all.lines(panels, {
@@ -112,6 +125,20 @@
     series: Object.keys(drawn.latency.share).map((name) => (
       { label: KIND[name][0], colour: KIND[name][1], dash: DASH[name], values: drawn.latency.share[name] })),
     none: "Nothing was answered.",
+  });
+
+  const worth = drawn.markouts, known = (side) => worth.mean[side].some((v) => v != null);
+  const sides = Object.keys(worth.mean).filter(known), SIDE = { buy: ["buys", "blue", "sky"], sell: ["sells", "red", "pink"] };
+  Drawing.plot(document.getElementById("markout-plot"), {
+    title: "Markout after our fills", unit: "bps, over the time since the fill; 95 % intervals", height: 220, of: "after",
+    x: sides.length ? worth.horizon_s : [], tick: (v) => `${v} s`, log: true, zero: true,
+    none: "No fill is old enough to be valued.",
+    series: sides.flatMap((side) => [
+      { label: SIDE[side][0], values: worth.mean[side], colour: SIDE[side][1], dots: true, decimals: 2 },
+      { label: `${SIDE[side][0]}, at most`, values: worth.high[side], colour: SIDE[side][2], width: 0.75, decimals: 2 },
+      { label: `${SIDE[side][0]}, at least`, values: worth.low[side], colour: SIDE[side][2], width: 0.75, decimals: 2 },
+    ]),
+    bands: sides.map((side, i) => [3 * i + 2, 3 * i + 3, SIDE[side][2]]),
   });
 
   told(start, end);

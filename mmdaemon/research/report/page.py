@@ -27,7 +27,7 @@ _GROUPS = {
     "Inventory": ("position_end", "position_cap"),
     "Fills": ("fills_buy", "fills_sell", "fills_taker"),
     "Orders": ("orders", "amends", "cancels"),
-    "Quoting": ("one_side", "no_side", "stops"),
+    "Quoting": ("one_side", "no_side", "stops", "signal", "signal_share"),
     "Record": ("events", "decisions", "decisions_a_day", "digest"),
 }
 """The others; what is in none of these is time by guard state."""
@@ -244,11 +244,12 @@ def _answers(report: Report) -> Iterable[str]:
         Column("what", "measured", "w"),
     )
     yield from _table("latencies", report.latencies, columns, "Nothing was sent.")
-    yield '</section><section id="markouts"><h2>Markouts, bps</h2>'
+    yield '</section><section id="markouts"><h2>Markouts, bps</h2><div id="markout-plot"></div>'
     columns = (
         *(Column("side", "fills"), Column("horizon", "after", "n"), Column("fills", "number", "n")),
         *(Column("effective", "at the fill", "n"), Column("impact", "then moved", "n")),
-        *(Column("markout", "= markout", "n"), Column("unavailable", "not known", "n")),
+        *(Column("markout", "= markout", "n"), Column("interval", "95 %", "n")),
+        *(Column("net", "less fee", "n"), Column("unavailable", "not known", "n")),
     )
     yield from _table("markouts", report.markouts, columns, "There was no fill.")
     yield "</section>"

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from mmdaemon.core.decision import Decision, DecisionInputs
-from mmdaemon.core.types import GuardState, Side
+from mmdaemon.core.params import RegimeParams
+from mmdaemon.core.types import GuardState, Regime, Side
 from mmdaemon.journal.reader import JournalReader
 from mmdaemon.journal.records import Run as RunRow
 from mmdaemon.research.guard_time import GuardSpan
@@ -27,6 +28,7 @@ _WHY = {
     "no_book": "no healthy book",
     "inventory": "inventory at its largest",
     "edge": "the required edge is wider than the widest spread",
+    "pulled": "the side's own fills lost",
     "size": TOO_SMALL,
 }
 
@@ -58,6 +60,10 @@ class Quoted(msgspec.Struct, kw_only=True):
     edges: tuple[list[list[float] | None], list[list[float] | None]] = msgspec.field(default_factory=lambda: ([], []))
     """Buys and sells, a row of `EDGES` in bps for each decision; None before the first that quoted: until then fees
     may not be known."""
+    most_bps: list[float | None] = []
+    """What the edge gate holds them against: half of the widest spread of the regime."""
+    leans: list[tuple[float, float, float] | None] = []
+    """How far signal, skew and carry moved both quotes, up if positive, in bps; None where nothing was quoted."""
     maker_bps: float | None = None
     """As the last decision knew them; None where none ever quoted."""
     taker_bps: float | None = None
@@ -65,12 +71,10 @@ class Quoted(msgspec.Struct, kw_only=True):
     """Time in which both sides were wanted, one of them, and none."""
     one_ns: int = 0
     none_ns: int = 0
+    signal_bps_ns: float = 0.0
+    """Size of the signal and of the half-spread, each times how long they stood; of what was quoted."""
+    half_bps_ns: float = 0.0
     bare: list[Bare] = []
-
-    def fair_after(self, mono_ns: int) -> float | None:
-        """Fair value of the decision in force at a moment; None before the first and without a healthy book."""
-        i = bisect_right(self.mono_ns, mono_ns) - 1
-        return None if i < 0 else self.fair[i]
 
 
 def quoted(journal: JournalReader, run: RunRow, spans: list[GuardSpan], end_mono_ns: int, end_ts_ns: int) -> Quoted:
@@ -79,6 +83,7 @@ def quoted(journal: JournalReader, run: RunRow, spans: list[GuardSpan], end_mono
     Raises msgspec.MsgspecError: a row was not written by this program.
     """
     made = Quoted()
+    most_bps = _most_bps(journal.params(run.epoch))
     starts = [span.from_mono_ns for span in spans]
 
     def guard_words(mono_ns: int) -> tuple[str, tuple[str, ...]]:
@@ -90,6 +95,7 @@ def quoted(journal: JournalReader, run: RunRow, spans: list[GuardSpan], end_mono
         return f"{state} ({'; '.join(said)})" if said else state, span.reasons
 
     since_ns, wanted = run.started_mono_ns, 0
+    signal_bps = half_bps = 0.0
     open_bare: Bare | None = Bare(
         from_mono_ns=run.started_mono_ns,
         from_ts_ns=run.started_ts_ns,
@@ -99,7 +105,8 @@ def quoted(journal: JournalReader, run: RunRow, spans: list[GuardSpan], end_mono
     )
     for mono_ns, ts_ns, inputs, decision in _rows(journal, run.epoch):
         seen, concluded = _inputs_of(inputs), _decision_of(decision)
-        _count(made, wanted, mono_ns - since_ns)
+        _count(made, wanted, mono_ns - since_ns, signal_bps, half_bps)
+        signal_bps, half_bps = abs(seen.signal_bps), concluded.half_bps
         bid = ask = None
         for quote in concluded.quotes:
             if quote.side is Side.BUY:
@@ -115,13 +122,16 @@ def quoted(journal: JournalReader, run: RunRow, spans: list[GuardSpan], end_mono
         made.ask.append(ask)
         made.most_lots.append(concluded.max_position_lots)
         made.regime.append(seen.regime.value)
+        made.most_bps.append(most_bps.get(seen.regime))
+        leans = (seen.signal_bps, -concluded.skew_bps, -seen.carry_bps)
+        made.leans.append(leans if concluded.half_bps else None)
         priced = wanted > 0 or made.maker_bps is not None
         for rows, edge in zip(made.edges, (concluded.buy_edge, concluded.sell_edge), strict=True):
             rows.append(list(msgspec.structs.astuple(edge)) if priced else None)
         if priced:
             made.maker_bps, made.taker_bps = seen.maker_bps, seen.taker_bps
         open_bare = _follow(made, open_bare, wanted, (mono_ns, ts_ns), lambda: _why(concluded, guard_words, mono_ns))  # noqa: B023 - called at once
-    _count(made, wanted, max(0, end_mono_ns - since_ns))
+    _count(made, wanted, max(0, end_mono_ns - since_ns), signal_bps, half_bps)
     _follow(made, open_bare, 1, (end_mono_ns, end_ts_ns), lambda: ("", ()))
     return made
 
@@ -132,7 +142,21 @@ def _rows(journal: JournalReader, epoch: int) -> Iterator[tuple[int, int, bytes,
     )
 
 
-def _count(made: Quoted, wanted: int, ns: int) -> None:
+class _Table(msgspec.Struct):
+    """Of a run's parameters, the one thing needed here: readable whatever else a version of them has."""
+
+    regimes: dict[Regime, RegimeParams]
+
+
+def _most_bps(params: bytes | None) -> dict[Regime, float]:
+    table = {} if params is None else msgspec.msgpack.decode(params, type=_Table).regimes
+    return {regime: row.spread_max_bps / 2 for regime, row in table.items()}
+
+
+def _count(made: Quoted, wanted: int, ns: int, signal_bps: float, half_bps: float) -> None:
+    if wanted:
+        made.signal_bps_ns += signal_bps * ns
+        made.half_bps_ns += half_bps * ns
     match wanted:
         case 0:
             made.none_ns += ns

@@ -12,7 +12,7 @@ from mmdaemon.journal.recovery import JournalUnreadable
 from mmdaemon.journal.rows import money_text
 from mmdaemon.research.guard_time import guard_spans, last_moment
 from mmdaemon.research.money import instrument_of, money_of
-from mmdaemon.research.report import drawn, figures, tables
+from mmdaemon.research.report import drawn, figures, tables, worth
 from mmdaemon.research.report.answers import (
     Answers,
     answers,
@@ -20,8 +20,6 @@ from mmdaemon.research.report.answers import (
     fill_delays,
     fill_ratio,
     latencies,
-    markout_bps,
-    markouts,
 )
 from mmdaemon.research.report.quoting import Quoted, quoted
 from mmdaemon.research.report.records import UNKNOWN, Drawn, Lines, Report, Run, Said
@@ -62,10 +60,8 @@ def _report(journal: JournalReader, path: Path, run: RunRow) -> Report:
     ratio, width_s = fill_ratio(journal, run.epoch, start_ts_ns, last_ts_ns)
     answered = answers(journal, run.epoch)
     delays = fill_delays(money.fills)
-    after: dict[str, str] = {}
-    for fill in money.fills:
-        if (known := markout_bps(fill, made, 5, last_mono_ns)) is not None:
-            after[fill.trade_id] = f"{sum(known):+.2f} bps"
+    valued = worth.worth_of(journal, money.fills, instrument)
+    after = {trade_id: f"{each.markout_bps:+.2f} bps" for (trade_id, after_s), each in valued.items() if after_s == 5}
     plotted = Drawn(
         price=drawn.price(made, units, start_ts_ns),
         minutes=drawn.minutes(money, units, start_ts_ns),
@@ -75,10 +71,12 @@ def _report(journal: JournalReader, path: Path, run: RunRow) -> Report:
         pnl=drawn.pnl(money, start_ts_ns),
         buy_edge=drawn.edges(made, 0, start_ts_ns),
         sell_edge=drawn.edges(made, 1, start_ts_ns),
+        leans=drawn.leans(made, start_ts_ns),
         guard=drawn.guard(spans, start_ts_ns),
         regime=drawn.regime(made, start_ts_ns, last_ts_ns),
         fill_ratio=ratio,
         latency=curve(answered, delays),
+        markouts=worth.curve(money.fills, valued),
     )
     summary = summary_of(journal, run, instrument, money, spans)
     headline = figures.money_figures(money, run, units) | figures.trading_figures(summary, money, made, units)
@@ -92,7 +90,7 @@ def _report(journal: JournalReader, path: Path, run: RunRow) -> Report:
         notes=_notes(run, plotted, made, width_s, answered),
         stops=tables.stop_lines(made.bare, start_ts_ns),
         latencies=latencies(answered, delays, len(money.fills)),
-        markouts=markouts(money.fills, made, last_mono_ns),
+        markouts=worth.markouts(money.fills, valued),
         fills_listed=tables.fills_listed(money.fills),
         fills=tables.fill_lines(money.fills, after, units),
         actions=tables.action_lines(journal, run.epoch),
@@ -231,8 +229,8 @@ def _notes(run: RunRow, plotted: Drawn, made: Quoted, width_s: int, answered: An
         ),
         Said(
             "markouts",
-            "From the fair values that decisions kept, so each is good to the requote tolerance. The impact in the "
-            "attribution is the daemon's own sum, exact.",
+            "As the daemon journaled them: fair value at each moment, from the last healthy book before it. Intervals "
+            "are 95 %, by block bootstrap over time; unknown where the fills lie in fewer than eight blocks.",
         ),
         Said(
             "latency",

@@ -136,7 +136,7 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Markout(msgspec.Struct, frozen=True, kw_only=True):
-    """Mean over fills in bps of fair value, ± standard error of the mean."""
+    """Mean over fills in bps of fair value at the fill."""
 
     side: str
     horizon: str
@@ -144,7 +144,20 @@ class Markout(msgspec.Struct, frozen=True, kw_only=True):
     effective: str
     impact: str
     markout: str
+    interval: str
+    """Of the markout: 95 %, by blocks of time."""
+    net: str
+    """Less the fee, as it was charged."""
     unavailable: str
+
+
+class MarkoutCurve(msgspec.Struct, frozen=True, kw_only=True):
+    """Mean markout in bps over the horizons, and its interval, for "buy" and "sell"; None where it is not known."""
+
+    horizon_s: list[float]
+    mean: dict[str, list[float | None]]
+    low: dict[str, list[float | None]]
+    high: dict[str, list[float | None]]
 
 
 class FillLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -210,11 +223,15 @@ class Drawn(msgspec.Struct, frozen=True, kw_only=True):
     pnl: Lines
     """Addends, and their total, each minute; since the account was first met."""
     buy_edge: Lines
+    """Addends and their total, and "most": what the edge gate holds it against."""
     sell_edge: Lines
+    leans: Lines
+    """What moves both quotes together, in bps of fair value, up if positive: signal, skew, carry."""
     guard: list[Span]
     regime: list[Span]
     fill_ratio: Lines
     latency: Curve
+    markouts: MarkoutCurve
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from mmdaemon.research.simulation.world import World
 
 Refusal = Callable[[object, object, Instrument], str]
-_RATES: Final = ("-0.00005", "0", "0.0002", "0.0006")
-"""Maker rates of other tiers."""
+_RATES: Final = ("-0.00005", "0", "0.0002", "0.0006", "0.006")
+"""Maker rates of other tiers. With the last one no quote can earn what it costs, so that the edge gate closes."""
 _STEPS: Final = (2, 5, 10)
 """How much coarser a step or a minimum becomes."""
 
@@ -46,7 +46,7 @@ class Changes:
                 if fault.number & 1:
                     world.venue.delist()
             case Kind.FEES_CHANGED:
-                world.venue.change_fees(Decimal(_RATES[fault.number % len(_RATES)]), Decimal("0.0008"))
+                world.venue.change_fees(Decimal(_RATES[fault.number % len(_RATES)]), Decimal("0.008"))
             case _:
                 seconds += 20.0
                 world.venue.inject(FaultKind.RATE_STORM, seconds)

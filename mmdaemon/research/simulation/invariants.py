@@ -40,7 +40,7 @@ LAWS: Final[dict[int, Law]] = {
     2: Law(
         "worst_case",
         "No admitted command raises side * position + all that is open on that side, in flight and UNKNOWN included, "
-        "beyond max(cap, what it was before)",
+        "beyond max(cap, what it was before); what is no quote is reduce-only, and with it that is at most 0",
         "trades of others that the daemon was not told of; slices of the kill switch, which only reduce; "
         "at the venue, a rise within what some "
         "decision of the last in-flight window allowed",
@@ -150,7 +150,8 @@ LAWS: Final[dict[int, Law]] = {
     ),
     23: Law(
         "liveness",
-        "60 s after faults end, with no break, no latch and no market reason, two-sided quotes exist",
+        "60 s after faults end, with no break, no latch and no market reason, two-sided quotes exist; what must not be "
+        "carried into the next day is gone when the day turns",
         "a side that the decision says it cannot quote for edge, inventory or size, or that a jump put beyond the "
         "collar of the slow mid; budgets, whose pauses end",
     ),
@@ -183,6 +184,7 @@ INVARIANTS: Final[tuple[Invariant, ...]] = tuple(
     for number, when, check in (
         (1, _D, account.exactly_once),
         (1, _E, account.exactly_once),
+        (2, _A, orders.only_quotes_increase),
         (2, _S, orders.worst_case_decided),
         (2, _V, orders.worst_case_at_venue),
         (3, _S, _life(3)),
@@ -225,6 +227,7 @@ INVARIANTS: Final[tuple[Invariant, ...]] = tuple(
         (22, _S, guard.tended_each_second),
         (22, _S, guard.taken_out),
         (23, _S, guard.two_sided),
+        (23, _S, guard.flat_at_day_end),
     )
 )
 """In the order of their numbers. Every row is evaluated at its moment; the first that speaks is the violation. 24 is

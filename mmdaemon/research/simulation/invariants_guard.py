@@ -3,6 +3,7 @@
 import sqlite3
 from contextlib import closing
 
+from mmdaemon.core import derisk, risk
 from mmdaemon.core.commands import Amend, Place
 from mmdaemon.core.events import BookUpdate, KillChanged, LinkChanged, Reconciled, Started, TimerFired
 from mmdaemon.core.reasons import ALL_MASK, BIT, HARD_MASK, INCREASE_MASK, Reason, reasons_of
@@ -23,6 +24,8 @@ _FACTS_OLD_NS = 330 * NS
 """Facts that were not read for five minutes are unknown."""
 _UNTENDED_NS = 30 * NS
 _TWO_SIDED_NS = 60 * NS
+_CLOSING_NS = 5 * NS
+"""What rests has to leave before anything is taken."""
 _QUOTING = (GuardState.RUNNING, GuardState.REDUCING)
 _EXCUSED = (
     Reason.DRIFT,
@@ -30,13 +33,15 @@ _EXCUSED = (
     Reason.CANCEL_BUDGET,
     Reason.MESSAGE_BUDGET,
     Reason.MARGIN_SOFT,
+    Reason.EDGE,
+    Reason.DAY_ENDING,
     Reason.OPERATOR_PAUSE,
     Reason.SOURCE_ENDED,
 )
 _EXCUSED_BITS = sum(BIT[reason] for reason in _EXCUSED) | HARD_MASK
 """The market's reasons, a person's, and those that pass by themselves at a moment that is known. What is HARD is a
 latch."""
-_EXCUSED_SIDES = ("edge", "inventory", "size")
+_EXCUSED_SIDES = ("edge", "inventory", "pulled", "size")
 
 # --- 9: after a kill --------------------------------------------------------------------------------------------------
 
@@ -275,7 +280,7 @@ def tended(seen: Seen) -> str:
             continue
         if known is None or known.status.is_terminal:
             return f"{order.client_id} rests {seconds(rests_ns)}, and to the daemon it is gone"
-        if known.purpose is Purpose.QUOTE and seen.now_ns - last_ns > _UNTENDED_NS:
+        if known.purpose is not Purpose.FLATTEN and seen.now_ns - last_ns > _UNTENDED_NS:
             return f"{order.client_id} rests, and for {seconds(seen.now_ns - last_ns)} it may not quote"
         if known.cancel_sent_ns and state.mono_ns - known.cancel_sent_ns > _UNTENDED_NS:
             return f"{order.client_id}: cancelled {seconds(state.mono_ns - known.cancel_sent_ns)} ago and it rests"
@@ -313,6 +318,33 @@ def two_sided(seen: Seen) -> str:
         f"for {seconds(missing_ns)} not two-sided ({len(sides)} sides rest): {guard.state.value} for "
         f"{' '.join(reasons_of(guard.active)) or 'no reason'}; {wanted}"
     )
+
+
+def flat_at_day_end(seen: Seen) -> str:
+    """23: what is too much to be carried over is gone when the day turns, where it was held and nothing forbade to take
+    it out in all of the last fifth of the window, which is there for that."""
+    state, params = seen.state, seen.params
+    if type(seen.event) is not TimerFired or state is None:
+        return ""
+    before, was_ending = seen.memory.get("trading day", (-1, False))
+    day = state.risk.day
+    seen.memory["trading day"] = day, derisk.is_day_ending(state)
+    held, mark = abs(state.position.position_lots), state.venue.mark_px_ticks
+    if not mark:
+        return ""
+    most = risk.max_position_lots(state.risk.equity_e10, float(mark), params.quotes, params.instrument)
+    is_small = held <= params.derisk.day_end_share * most or not params.instrument.is_valid_size(mark, held)
+    is_held_back = any(refusal.check != "derisk_rate" for refusal in state.withheld)
+    if is_small or is_held_back or state.guard.state not in _QUOTING:
+        seen.memory["need not close"] = seen.now_ns
+    if before < 0 or day <= before:
+        return ""
+    if is_small and was_ending:
+        seen.count("flat when the day turned")
+    owed_ns = min(seen.calm_ns, seen.now_ns - seen.memory.get("need not close", 0))
+    if owed_ns <= params.derisk.day_end_ns // 5 + _CLOSING_NS:
+        return ""
+    return f"the day turned with {held} lots held, and for {seconds(owed_ns)} nothing forbade to take them out"
 
 
 def _excuse(seen: Seen) -> bool:

@@ -8,10 +8,11 @@ but not sent counts while the daemon itself keeps it.
 from collections.abc import Mapping
 
 from mmdaemon.core.commands import Amend, Place
+from mmdaemon.core.decision import DeriskStage
 from mmdaemon.core.events import Fill as FillEvent
 from mmdaemon.core.events import OrderAdopted, OrderUpdate, RequestFailed
 from mmdaemon.core.orders import WorkingOrder
-from mmdaemon.core.types import NS, OrderStatus, Side
+from mmdaemon.core.types import NS, OrderStatus, Purpose, Side
 from mmdaemon.daemon import assertions
 from mmdaemon.research.simulation.seen import Seen, key_of, seconds
 from mmdaemon.venues.simulated import rules
@@ -118,6 +119,7 @@ def worst_case_decided(seen: Seen) -> str:
     pending.trim(seen)
     before = {side: exposure(seen, side, in_flight=True) for side in (Side.BUY, Side.SELL)}
     cap = state.decision.max_position_lots if state.decision is not None else 0
+    stage, reducing = state.derisk.urgency, set[Side]()
     for command in commands:
         order = state.orders.live.get(command.client_id)
         side = command.side if isinstance(command, Place) else None if order is None else order.side
@@ -125,8 +127,14 @@ def worst_case_decided(seen: Seen) -> str:
         if side is None or key is None:
             return f"{command} of an order that is not known"
         pending.waiting[key] = side, command.qty_lots
+        purpose = command.purpose if isinstance(command, Place) else None if order is None else order.purpose
+        if purpose is Purpose.DERISK:
+            seen.count(f"derisk {DeriskStage.PASSIVE if stage is DeriskStage.NONE else stage}")
+            reducing.add(side)
     for side, lots in before.items():
         after = exposure(seen, side, in_flight=True)
+        if side in reducing and after > max(0, lots):
+            return f"{side.name}: {after} lots in the worst case, {lots} before, with {commands}, which is to reduce"
         if after == lots:
             continue
         others = side * (_foreign_lots(seen) - pending.foreign_lots)
@@ -134,6 +142,14 @@ def worst_case_decided(seen: Seen) -> str:
         if after > max(cap, lots):
             return f"{side.name}: {after} lots in the worst case, {lots} before, cap {cap}; {commands}"
     return ""
+
+
+def only_quotes_increase(seen: Seen) -> str:
+    """What arrives and is no quote, the kill switch's slices too, is reduce-only."""
+    command = seen.command
+    if not isinstance(command, Place) or command.purpose is Purpose.QUOTE or command.reduce_only:
+        return ""
+    return f"{command} may increase a position"
 
 
 def worst_case_at_venue(seen: Seen) -> str:

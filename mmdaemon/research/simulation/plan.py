@@ -178,6 +178,14 @@ class Plan(msgspec.Struct, frozen=True):
             return ns + draws.below(2, SETTLEMENT_NS // NS) * NS
         return ns - (60 + draws.below(3, max(1, round(self.hours * 1_800)))) * NS
 
+    @property
+    def rollover_hour_utc(self) -> int:
+        """Midnight in half of the seeds. In the others the day turns at the settlement before which they begin, or at
+        the next one."""
+        if self.draw("rollover", 0, 2):
+            return 0
+        return -(-self.start_ts_ns // SETTLEMENT_NS) % 3 * 8
+
     def weight(self, kind: str) -> float:
         weight = _MIXTURE[Draws(self.seed, f"mixture/{kind}").below(0, len(_MIXTURE))]
         return weight or (0.5 if kind in _ALWAYS else 0.0)

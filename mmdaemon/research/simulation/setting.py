@@ -63,6 +63,11 @@ NARROW: Final[Mapping[str, tuple[Mapping[str, Value], ...]]] = {
 }
 """Limits that are near, so that what should stay within them can be seen to: each sort in one seed of `ONE_IN`, by one
 of its rows. In the other seeds they are as far as in a run: a limit that is always at hand hides what comes after."""
+PATIENCE: Final[tuple[Mapping[str, Value], ...]] = (
+    {"derisk.touch_after_s": 5.0, "derisk.taker_after_s": 15.0, "derisk.day_end_s": 90.0},
+    {"derisk.touch_after_s": 20.0, "derisk.taker_after_s": 45.0, "derisk.day_end_s": 150.0},
+)
+"""How soon a position is worked down in earnest: within the minutes that a reason to reduce lasts here."""
 ONE_IN: Final = {"cap": 3, "rates": 4, "drift": 4, "fills": 8}
 
 
@@ -81,12 +86,16 @@ def canary_of(plan: Plan) -> str:
 
 
 def settings_of(plan: Plan) -> Settings:
-    """The same for every seed but for the seed itself, the limits that are near, how fills come, whether the venue can
-    amend, and whether a crash loop is one."""
+    """The same for every seed but for the seed itself, the limits that are near, how soon a position is worked down in
+    earnest, when the day turns, how fills come, whether the venue can amend, and whether a crash loop is one."""
     given: dict[str, Value] = {
         **QUIETLY_BUSY,
         "venue.amend": plan.draw("amend", 0, 4) > 0,
         **narrow_of(plan),
+        **PATIENCE[plan.draw("patience", 0, len(PATIENCE))],
+        "derisk.day_end_position_fraction": 0.02,  # one order
+        "gate.hold_s": 5.0,
+        "run.rollover_hour_utc": plan.rollover_hour_utc,
         "run.seed": plan.seed,
         "simulated.fills": ("touch", "touch", "touch", "queue")[plan.draw("fills", 0, 4)],
         "run.crash_loop_starts": 0 if plan.draw("crash_loop_starts", 0, 3) else CRASH_LOOP_STARTS,

@@ -2,12 +2,13 @@
 of what it is there to prove, so its absence is a failure of the run.
 
 Everything is by the name under which it is counted: `fault ...`, `guard a -> b`, `reason ...` (of the guard),
-`order unknown -> b`, `kill a -> b`.
+`order unknown -> b`, `kill a -> b`, `derisk ...` (an order of that stage), `flat when the day turned`.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from mmdaemon.core.decision import DeriskStage
 from mmdaemon.core.guard import TRANSITIONS
 from mmdaemon.core.orders import LIFE
 from mmdaemon.core.reasons import Reason
@@ -37,6 +38,8 @@ def _named() -> Iterable[str]:
     yield from (f"guard {before} -> {after}" for before, after in TRANSITIONS)
     yield from (f"reason {reason}" for reason in Reason)
     yield from (f"kill {before} -> {after}" for before, after in kill_switch.TRANSITIONS)
+    yield from (f"derisk {stage}" for stage in DeriskStage if stage is not DeriskStage.NONE)
+    yield "flat when the day turned"
     yield from (f"order {was} -> {now}" for was, now in LIFE if was is OrderStatus.UNKNOWN)
 
 

@@ -112,7 +112,9 @@ class Feed:
         event = self._next
         while event is not None and self._next_ns <= now:
             at = self._next_ns
-            if exchange.next_due_ns <= at:
+            due = exchange.next_due_ns
+            # A settlement is at the mark of its very moment, and at the rate that was told before.
+            if due < at or (due == at and isinstance(event, FundingRate)):
                 self._run_due(at)
             self._put(max(at, event.ts_ns + shift), event)
             if isinstance(event, BookUpdate):

@@ -13,12 +13,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from mmdaemon.core import apply, book, diff, guard, limits, orders, position, quotes
+from mmdaemon.core import apply, book, derisk, diff, guard, limits, orders, position, quotes, risk
 from mmdaemon.core.commands import Cancel, Place
 from mmdaemon.core.events import BookUpdate, Fill, KillChanged, LinkChanged, OrderUpdate, RequestFailed, TimerFired
 from mmdaemon.core.limits import Reference
 from mmdaemon.core.orders import WorkingOrder
-from mmdaemon.core.types import TERMINAL, GuardState, KillState, OrderStatus
+from mmdaemon.core.types import TERMINAL, GuardState, KillState, OrderStatus, Side
 from mmdaemon.daemon import kill_switch, reconcile, sweep
 from mmdaemon.daemon.gate import Gate
 from mmdaemon.daemon.inbox import Inbox
@@ -429,6 +429,75 @@ def no_message_rate(patch: Patch) -> None:
     patch.setattr(limits, "admit", mutated)
 
 
+# --- working a position down ------------------------------------------------------------------------------------------
+
+
+def _without_the_check(patch: Patch, *names: str) -> None:
+    """Admission lets out what these checks of it refuse. They are a net of their own, below what is mutated."""
+    admit = limits.admit
+
+    def mutated(*given: Any) -> Any:
+        refusal = admit(*given)
+        return None if refusal is not None and refusal.check in names else refusal
+
+    patch.setattr(limits, "admit", mutated)
+
+
+def _room_for_anything(patch: Patch, while_short: list[bool]) -> None:
+    plan = diff._plan_derisk
+
+    def mutated(wanted: Any, derisking: Any, room_lots: int, rules: Any, to: Any) -> None:
+        plan(wanted, derisking, 10**9 if while_short[-1] else room_lots, rules, to)
+
+    patch.setattr(diff, "_plan_derisk", mutated)
+    _without_the_check(patch, "beyond_flat")
+
+
+@mutant(2)
+def derisk_on_the_wrong_side(patch: Patch) -> None:
+    """A short position is worked down by selling."""
+    quote, is_short = derisk.quote, [False]
+
+    def mutated(inputs: Any, fair_ticks: float, params: Any) -> Any:
+        is_short.append(inputs.position_lots < 0)
+        made = quote(msgspec.structs.replace(inputs, position_lots=abs(inputs.position_lots)), fair_ticks, params)
+        assert made is None or made.side is Side.SELL
+        return made
+
+    patch.setattr(derisk, "quote", mutated)
+    _room_for_anything(patch, is_short)
+
+
+@mutant(2)
+def derisk_may_increase(patch: Patch) -> None:
+    """What works a position down is not reduce-only."""
+
+    def mutated(*given: Any, **named: Any) -> Place:
+        return Place(*given, **(named | {"reduce_only": False}))
+
+    patch.setattr(diff, "Place", mutated)
+    _without_the_check(patch, "reduce_only", "guard")
+
+
+@mutant(2)
+def derisk_ignores_what_may_fill(patch: Patch) -> None:
+    """What works a position down is as large as the position, whatever else may still fill."""
+    _room_for_anything(patch, [True])
+
+
+@mutant(23)
+def day_end_forgotten_too_early(patch: Patch) -> None:
+    """The flag that the day ends is taken back before the day has turned."""
+    look = derisk._look_at_the_day
+
+    def mutated(state: Any, params: Any) -> None:
+        look(state, params)
+        if 4 * risk.to_rollover_ns(state.ts_ns, params.rollover_hour_utc) < 3 * params.derisk.day_end_ns:
+            state.derisk.ending_day = -1
+
+    patch.setattr(derisk, "_look_at_the_day", mutated)
+
+
 # --- guard ------------------------------------------------------------------------------------------------------------
 
 
@@ -498,9 +567,9 @@ def dead_link_is_up(patch: Patch) -> None:
     """A private stream that is lost still counts as up."""
     on_link = apply._on_link
 
-    def mutated(state: Any, event: LinkChanged) -> None:
+    def mutated(state: Any, event: LinkChanged, params: Any) -> None:
         if event.link == "public" or event.up:
-            on_link(state, event)
+            on_link(state, event, params)
 
     patch.setattr(apply, "_on_link", mutated)
 
@@ -510,8 +579,8 @@ def gap_needs_no_reconcile(patch: Patch) -> None:
     """A stream that came back needs no reconcile."""
     on_link = apply._on_link
 
-    def mutated(state: Any, event: LinkChanged) -> None:
-        on_link(state, event)
+    def mutated(state: Any, event: LinkChanged, params: Any) -> None:
+        on_link(state, event, params)
         if event.link == "private" and event.up:
             state.venue.private_down_ns, state.guard.reconciled = 0, bool(state.facts.reconciled_ns)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from mmdaemon.core import risk
 from mmdaemon.core.commands import Amend, Cancel, Place
 from mmdaemon.core.engine import Step
 from mmdaemon.core.events import KillChanged, Started
@@ -193,6 +194,24 @@ def decided_over_the_cap_with_one_in_flight(scene: Scene) -> list[int]:
 @wrong(2)
 def rests_and_nobody_decided(scene: Scene) -> None:
     scene.send(scene.place(lots=20_000))
+
+
+@wrong(2)
+def no_quote_and_may_increase(scene: Scene) -> None:
+    place = scene.place("77", Side.SELL, MID + 300)
+    scene.send(msgspec.structs.replace(place, purpose=Purpose.DERISK))
+
+
+@wrong(2)
+def works_down_what_is_not_held(scene: Scene) -> list[int]:
+    """One lot is held, and two are decided to be sold."""
+    fill = scene.fill(scene.bid(), 1)
+    scene.desk.feed(fill)
+    for order in list(scene.resting):
+        scene.end(order)
+    scene.found.clear()
+    place = scene.place("77", Side.SELL, MID + 300, lots=2)
+    return scene.decided(msgspec.structs.replace(place, purpose=Purpose.DERISK, reduce_only=True))
 
 
 @wrong(3)
@@ -669,6 +688,20 @@ def rests_and_nobody_is_up(scene: Scene) -> list[int]:
     scene.seen.died()
     settle(scene, 61)
     return scene.look(When.VENUE)
+
+
+@wrong(23)
+def day_turns_with_too_much(scene: Scene) -> list[int]:
+    """400 lots are held for the last hundred seconds of the day, and nobody minds."""
+    desk = scene.desk
+    desk.date_passes(risk.to_rollover_ns(desk.now[1], 0) - 100 * NS)
+    scene.seen.up_ns = scene.seen.links_up_since_ns = scene.seen.now_ns
+    desk.feed(desk.timer())
+    desk.state.position.position_lots = 400
+    settle(scene, 101)
+    desk.state.risk.day += 1
+    scene.seen.event = desk.timer()
+    return scene.look(When.STEP)
 
 
 @wrong(23)

@@ -1,0 +1,132 @@
+"""Settings of the strategy's parts that judge and act on their own: signal, GLFT, edge gate, fill quality, derisk.
+
+As in `trading.py`: each section stands beside its conversion to the frozen numbers of `core.params`, the bounds are
+compiled in, durations are seconds here and integer nanoseconds in the core.
+"""
+
+from pydantic import Field
+
+from mmdaemon.core.params import DeriskParams, GateParams, GlftParams, QualityParams, SignalParams
+from mmdaemon.settings.running import Section, to_ns
+
+
+class SignalSection(Section):
+    """The short-horizon signal: where fair value is heading. `mmdaemon calibrate` fits the weights."""
+
+    print_weight: float = Field(default=0.0, ge=-5, le=5, json_schema_extra={"unit": "bps a bp"})
+    """Of a print that the venue stamped later than the book: its distance from the mid."""
+    momentum_weight: float = Field(default=0.0, ge=-5, le=5, json_schema_extra={"unit": "bps a bp"})
+    """Of the mid's distance from its mean over 5 s. Its sign differs from venue to venue."""
+    gap_weight: float = Field(default=0.0, ge=-5, le=5, json_schema_extra={"unit": "bps a bp"})
+    """Of how much further from the mid the asks stand than the bids."""
+    lean_weight: float = Field(default=0.0, ge=-5, le=5, json_schema_extra={"unit": "bps a bp"})
+    """Of the imbalance of the book, times how far it reaches."""
+    depth_levels: int = Field(default=20, ge=1, le=50, json_schema_extra={"unit": "levels"})
+    """Levels a side that the last two rest on."""
+    cap_bps: float = Field(default=10.0, ge=0, le=50)
+    """Most that the signal moves fair value; 0 turns it off."""
+
+    def to_params(self) -> SignalParams:
+        return SignalParams(
+            weights=(self.print_weight, self.momentum_weight, self.gap_weight, self.lean_weight),
+            depth_levels=self.depth_levels,
+            cap_bps=self.cap_bps,
+        )
+
+
+class GlftSection(Section):
+    """The closed form of Gueant, Lehalle and Fernandez-Tapia, used with `quotes.model = "glft"`."""
+
+    gamma: float = Field(default=0.001, ge=1e-9, le=1_000, json_schema_extra={"unit": "1 / quote currency"})
+    """Risk aversion, 1/(price x base)."""
+    intensity_per_s: float = Field(default=0.5, ge=1e-6, le=1_000, json_schema_extra={"unit": "1/s"})
+    """A: how often prints reach the mid."""
+    decay_per_bp: float = Field(default=0.5, ge=1e-4, le=1_000, json_schema_extra={"unit": "1/bp"})
+    """k: how fast that falls with the distance from the mid."""
+    fit_r2: float = Field(default=0.0, ge=0, le=1, json_schema_extra={"unit": "R2"})
+    """How good the fit of A and k was, as `mmdaemon calibrate` said; 0 is no fit."""
+    fit_r2_min: float = Field(default=0.8, ge=0.5, le=1, json_schema_extra={"unit": "R2"})
+    """With a poorer fit the model is refused."""
+
+    def to_params(self) -> GlftParams:
+        return GlftParams(gamma=self.gamma, intensity_per_s=self.intensity_per_s, decay_per_bp=self.decay_per_bp)
+
+
+class GateSection(Section):
+    """The edge gate: a side whose required edge is beyond half the regime's widest spread is not quoted."""
+
+    enabled: bool = True
+    """Off is for comparisons: quotes then stand at their floor, however far that is."""
+    hold_s: float = Field(default=30.0, ge=0, le=3_600)
+    """How long it must be beyond before the side is blocked."""
+    return_fraction: float = Field(default=0.9, ge=0.1, le=0.99)
+    """A blocked side returns below this fraction of it."""
+
+    def to_params(self) -> GateParams:
+        return GateParams(enabled=self.enabled, hold_ns=to_ns(self.hold_s), return_share=self.return_fraction)
+
+
+class QualitySection(Section):
+    """What our fills are worth: the tracker widens a regime, the pull takes a side out."""
+
+    tracker_multiplier: float = Field(default=1.5, ge=1, le=5, json_schema_extra={"unit": "times"})
+    """Half-spread multiplier of a regime whose fills lose; 1 turns the tracker off."""
+    tracker_memory_s: float = Field(default=1_800.0, ge=60, le=86_400)
+    """Time constant of the mean of gross markouts 30 s after our fills."""
+    tracker_after_s: float = Field(default=1_800.0, ge=0, le=86_400)
+    """How long that mean must lie below -(maker fee + least edge) before the regime widens."""
+    tracker_return_fraction: float = Field(default=0.5, ge=0, le=0.95)
+    """It narrows again above this fraction of that threshold."""
+    pull: bool = True
+    """Whether a side is taken out at all. Off is for comparisons."""
+    pull_min_fills: int = Field(default=30, ge=10, le=1_000, json_schema_extra={"unit": "fills"})
+    """So many fills of a side, before it is judged."""
+    pull_horizon_s: int = Field(default=5, ge=1, le=60)
+    """The net markout that a side is judged by: after 1, 5, 30 or 60 seconds."""
+    pull_memory_s: float = Field(default=3_600.0, ge=300, le=86_400)
+    """Older fills are not judged by."""
+    pull_s: float = Field(default=900.0, ge=10, le=86_400)
+    """How long a side is taken out whose net markout is below 0 with 95 % confidence."""
+    return_s: float = Field(default=600.0, ge=0, le=86_400)
+    """How long it quotes at the size of a resume after that."""
+
+    def to_params(self) -> QualityParams:
+        return QualityParams(
+            tracker_widen=self.tracker_multiplier,
+            tracker_tau_ns=to_ns(self.tracker_memory_s),
+            tracker_after_ns=to_ns(self.tracker_after_s),
+            tracker_return=self.tracker_return_fraction,
+            pull_enabled=self.pull,
+            pull_min_fills=self.pull_min_fills,
+            pull_horizon_s=self.pull_horizon_s,
+            pull_memory_ns=to_ns(self.pull_memory_s),
+            pull_ns=to_ns(self.pull_s),
+            return_ns=to_ns(self.return_s),
+        )
+
+
+class DeriskSection(Section):
+    """How a position is worked down, while increases are blocked and before the trading day ends."""
+
+    distance_bps: float = Field(default=3.0, ge=0, le=100)
+    """From fair value, while there is time."""
+    touch_after_s: float = Field(default=60.0, ge=0, le=86_400)
+    """From then on it stands at the touch."""
+    taker_after_s: float = Field(default=300.0, ge=0, le=86_400)
+    """From then on it takes."""
+    taking_bps: float = Field(default=20.0, ge=1, le=200)
+    """Furthest from fair value that a taking slice may trade."""
+    day_end_s: float = Field(default=300.0, ge=10, le=3_600)
+    """So long before the rollover a position above the threshold is flattened; it takes in the last fifth of that."""
+    day_end_position_fraction: float = Field(default=0.25, ge=0, le=1)
+    """The threshold, as a fraction of the largest position; 1 carries every position over."""
+
+    def to_params(self) -> DeriskParams:
+        return DeriskParams(
+            distance_bps=self.distance_bps,
+            touch_after_ns=to_ns(self.touch_after_s),
+            taker_after_ns=to_ns(self.taker_after_s),
+            taking_bps=self.taking_bps,
+            day_end_ns=to_ns(self.day_end_s),
+            day_end_share=self.day_end_position_fraction,
+        )
