@@ -505,7 +505,8 @@ TO_PARAMS = {
     "derisk.day_end_position_fraction": {"derisk.day_end_share"},
 }
 CORE_TABLES = (
-    "regimes.", "detector.", "cost.", "quotes.", "signal.", "glft.", "gate.", "quality.", "derisk.", "limits.", "guard.",
+    "regimes.", "detector.", "cost.", "quotes.", "signal.", "glft.", "gate.", "quality.", "derisk.",
+    "limits.", "guard.",
 )  # fmt: skip
 
 

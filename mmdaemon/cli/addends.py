@@ -5,13 +5,16 @@ to be unknown and is not made up.
 """
 
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import msgspec
 
+from mmdaemon.cli.judged import bound_at
 from mmdaemon.cli.shown import Seen, size, utc
 from mmdaemon.core import glft
 from mmdaemon.core.decision import Decision, DecisionInputs
 from mmdaemon.core.fair_value import with_signal
+from mmdaemon.core.fill_quality import Bound
 from mmdaemon.core.params import Params
 from mmdaemon.core.quotes import glft_figures, move_bps, order_size_lots
 from mmdaemon.core.types import BPS, NS, GuardState, Side
@@ -102,10 +105,10 @@ def _glft_figures(seen: DecisionInputs, micro_ticks: float, params: Params) -> I
 
 
 def why_missing(
-    side: Side, seen: DecisionInputs, made: Decision, params: Params, reasons: str, since_ts_ns: int | None = None
+    side: Side, seen: DecisionInputs, made: Decision, params: Params, reasons: str, held: "Held | None" = None
 ) -> str:
-    """Why a side has no quote, in words and figures; empty where it has one. `since_ts_ns` is since when its gate or
-    its pull holds it, at the latest."""
+    """Why a side has no quote, in words and figures; empty where it has one. `held` is since when its gate or its pull
+    holds it."""
     instrument = params.instrument
     if any(quote.side is side for quote in made.quotes):
         return ""
@@ -118,12 +121,12 @@ def why_missing(
         case "no_book":
             return "no_book: there is no healthy book, so there is no fair value"
         case "inventory":
-            held, most = size(seen.position_lots, instrument), size(made.max_position_lots, instrument)
-            return f"inventory: position {held} has reached its largest, {most}"
+            position, most = size(seen.position_lots, instrument), size(made.max_position_lots, instrument)
+            return f"inventory: position {position} has reached its largest, {most}"
         case "edge":
-            return _edge(side, seen, made, params, since_ts_ns)
+            return _edge(side, seen, made, params, held)
         case "pulled":
-            return _pulled(params, since_ts_ns)
+            return _pulled(params, held)
         case "size":
             share = seen.size_buy_share if side is Side.BUY else seen.size_sell_share
             part = params.regimes[seen.regime].order_size * share
@@ -132,36 +135,57 @@ def why_missing(
             return "size: what there is room for is less than the smallest order the venue takes"
 
 
-def _edge(side: Side, seen: DecisionInputs, made: Decision, params: Params, since_ts_ns: int | None) -> str:
+def _edge(side: Side, seen: DecisionInputs, made: Decision, params: Params, held: "Held | None") -> str:
     edge = made.buy_edge if side is Side.BUY else made.sell_edge
     most_bps = params.regimes[seen.regime].spread_max_bps / 2
-    since = "" if since_ts_ns is None else f"; blocked since {utc(since_ts_ns)} UTC"
+    since = "" if held is None else f"; blocked since {utc(held.ts_ns)} UTC"
     return (
         f"edge: a fill must earn {edge.total_bps:.4f} bps, and half of the widest spread in {seen.regime.value} is "
         f"{most_bps:g} bps{since}; it returns below {params.gate.return_share * most_bps:g} bps"
     )
 
 
-def _pulled(params: Params, since_ts_ns: int | None) -> str:
+def _pulled(params: Params, held: "Held | None") -> str:
     quality = params.quality
     said = f"pulled: net markouts {quality.pull_horizon_s} s after its fills were below 0 with 95 % confidence"
-    if since_ts_ns is None:
+    if held is None:
         return f"{said}; it is taken out for {quality.pull_ns / NS:g} s"
-    return f"{said}; taken out at {utc(since_ts_ns)}, until {utc(since_ts_ns + quality.pull_ns)} UTC"
+    if held.bound is not None:
+        mean, upper = f"{held.bound.mean_bps:+.4f} bps", f"{held.bound.upper_bps:+.4f}"
+        said += f" (mean {mean}, at most {upper}, over {held.bound.fills} fills)"
+    return f"{said}; taken out at {utc(held.ts_ns)}, until {utc(held.ts_ns + quality.pull_ns)} UTC"
 
 
-def blocked_since(journal: JournalReader, row: DecisionRow, side: Side) -> int | None:
-    """UTC since when the gate or the pull held a side as it does in this decision, by the decisions that were kept: at
-    the latest, because one that changed nothing is not. None where neither does."""
+class Held(NamedTuple):
+    """Since when the gate or the pull has held a side as it does, by the decisions that were kept: at the latest,
+    because one that changed nothing is not kept."""
+
+    mono_ns: int
+    ts_ns: int
+    bound: Bound | None = None
+    """What the pull went by, where it was that."""
+
+
+def held(journal: JournalReader, row: DecisionRow, side: Side, params: Params) -> Held | None:
+    """None where neither holds it."""
     field = "no_buy" if side is Side.BUY else "no_sell"
     word = getattr(_inputs_of(row.inputs), field)
     if not word:
         return None
-    since_ts_ns = row.ts_ns
-    for ts_ns, inputs in journal.db.execute(
-        "SELECT ts_ns, inputs FROM decisions WHERE epoch = ? AND seq < ? ORDER BY seq DESC", (row.epoch, row.seq)
+    first, last_ns = (row.mono_ns, row.ts_ns), 0
+    is_over = False
+    for mono_ns, ts_ns, blob in journal.db.execute(
+        "SELECT mono_ns, ts_ns, inputs FROM decisions WHERE epoch = ? AND seq < ? ORDER BY seq DESC",
+        (row.epoch, row.seq),
     ):
-        if getattr(_inputs_of(inputs), field) != word:
+        said = getattr(_inputs_of(blob), field)
+        if is_over and said == "pulled":
+            last_ns = mono_ns  # fills of before it returned from there are not judged by again
             break
-        since_ts_ns = ts_ns
-    return since_ts_ns
+        is_over = is_over or said != word
+        if not is_over:
+            first = (mono_ns, ts_ns)
+        elif word != "pulled":
+            break
+    bound = bound_at(journal, row.epoch, side, last_ns, first[0], params) if word == "pulled" else None
+    return Held(*first, bound)

@@ -29,7 +29,7 @@ def calibrate(
     set_: Annotated[Sequence[str], Parameter(name="--set", negative=())] = (),
     hours: float | None = None,
     until: float | None = None,
-    horizon: float = 5.0,
+    horizon: float | None = None,
     out: Path = Path("calibration"),
     stated: Stated | None = None,
 ) -> int:
@@ -51,7 +51,7 @@ def calibrate(
     until
         The same as a fraction of the recording, from 0 to 1.
     horizon
-        Seconds over which the signal predicts.
+        Seconds over which the signal predicts; 15 without it.
     out
         Folder for the files; made where it is not there. What it wrote there before is replaced.
     """
@@ -63,10 +63,12 @@ def calibrate(
         from mmdaemon.research.calibration.fitting import calibrate as fit
         from mmdaemon.research.calibration.fitting import until_of
         from mmdaemon.research.calibration.page import write
+        from mmdaemon.research.calibration.ridge import HORIZON_S
 
         until_ns = until_of(tape, hours, until)
         told = bar(tape.span_ns if until_ns is None else until_ns, "read {share}")
-        made = fit(tape, settings, until_ns=until_ns, horizon_s=horizon, progress=told)
+        looks_s = HORIZON_S if horizon is None else horizon
+        made = fit(tape, settings, until_ns=until_ns, horizon_s=looks_s, progress=told)
         written = write(made, out)
     console = Console(highlight=False)
     show(console, made)
@@ -75,7 +77,7 @@ def calibrate(
     return ExitCode.OK if made.is_anything_fitted else NOTHING_FITTED
 
 
-def _check(paths: Sequence[Path], hours: float | None, until: float | None, horizon: float) -> None:
+def _check(paths: Sequence[Path], hours: float | None, until: float | None, horizon: float | None) -> None:
     if not paths:
         raise Refused("name a recording to calibrate on", ExitCode.USAGE)
     if hours is not None and until is not None:
@@ -84,7 +86,7 @@ def _check(paths: Sequence[Path], hours: float | None, until: float | None, hori
         raise Refused(f"--hours {hours:g} must be above 0, and at most {MOST_HOURS:,}", ExitCode.USAGE)
     if until is not None and not 0 < until <= 1:
         raise Refused(f"--until {until:g} is a fraction of the recording: above 0, and at most 1", ExitCode.USAGE)
-    if not 0.1 <= horizon <= LONGEST_HORIZON_S:
+    if horizon is not None and not 0.1 <= horizon <= LONGEST_HORIZON_S:
         raise Refused(
             f"--horizon {horizon:g} must be 0.1 s at least, and at most {LONGEST_HORIZON_S:g}", ExitCode.USAGE
         )

@@ -16,6 +16,7 @@ def compare(
     jobs: int | None = None,
     out: Path = Path(".mmdaemon") / "compare",
     docs: Path | None = None,
+    any_code: bool = False,
     show: bool = False,
 ) -> int:
     """Play every row of the comparison on recordings, score them, and write tables and plots.
@@ -40,6 +41,8 @@ def compare(
         Folder of the result files, and of compare.html and compare.md.
     docs
         Write the Markdown there too, with its figures beside it.
+    any_code
+        Take results in --out that were played with other code; the tables say which.
     show
         Play nothing: tables and plots of what is in --out, whatever code it is of.
     """
@@ -51,4 +54,4 @@ def compare(
         raise Refused(str(error), ExitCode.CONFIG) from error
     from mmdaemon.cli.comparing import Asked, run
 
-    return run(Asked(tape, rows, fills, hours, jobs, out, docs, show))
+    return run(Asked(tape, rows, fills, hours, jobs, out, docs, any_code, show))

@@ -38,21 +38,22 @@ class Asked(NamedTuple):
     jobs: int | None
     out: Path
     docs: Path | None
+    any_code: bool
     show: bool
 
 
 def run(asked: Asked) -> int:
     """Play, or show, what was asked for. Returns the exit code."""
-    hours, jobs, out = asked.hours, asked.jobs, asked.out
+    hours, out = asked.hours, asked.out
     console = Console(highlight=False)
     wanted = _chosen(asked.rows, tuple(BY_NAME), "--rows") if asked.rows else [row.name for row in ROWS]
     assumptions = _chosen(asked.fills, FILLS, "--fills")
-    if not 0 <= hours <= 1_000 or (jobs is not None and jobs < 1):
+    if not 0 <= hours <= 1_000 or (asked.jobs is not None and asked.jobs < 1):
         raise Refused(f"--hours {hours:g} must be 0 at least, and at most 1,000; --jobs 1 at least", ExitCode.USAGE)
     named = _named(asked.tapes)
     command = " ".join(["mmdaemon compare", *named, *([f"--hours {hours:g}"] if hours else [])])
     try:
-        tapes = _kept(named, out) if asked.show else _prepared(console, named, out, hours)
+        tapes = _kept(named, out) if asked.show else _prepared(console, named, asked)
     except TapeError as error:
         raise Refused(str(error), ExitCode.CONFIG) from error
     todo = jobs_of(list(tapes), assumptions, wanted)
@@ -61,7 +62,7 @@ def run(asked: Asked) -> int:
         results = [result for result in map(read_result, files) if result is not None]
         failed = 0
     else:
-        results, failed = _play(console, todo, tapes, out, jobs or os.cpu_count() or 1)
+        results, failed = _play(console, todo, tapes, asked)
     _say(console, list(tapes.values()), results)
     _write(console, list(tapes.values()), results, out, asked.docs, command)
     return EXIT_FAILED if failed else ExitCode.OK
@@ -96,19 +97,18 @@ def _kept(named: dict[str, Path], out: Path) -> dict[str, Prepared]:
     return {name: tape for name, tape in found.items() if tape is not None}
 
 
-def _prepared(console: Console, named: dict[str, Path], out: Path, hours: float) -> dict[str, Prepared]:
+def _prepared(console: Console, named: dict[str, Path], asked: Asked) -> dict[str, Prepared]:
     made: dict[str, Prepared] = {}
     for name, path in named.items():
         with telling(lambda name=name: f"reading {name}"):
-            tape = made[name] = prepare([path], name, out, hours)
+            tape = made[name] = prepare([path], name, asked.out, asked.hours, any_code=asked.any_code)
         console.print(f"{name}: {tape.whole.hours:.2f} h, scored from {tape.fitted.until_s / 3600:.2f} h on")
     return made
 
 
-def _play(
-    console: Console, todo: Sequence[Job], tapes: dict[str, Prepared], out: Path, processes: int
-) -> tuple[list[Result], int]:
-    results, left = known(todo, tapes, out)
+def _play(console: Console, todo: Sequence[Job], tapes: dict[str, Prepared], asked: Asked) -> tuple[list[Result], int]:
+    processes = asked.jobs or os.cpu_count() or 1
+    results, left = known(todo, tapes, asked.out, any_code=asked.any_code)
     if results:
         console.print(f"{len(results)} rows are known; {len(left)} to play")
     begun, failed, at = time.perf_counter(), 0, dict[Job, int]()
@@ -122,7 +122,7 @@ def _play(
         at[job] = passed_ns
 
     with telling(text):
-        for each in play_rows(left, tapes, out, processes, told):
+        for each in play_rows(left, tapes, asked.out, processes, told):
             done += 1
             if isinstance(each, Failed):
                 failed += 1

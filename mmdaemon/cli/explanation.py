@@ -10,7 +10,7 @@ from decimal import Decimal
 
 import msgspec
 
-from mmdaemon.cli.addends import blocked_since, edge_sources, model_figures, signal_words, why_missing
+from mmdaemon.cli.addends import edge_sources, held, model_figures, signal_words, why_missing
 from mmdaemon.cli.shown import QUANTUM, Seen, apportioned, distance, inputs, price, size, utc
 from mmdaemon.core.decision import Decision, DecisionInputs, EdgeBreakdown, Quote
 from mmdaemon.core.params import Params
@@ -150,7 +150,7 @@ def story_of(journal: JournalReader, row: DecisionRow, params: Params) -> Decisi
     def why(side: Side) -> str:
         said = why_missing(side, seen, made, params, reasons)
         is_held = said.startswith(("edge:", "pulled:"))
-        return why_missing(side, seen, made, params, reasons, blocked_since(journal, row, side)) if is_held else said
+        return why_missing(side, seen, made, params, reasons, held(journal, row, side, params)) if is_held else said
 
     return DecisionStory(
         epoch=row.epoch,
@@ -183,8 +183,19 @@ def story_of(journal: JournalReader, row: DecisionRow, params: Params) -> Decisi
 
 
 def cost_facts(journal: JournalReader, row: DecisionRow) -> dict[str, str]:
-    """What the last minute's sample before a decision says of fees and funding, in words."""
-    return {}
+    """What the last minute's sample before a decision says of fees and funding, in words; nothing without one."""
+    found = journal.db.execute(
+        "SELECT ts_ns, fee_source, funding_rate, funding_due_ts_ns FROM minutes WHERE epoch = ? AND ts_ns <= ? "
+        "ORDER BY ts_ns DESC LIMIT 1",
+        (row.epoch, row.ts_ns),
+    ).fetchone()
+    if found is None:
+        return {}
+    ts_ns, fee_source, rate, due_ts_ns = found
+    facts = {"fees": f"from {fee_source}"} if fee_source else {}
+    if rate is not None and due_ts_ns is not None:
+        facts["funding"] = f"rate {rate:+g} due {utc(due_ts_ns)[11:19]}, as of {utc(ts_ns)[11:19]}"
+    return facts
 
 
 def guard_reasons(journal: JournalReader, epoch: int, seq: int) -> str:

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from mmdaemon.core.decision import Decision
+from mmdaemon.core.fill_quality import side_of
 from mmdaemon.core.orders import WorkingOrder
-from mmdaemon.core.types import OrderStatus, Purpose, Side
+from mmdaemon.core.types import NS, OrderStatus, Purpose, Side
 
 if TYPE_CHECKING:
     from mmdaemon.core.state import State
@@ -30,21 +32,50 @@ class Absence(msgspec.Struct, frozen=True):
     side: Side
     why: str
     detail: str = ""
+    is_wanted: bool = True
+    """The decision has a quote for the side, or there is none yet; else it says itself why not."""
 
 
 def absences(state: "State") -> tuple[Absence, ...]:
     """A row for each side, bid first, that nobody wants quoted or on which no order of ours rests."""
-    sides = ((Side.BUY, _why(state, Side.BUY)), (Side.SELL, _why(state, Side.SELL)))
-    return tuple(Absence(side, *said) for side, said in sides if said is not None)
+    found = (_of(state, side) for side in (Side.BUY, Side.SELL))
+    return tuple(absence for absence in found if absence is not None)
 
 
-def _why(state: "State", side: Side) -> tuple[str, str] | None:
+def _of(state: "State", side: Side) -> Absence | None:
     decision = state.decision
     if decision is None:
-        return "starting", "nothing was decided yet"
+        return Absence(side, "starting", "nothing was decided yet")
     unwanted = decision.no_bid if side is Side.BUY else decision.no_ask
     if unwanted:
-        return unwanted, ""
+        return Absence(side, unwanted, figures(state, side, unwanted), is_wanted=False)
+    missing = _why(state, decision, side)
+    return None if missing is None else Absence(side, *missing)
+
+
+def figures(state: "State", side: Side, word: str) -> str:
+    """What the judge that said `word` of a side goes by; empty where it goes by nothing more."""
+    if word == "edge":
+        gate = state.gate.buy if side is Side.BUY else state.gate.sell
+        return (
+            f"it must earn {gate.edge_bps:.2f} bps of at most {gate.most_bps:.2f}, for {_seconds(state, gate.since_ns)}"
+        )
+    if word == "pulled":
+        judged = side_of(state.quality, side)
+        left = f"for {max(0, judged.until_ns - state.mono_ns) / NS:.0f} s more"
+        if judged.bound is None:
+            return left
+        bound = judged.bound
+        return f"net {bound.mean_bps:+.2f} bps, at most {bound.upper_bps:+.2f}, over {bound.fills} fills; {left}"
+    return ""
+
+
+def _seconds(state: "State", since_ns: int) -> str:
+    return f"{(state.mono_ns - since_ns) / NS if since_ns else 0.0:.0f} s"
+
+
+def _why(state: "State", decision: Decision, side: Side) -> tuple[str, str] | None:
+    """Of a side that is wanted."""
     wanted = next((quote for quote in decision.quotes if quote.side is side), None)
     purpose = Purpose.QUOTE if wanted is None else wanted.purpose
     own = [o for o in state.orders.live.values() if o.side is side and o.purpose is purpose and not o.ended_ns]
@@ -54,7 +85,7 @@ def _why(state: "State", side: Side) -> tuple[str, str] | None:
         if refusal.side is side:
             return refusal.check, refusal.detail
     if wanted is not None and wanted.takes and not own:
-        return "taking", ""
+        return "taking", f"the position has been worked down for {_seconds(state, state.derisk.since_ns)}"
     return _unsettled(own, state, side)
 
 

@@ -27,7 +27,7 @@ import msgspec
 
 from mmdaemon.core import risk
 from mmdaemon.core.decision import DecisionInputs, DeriskStage, Quote, addends_to
-from mmdaemon.core.params import DeriskParams, Params
+from mmdaemon.core.params import Params
 from mmdaemon.core.types import BPS, GuardState, Purpose, Side
 
 if TYPE_CHECKING:
@@ -71,24 +71,30 @@ def on_timer(state: "State", params: Params) -> bool:
     before = derisk.urgency
     if not derisk.since_ns:
         derisk.urgency = NONE
-    elif is_day_ending(state):
-        left_ns = risk.to_rollover_ns(state.ts_ns, params.rollover_hour_utc)
-        derisk.urgency = max(before, _before_day_end(left_ns, params.derisk), key=_RISING.index)
     else:
-        derisk.urgency = max(before, _after(state.mono_ns - derisk.since_ns, params.derisk), key=_RISING.index)
+        to_touch_ns, to_taker_ns = _until(state, params)
+        now = TAKER if to_taker_ns <= 0 else TOUCH if to_touch_ns <= 0 else PASSIVE
+        derisk.urgency = max(before, now, key=_RISING.index)
     return derisk.urgency is not before or derisk.urgency in (TOUCH, TAKER)
 
 
-def _after(worked_ns: int, params: DeriskParams) -> DeriskStage:
-    if worked_ns >= params.taker_after_ns:
-        return TAKER
-    return TOUCH if worked_ns >= params.touch_after_ns else PASSIVE
+def rises(state: "State", params: Params) -> tuple[DeriskStage, int] | None:
+    """What it becomes next and how long from the last event until it may, for those who look on; None while no clock
+    runs, and where nothing is more urgent."""
+    derisk = state.derisk
+    if not derisk.since_ns or derisk.urgency is TAKER:
+        return None
+    to_touch_ns, to_taker_ns = _until(state, params)
+    return (TAKER, to_taker_ns) if derisk.urgency is TOUCH else (TOUCH, to_touch_ns)
 
 
-def _before_day_end(left_ns: int, params: DeriskParams) -> DeriskStage:
-    if 5 * left_ns <= params.day_end_ns:
-        return TAKER
-    return TOUCH if 2 * left_ns <= params.day_end_ns else PASSIVE
+def _until(state: "State", params: Params) -> tuple[int, int]:
+    """Time until it stands at the touch, and until it takes; not above 0 from then on."""
+    if is_day_ending(state):
+        left_ns, span_ns = risk.to_rollover_ns(state.ts_ns, params.rollover_hour_utc), params.derisk.day_end_ns
+        return left_ns - span_ns // 2, left_ns - span_ns // 5
+    worked_ns = state.mono_ns - state.derisk.since_ns
+    return params.derisk.touch_after_ns - worked_ns, params.derisk.taker_after_ns - worked_ns
 
 
 def _look_at_the_day(state: "State", params: Params) -> None:

@@ -97,9 +97,10 @@ def diff(
     """Commands, most urgent first: cancels, amends that retreat, amends that advance, places.
 
     What the kill switch flattens with is not touched. `risk` lifts the least life of a quote, marks the cancels, and
-    cancels what is stuck and in no target's range; without it that is waited for. A Cancel in flight is never repeated (`orders.overdue` finds it);
-    after a refusal the next amend of that order waits `min_quote_life_ns`, and after a refused cancel the next cancel
-    `CANCEL_WAIT_NS`, so that a refusal cannot spin. A refused amend holds no cancel back.
+    cancels what is stuck and in no target's range; without it that is waited for. A Cancel in flight is never repeated
+    (`orders.overdue` finds it); after a refusal the next amend of that order waits `min_quote_life_ns`, and after a
+    refused cancel the next cancel `CANCEL_WAIT_NS`, so that a refusal cannot spin. A refused amend holds no cancel
+    back.
     `new_id` is called once for each Place. Nothing is recorded here: that is `orders.submit`.
     """
     bids, asks = _Working(), _Working()

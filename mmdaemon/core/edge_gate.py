@@ -14,10 +14,13 @@ from mmdaemon.core.params import GateParams
 
 
 class SideGate(msgspec.Struct):
-    """`since_ns`: since when the edge is beyond what the market pays; 0 = it is not."""
+    """`since_ns`: since when the edge is beyond what the market pays; 0 = it is not. The next two are what was held
+    against one another last."""
 
     since_ns: int = 0
     blocked: bool = False
+    edge_bps: float = 0.0
+    most_bps: float = 0.0
 
 
 class EdgeGate(msgspec.Struct):
@@ -40,6 +43,7 @@ def on_timer(
 
 
 def _follow(side: SideGate, edge_bps: float, most_bps: float, now_ns: int, params: GateParams) -> bool:
+    side.edge_bps, side.most_bps = edge_bps, most_bps
     if side.blocked:
         if edge_bps >= params.return_share * most_bps:
             return False

@@ -9,8 +9,9 @@ Tracker, one a regime: the fading mean (`fading.py`, not averaged, tau = `tracke
 
 Pull, one a side, whatever the regime: the net markout (fee as charged) at `pull_horizon_s` of the fills of the last
 `pull_memory_ns`. Fills within one horizon share most of the move that they are judged by: they are one piece of
-evidence and not many. So the bound comes from blocks of time of six horizons, 30 s at least, which overlap their
-neighbours by little. With B blocks of n_b fills that sum to S_b,
+evidence and not many. So the bound comes from blocks of time of six horizons, which overlap their neighbours by little,
+and of a minute at least: below that, blocks of recorded markets still went together (docs/STRATEGY.md). With B blocks
+of n_b fills that sum to S_b,
 
     m = sum(S_b) / sum(n_b)
     upper = m + t(B - 1) * sqrt(B / (B - 1) * sum((S_b - n_b * m)^2)) / sum(n_b)
@@ -40,7 +41,7 @@ _TRACKER_HORIZON_S = 30
 _TRACKER_LEAST_BPS = 0.1
 """A rebate may leave nothing to fall below; then it is this."""
 _HORIZONS_A_BLOCK = 6
-_BLOCK_LEAST_NS = 30 * NS
+_BLOCK_LEAST_NS = 60 * NS
 BLOCKS_LEAST = 8
 _T95 = (
     *((7, 1.895), (8, 1.860), (9, 1.833), (10, 1.812), (11, 1.796), (12, 1.782), (14, 1.761), (16, 1.746)),

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from mmdaemon.core.absence import absences
+from mmdaemon.core.absence import absences, figures
+from mmdaemon.core.observe import blocked_why
 from mmdaemon.core.params import Params
 from mmdaemon.core.reasons import ALL_MASK, BIT, HARD_MASK, INCREASE_MASK, RULES, Reason, full, reasons_of
-from mmdaemon.core.types import NEVER_NS, GuardState, Side
+from mmdaemon.core.types import NEVER_NS, NS, GuardState, Side
 
 if TYPE_CHECKING:
     from mmdaemon.core.state import State
@@ -204,6 +205,11 @@ def describe(state: "State") -> list[str]:
         Reason.SECOND_INSTANCE: "; ".join(facts.breaks),
         Reason.TASK_DIED: ", ".join(facts.dead_tasks),
         Reason.KILL: facts.kill_reason,
+        Reason.EDGE: "; ".join(
+            f"{side.name.lower()}s {word}: {figures(state, side, word)}"
+            for side in Side
+            if (word := blocked_why(state, side))
+        ),
     }
     lines = [f"stopping: {facts.stop_reason}"] if facts.stop_reason else []
     for rule in RULES:
@@ -220,6 +226,10 @@ def describe(state: "State") -> list[str]:
         if absence.why == "starting":
             lines.append(f"no {name}: starting: {absence.detail}")
         elif absence.why != "guard":  # whose reasons are above
-            rests = f" rests: {absence.why}: {absence.detail}" if absence.detail else f": {absence.why}"
-            lines.append(f"no {name}{rests}")
+            rests = " rests" if absence.is_wanted and absence.detail else ""
+            detail = f": {absence.detail}" if absence.detail else ""
+            lines.append(f"no {name}{rests}: {absence.why}{detail}")
+    if state.derisk.since_ns:
+        worked_s = (state.mono_ns - state.derisk.since_ns) / NS
+        lines.append(f"derisk: {state.derisk.urgency.value}, the position has been worked down for {worked_s:.0f} s")
     return lines

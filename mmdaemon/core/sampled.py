@@ -127,7 +127,8 @@ def sample_costs(state: "State", params: Params) -> bool:
     new = (carry, quantised(buy, 0.05), quantised(sell, 0.05), quantised(turnover, 0.05), quantised(taker, 0.005))
     if new == before:
         return False
-    sampled.carry_bps, sampled.adverse_buy_bps, sampled.adverse_sell_bps, sampled.turnover_bps, sampled.taker_share = new
+    sampled.carry_bps, sampled.adverse_buy_bps, sampled.adverse_sell_bps = new[:3]
+    sampled.turnover_bps, sampled.taker_share = new[3:]
     return True
 
 

@@ -6,7 +6,7 @@ decisions, markouts and minutes ride the next one. Decisions are kept only where
 
 import msgspec
 
-from mmdaemon.core import markout, position
+from mmdaemon.core import guard, markout, position
 from mmdaemon.core.commands import Cancel
 from mmdaemon.core.engine import NOTHING, Step
 from mmdaemon.core.events import (
@@ -29,6 +29,7 @@ from mmdaemon.core.state import State
 from mmdaemon.core.types import NS, Purpose, Side
 from mmdaemon.daemon import learned
 from mmdaemon.daemon.breaks import Ledger
+from mmdaemon.daemon.markout_totals import MarkoutTotals
 from mmdaemon.journal import rows
 from mmdaemon.journal.rows import DecisionChain
 from mmdaemon.journal.statements import Row
@@ -54,6 +55,7 @@ class Recorder:
         self._day = -1
         self._checkpoint_ns = 0
         self.decisions = 0
+        self.markouts = MarkoutTotals()
 
     def record(self, state: State, event: Event, step: Step) -> int:
         """Hand over what this event and its step leave behind. Returns the row number that intents wait for."""
@@ -62,6 +64,8 @@ class Recorder:
             return 0
         epoch = self._params.run_epoch
         kept: list[Row] = [rows.markout_row(epoch, state.seq, event.ts_ns, closed) for closed in matured]
+        for closed in matured:
+            self.markouts.add(closed)
         urgent = self._of_event(kept, state, event)
         urgent = self._of_step(kept, state, event, step) or urgent
         urgent = self._of_breaches(kept, state) or urgent
@@ -170,6 +174,7 @@ def minute_of(state: State, params: Params) -> rows.Minute:
     bids = [o.px_ticks for o in orders if o.side is Side.BUY]
     asks = [o.px_ticks for o in orders if o.side is Side.SELL]
     parts = position.attribution(held, mark, state.markouts.impact_5s_e10)
+    fees, funding = state.venue.fees, state.venue.funding
     return rows.Minute(
         epoch=params.run_epoch,
         ts_ns=state.ts_ns,
@@ -190,6 +195,11 @@ def minute_of(state: State, params: Params) -> rows.Minute:
         transfers_e10=parts.transfers_e10,
         turnover_e10=held.turnover_e10,
         fills=held.buys + held.sells,
+        book_healthy=guard.is_book_healthy(state),
+        book_healthy_ns=guard.book_healthy_ns(state, state.mono_ns),
+        fee_source=fees.source if fees else None,
+        funding_rate=funding.rate if funding else None,
+        funding_due_ts_ns=funding.next_ts_ns if funding else None,
     )
 
 

@@ -137,6 +137,7 @@ class StatusView:
             tracker_multiplier=strategy_view.tracker_multiplier(state, self._params),
             sides=strategy_view.sides(state, self._params, now),
             derisk=strategy_view.derisk(state, self._params, now),
+            markouts=self._recorder.markouts.views(),
             book_healthy=guard.is_book_healthy(state),
             book_locked=state.book.locked,
             book_locks=state.book.locks,

@@ -2,7 +2,7 @@
 here."""
 
 from mmdaemon.core import fill_quality, regime, risk, signal
-from mmdaemon.core.derisk import is_day_ending
+from mmdaemon.core.derisk import is_day_ending, rises
 from mmdaemon.core.observe import observe
 from mmdaemon.core.params import Params
 from mmdaemon.core.state import State
@@ -70,7 +70,7 @@ def _side(state: State, params: Params, side: Side, now_ns: int) -> SideView:
 
 def derisk(state: State, params: Params, now_ns: int) -> DeriskView:
     worked = state.derisk
-    coming = None
+    coming = rises(state, params)
     return DeriskView(
         stage=worked.urgency.value,
         for_s=(now_ns - worked.since_ns) / NS if worked.since_ns else 0.0,

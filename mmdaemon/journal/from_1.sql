@@ -1,8 +1,14 @@
--- A journal of version 1 becomes one of version 2: markouts are kept, what a fill saw, and digests of checkpoints.
+-- A journal of version 1 becomes one of version 2: markouts are kept, what a fill saw,
+-- digests of checkpoints, and each minute the book's health, the fees' source and the funding rate.
 
 ALTER TABLE fills ADD COLUMN fair0_ticks REAL;
 ALTER TABLE fills ADD COLUMN regime TEXT;
 ALTER TABLE checkpoints ADD COLUMN digest BLOB;
+ALTER TABLE minutes ADD COLUMN book_healthy INTEGER;
+ALTER TABLE minutes ADD COLUMN book_healthy_ns INTEGER;
+ALTER TABLE minutes ADD COLUMN fee_source TEXT;
+ALTER TABLE minutes ADD COLUMN funding_rate REAL;
+ALTER TABLE minutes ADD COLUMN funding_due_ts_ns INTEGER;
 
 CREATE TABLE markouts (
     epoch         INTEGER NOT NULL,

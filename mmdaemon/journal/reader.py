@@ -56,6 +56,8 @@ _TABLES: dict[type[msgspec.Struct], str] = {
 # A journal that only an older mmdaemon wrote is read as it is: what is not in it is absent.
 _AS_VERSION_2 = (
     "CREATE TEMP VIEW fills AS SELECT rowid, *, NULL AS fair0_ticks, NULL AS regime FROM main.fills; "  # noqa: S608 - our own names
+    "CREATE TEMP VIEW minutes AS SELECT *, NULL AS book_healthy, NULL AS book_healthy_ns, NULL AS fee_source, "
+    "NULL AS funding_rate, NULL AS funding_due_ts_ns FROM main.minutes; "
     f"CREATE TEMP TABLE markouts ({', '.join(MarkoutRow.__struct_fields__)})"
 )
 

@@ -210,12 +210,13 @@ def fill_row(
 
 
 def markout_row(epoch: int, seq: int, ts_ns: int, closed: Markout) -> Row:
-    """One closed horizon of a fill, also where its value is unavailable."""
-    fill = closed.fill
+    """One closed horizon of a fill, also where its value is unavailable; in bps with six decimals."""
+    fill, impact = closed.fill, closed.impact_bps
     return row(
         Statement.MARKOUT,
         *(epoch, seq, ts_ns, epoch, fill.trade_id, closed.horizon_s, str(fill.regime), int(fill.side)),
-        *(fill.fair0_ticks, closed.fair_ticks, closed.effective_bps, closed.impact_bps),
+        *(fill.fair0_ticks, closed.fair_ticks, round(closed.effective_bps, 6)),
+        None if impact is None else round(impact, 6),
     )
 
 
@@ -249,6 +250,15 @@ class Minute(msgspec.Struct, frozen=True, kw_only=True):
     transfers_e10: int
     turnover_e10: int
     fills: int
+    book_healthy: bool | None
+    """The guard's own judgement; from here None in rows of version 1."""
+    book_healthy_ns: int | None
+    """Time with a healthy book since the run began."""
+    fee_source: str | None
+    """Where the account's rates were read; None while they are not known."""
+    funding_rate: float | None
+    """Predicted for the settlement at the next, UTC; None while it is not known."""
+    funding_due_ts_ns: int | None
 
 
 def minute_row(minute: Minute) -> Row:

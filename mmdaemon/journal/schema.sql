@@ -179,7 +179,7 @@ CREATE TABLE markouts (
     side          INTEGER NOT NULL,
     fair0_ticks   REAL    NOT NULL,
     fair_ticks    REAL,
-    effective_bps REAL    NOT NULL,
+    effective_bps REAL    NOT NULL,          -- of fair0, with six decimals; with the impact it is the markout
     impact_bps    REAL
 ) STRICT;
 CREATE INDEX markouts_seq ON markouts (epoch, seq);
@@ -299,6 +299,11 @@ CREATE TABLE minutes (
     transfers_e10 INTEGER NOT NULL,
     turnover_e10  INTEGER NOT NULL,
     fills         INTEGER NOT NULL,
+    book_healthy    INTEGER,                 -- the guard's own judgement; from here NULL in rows of version 1
+    book_healthy_ns INTEGER,                 -- time with a healthy book since the run began
+    fee_source      TEXT,                    -- where the account's rates were read; NULL while they are not known
+    funding_rate    REAL,                    -- predicted for the next settlement; NULL while it is not known
+    funding_due_ts_ns INTEGER,               -- when that is (UTC)
     PRIMARY KEY (epoch, ts_ns)
 ) STRICT;
 CREATE INDEX minutes_ts ON minutes (ts_ns);

@@ -171,7 +171,8 @@ _SQL: dict[Statement, _Sql] = {
     Statement.MINUTE: _insert(
         "minutes",
         "epoch ts_ns mono_ns seq guard regime position_lots mark_px_ticks bid_px_ticks ask_px_ticks equity_e10 "
-        "spread_e10 inventory_e10 impact_e10 fees_e10 funding_e10 transfers_e10 turnover_e10 fills",
+        "spread_e10 inventory_e10 impact_e10 fees_e10 funding_e10 transfers_e10 turnover_e10 fills "
+        "book_healthy book_healthy_ns fee_source funding_rate funding_due_ts_ns",
         "ON CONFLICT DO NOTHING",
     ),
     # A stop writes what the last timer may have written already: of one event there is one state.

@@ -51,6 +51,7 @@ _SHARED: Final[Mapping[str, tuple[Column, ...]]] = {
     "opened": _moment("opened_ts", "first seen"),
     "last_seen": _moment("last_seen_ts", "last seen"),
     "closed": _moment("closed_ts", "resolved; absent while open"),
+    "funding_due": _moment("funding_due_ts", "when that is"),
     "started": _moment("started_ts", "start"),
     "ended": _moment("ended_ts", "end; absent while it runs, or where it was cut off"),
     "first": _moment("first_ts", "first met"),
@@ -92,7 +93,7 @@ FILLS: Final = Table(
         is_maker | true/false | liquidity = 'maker' | liquidity is maker
         exec_kind | text | | trade; liquidation and adl are the venue's doing
         mark_price | price | mark_px_ticks | mark known when it came
-        fair0_ticks | float | round(fair0_ticks, 6) | fair value before it, in ticks; absent where there was none
+        fair0_ticks | float | | fair value before it, in ticks; absent where there was none
         regime | text | | regime when it came; absent in journals of before
         state | text | {guard} | guard state when it came
         redeliveries | integer | | how often the venue sent it again
@@ -121,6 +122,11 @@ MINUTES: Final = Table(
         transfers_quote | money | transfers_e10 | transfers received, likewise
         turnover_quote | money | turnover_e10 | traded value, likewise
         fills_count | integer | fills | number of fills, likewise
+        order_book_stale | true/false | NOT book_healthy | the guard found no healthy book; absent in journals of before
+        book_healthy_ns | integer | | time with a healthy book since the run began, ns, likewise
+        fee_source | text | | where the account's fee rates were read; absent while they are not known
+        funding_rate | float | | predicted for the next settlement, positive: longs pay; absent while it is not known
+        @funding_due
     """),
 )  # fmt: skip
 
@@ -134,11 +140,10 @@ MARKOUTS: Final = Table(
         horizon_s | integer | | 1, 5, 30 or 60 s after the fill
         regime | text | | regime when the fill came
         side | side | | of the fill
-        fair0_ticks | float | round(fair0_ticks, 6) | fair value before the fill, in ticks
-        fair_ticks | float | round(fair_ticks, 6) | at the horizon; absent, as the next two, where no book was healthy
-        effective_bps | float | round(effective_bps, 6) | how far inside of fair value we traded
-        impact_bps | float | round(impact_bps, 6) | what fair value did until the horizon, for us
-        markout_bps | float | round(effective_bps + impact_bps, 6) | their sum, before fees
+        fair0_ticks | float | | fair value before the fill, in ticks
+        fair_ticks | float | | at the horizon; absent, as the impact, where no book was healthy
+        effective_bps | float | | how far inside of fair value we traded; with the impact it is the markout
+        impact_bps | float | | what fair value did until the horizon, for us
     """),
 )  # fmt: skip
 

@@ -1,8 +1,9 @@
 """Where a run's time went: state by state of the guard, to its end or to the last that it journaled.
 
-Healthy time is time with a healthy book: all of the run but the spans in which the guard's reasons named the book,
-or the recording was over. A share of RUNNING is of healthy time, so that a feed's gap is not held against the
-daemon, and a daemon that stands paused for a reason of its own is.
+Healthy time is time with a healthy book as the guard judged it, summed by the guard and kept with each minute: what it
+waits after a gap is its own doing. A share of RUNNING is of healthy time, so that a feed's gap is not held against the
+daemon, and a daemon that stands paused for a reason of its own is. Journals of before have no such sum: there it is all
+of the run but the spans in which the guard's reasons named the book, or the recording was over.
 """
 
 import msgspec
@@ -12,6 +13,7 @@ from mmdaemon.core.types import GuardState
 from mmdaemon.journal.reader import JournalReader
 from mmdaemon.journal.records import Run as RunRow
 from mmdaemon.journal.records import Transition
+from mmdaemon.journal.rows import Minute
 
 _UNHEALTHY = frozenset({Reason.BOOK.value, Reason.SOURCE_ENDED.value})
 
@@ -73,8 +75,13 @@ def guard_spans(run: RunRow, moves: list[Transition], end_mono_ns: int, end_ts_n
     return done
 
 
-def healthy_ns(spans: list[GuardSpan]) -> tuple[int, int]:
-    """(time with a healthy book, of it in RUNNING)"""
+def healthy_ns(spans: list[GuardSpan], last: Minute | None) -> tuple[int, int]:
+    """(time with a healthy book, of it in RUNNING). `last` is the run's last minute."""
+    if last is not None and last.book_healthy is not None and last.book_healthy_ns is not None:
+        later = [span for span in spans if span.to_mono_ns > last.mono_ns and span.state is not GuardState.STOPPING]
+        rest_ns = sum(span.to_mono_ns - max(span.from_mono_ns, last.mono_ns) for span in later)
+        running = sum(span.lasted_ns for span in spans if span.state is GuardState.RUNNING)
+        return last.book_healthy_ns + (rest_ns if last.book_healthy else 0), running
     healthy = running = 0
     for span in spans:
         if not span.is_healthy:

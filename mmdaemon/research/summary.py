@@ -114,7 +114,7 @@ def summary_of(
     (cancels,) = db.execute("SELECT count(*) FROM cancels WHERE epoch = ?", at).fetchone()
     digest = db.execute("SELECT digest, events FROM digests WHERE epoch = ?", at).fetchone()
     buys, sells = sides(money.fills)
-    healthy, running = healthy_ns(spans)
+    healthy, running = healthy_ns(spans, money.minutes[-1] if money.minutes else None)
     told = msgspec.json.decode(run.provenance, type=dict[str, str])
     return RunSummary(
         epoch=run.epoch,

@@ -171,7 +171,7 @@ def test_a_real_market_half_an_hour_long(shared_data: Path, tmp_path: Path) -> N
     assert 0.05 < fit.a_per_s < 0.12
     assert 1.3 < fit.k_per_bp < 2.1
     assert isinstance(made.signal, SignalFit)
-    assert made.signal.r2_out > 0.1
+    assert made.signal.r2_out > 0.05
     worth = {each.distance_bps: each for each in made.beyond if each.regime == "all" and each.of == "fair"}
     assert worth[0.5].worth_bps < -1.0  # the book comes later than the prints: what F says is old by then
 

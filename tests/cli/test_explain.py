@@ -6,6 +6,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from decimal import Decimal
 from itertools import pairwise
@@ -15,10 +16,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from mmdaemon.cli.addends import blocked_since, edge_sources, model_figures, why_missing
+from mmdaemon.cli.addends import Held, edge_sources, held, model_figures, why_missing
 from mmdaemon.cli.console import Console
 from mmdaemon.cli.explained import rungs_table, show
 from mmdaemon.cli.explanation import DecisionStory, Explanation, rung_of, story_of
+from mmdaemon.cli.judged import bound_at
 from mmdaemon.cli.main import main
 from mmdaemon.cli.shown import apportioned, utc
 from mmdaemon.core.decision import Decision, DecisionInputs, DeriskStage
@@ -126,11 +128,11 @@ def test_a_price_s_addends_sum_in_money_too_and_the_sum_of_what_was_journaled_is
 
 
 def test_each_addend_of_the_required_edge_has_its_source(quoting: DecisionInputs, params: Params) -> None:
-    seen = msgspec.structs.replace(quoting, regime=Regime.UP, carry_bps=-0.12, adverse_buy_bps=0.5)
+    seen = msgspec.structs.replace(quoting, regime=Regime.UP, carry_bps=-0.12, adverse_buy_bps=0.5, taker_share=0.05)
     sources = edge_sources(seen, params, {"fees": "read from the account", "funding": "-0.0001, due 08:00:00"})
     assert sources == {
         "maker_fee": "the account's own rate (read from the account)",
-        "exit": "p_taker 0.05 x (taker 2 - maker 0.5 + slippage 5)",
+        "exit": "p_taker 0.05, as measured, x (taker 2 - maker 0.5 + slippage 5)",
         "adverse": "markouts 5 s after our fills of the side in up: measured, at most 10",
         "carry": "funding costs a long -0.12: sells pay it, at most 3 (-0.0001, due 08:00:00)",
         "turnover": "the day's, from 2 to 3 x equity, at most 5",
@@ -178,20 +180,71 @@ def test_a_side_that_is_held_says_since_when(journal: JournalReader, copied: Pat
     with closing(sqlite3.connect(copied / "journal.sqlite")) as db, db:
         for row in rows[3:]:
             seen = msgspec.msgpack.decode(row.inputs, type=DecisionInputs)
-            held = msgspec.structs.replace(seen, no_buy="pulled", guard=GuardState.RUNNING, position_lots=0)
+            pulled = msgspec.structs.replace(seen, no_buy="pulled", guard=GuardState.RUNNING, position_lots=0)
             db.execute(
                 "UPDATE decisions SET inputs = ?, decision = ? WHERE epoch = 1 AND seq = ?",
-                (msgspec.msgpack.encode(held), msgspec.msgpack.encode(decide(held, params)), row.seq),
+                (msgspec.msgpack.encode(pulled), msgspec.msgpack.encode(decide(pulled, params)), row.seq),
             )
     db.close()
     with JournalReader(copied / "journal.sqlite") as changed:
         last = changed.decision_at(1, rows[-1].seq)
         assert last is not None
-        assert blocked_since(changed, last, Side.BUY) == rows[3].ts_ns
-        assert blocked_since(changed, last, Side.SELL) is None
+        assert held(changed, last, Side.BUY, params) == Held(rows[3].mono_ns, rows[3].ts_ns)
+        assert held(changed, last, Side.SELL, params) is None
         story = story_of(changed, last, params)
     assert f"taken out at {utc(rows[3].ts_ns)}, until {utc(rows[3].ts_ns + 900 * 10**9)} UTC" in story.no_bid
     assert "pulled" not in story.no_ask
+
+
+def test_a_pull_is_judged_again_as_the_core_did(journal: JournalReader, params: Params) -> None:
+    """Over all fills of the run, and over none."""
+    loose = msgspec.structs.replace(params.quality, pull_min_fills=10, pull_memory_ns=7_200 * 10**9)
+    judged = msgspec.structs.replace(params, quality=loose)
+    fills = [fill for fill in journal.fills(1) if fill.side is Side.SELL and fill.liquidity == "maker"]
+    end_ns = fills[-1].mono_ns + 120 * 10**9
+    bound = bound_at(journal, 1, Side.SELL, 0, end_ns, judged)
+    assert bound is not None
+    kept = {m.trade_id: m for m in journal.markouts(1) if m.horizon_s == 5 and m.impact_bps is not None}
+    net = []
+    for fill in fills:
+        if (m := kept.get(fill.trade_id)) is not None:
+            assert m.impact_bps is not None
+            value_e10 = fill.px_ticks * fill.qty_lots * params.instrument.unit_e10
+            net.append(m.effective_bps + m.impact_bps - fill.fee_e10 / value_e10 * 1e4)
+    assert bound.fills == len(net) > 20
+    assert bound.mean_bps == pytest.approx(sum(net) / len(net), abs=1e-4)
+    assert bound.mean_bps < bound.upper_bps
+    assert bound_at(journal, 1, Side.SELL, end_ns, end_ns, judged) is None
+    said = why_missing(
+        Side.SELL,
+        msgspec.structs.replace(next(iter_inputs(journal)), no_sell="pulled"),
+        msgspec.structs.replace(next(iter_decisions(journal)), quotes=(), no_ask="pulled"),
+        params,
+        "",
+        Held(1, 1_767_254_130 * 10**9, bound),
+    )
+    assert f"(mean {bound.mean_bps:+.4f} bps, at most {bound.upper_bps:+.4f}, over {bound.fills} fills)" in said
+
+
+def iter_inputs(journal: JournalReader) -> Iterator[DecisionInputs]:
+    return (msgspec.msgpack.decode(row.inputs, type=DecisionInputs) for row in journal.decisions(1))
+
+
+def iter_decisions(journal: JournalReader) -> Iterator[Decision]:
+    return (msgspec.msgpack.decode(row.decision, type=Decision) for row in journal.decisions(1))
+
+
+def test_what_a_minute_said_of_fees_and_funding_is_a_source(journal: JournalReader, params: Params) -> None:
+    row = list(journal.decisions(1))[900]
+    story = story_of(journal, row, params)
+    sources = {addend.name: addend.source for addend in story.edges[0].addends}
+    assert sources["maker_fee"] == "the account's own rate (from simulated)"
+    found = re.search(r"\(rate ([+-]\S+) due (\d\d:00:00), as of (\d\d:\d\d:\d\d)\)", sources["carry"])
+    assert found is not None
+    minute = [each for each in journal.minutes(1) if each.ts_ns <= row.ts_ns][-1]
+    assert minute.funding_rate is not None
+    assert float(found[1]) == pytest.approx(minute.funding_rate, rel=1e-5)
+    assert found[2] == "08:00:00"
 
 
 def test_an_order_that_works_a_position_down_is_told_as_such(quoting: DecisionInputs, params: Params) -> None:
@@ -419,7 +472,7 @@ def test_the_edge_gate_in_figures(quoting: DecisionInputs, params: Params) -> No
     seen = msgspec.structs.replace(quoting, regime=Regime.HIGH_VOL_SHOCK, adverse_sell_bps=60.0, no_sell="edge")
     made = decide(seen, params)
     most_bps = params.regimes[Regime.HIGH_VOL_SHOCK].spread_max_bps / 2
-    assert why_missing(Side.SELL, seen, made, params, "", 1_767_254_130 * 10**9) == (
+    assert why_missing(Side.SELL, seen, made, params, "", Held(1, 1_767_254_130 * 10**9)) == (
         f"edge: a fill must earn {made.sell_edge.total_bps:.4f} bps, and half of the widest spread in high_vol_shock "
         f"is {most_bps:g} bps; blocked since 2026-01-01 07:55:30.000 UTC; it returns below {0.9 * most_bps:g} bps"
     )
@@ -499,7 +552,7 @@ def test_on_paper(
     quotes = len(told(played, capsys, "--last-fill")["decision"]["rungs"])
     exactly = f"addends as journaled come to the quoted tick exactly: {quotes} of {quotes} quotes"
     assert exactly in " ".join(said.split())
-    assert "p_taker 0.05 x (taker 2 - maker 0.5 + slippage 5)" in said
+    assert re.search(r"p_taker 0\.0\d+, as measured, x \(taker 2 - maker 0\.5 \+ slippage 5\)", " ".join(said.split()))
     assert "its features are not journaled" in " ".join(said.split())
     assert said.startswith(f"fill {fill.trade_id} of order {fill.client_id}, run 2, BTCUSDT\n")
     assert "guard running, regime neutral_high_vol" in " ".join(said.split())

@@ -8,6 +8,8 @@ from mmdaemon.core import guard
 from mmdaemon.core.absence import absences
 from mmdaemon.core.commands import Amend, Cancel, Place
 from mmdaemon.core.events import RATE_LIMITED, RequestFailed
+from mmdaemon.core.fading import FadingMean
+from mmdaemon.core.fill_quality import Bound, Phase
 from mmdaemon.core.types import NS, GuardState, OrderStatus, Side
 from tests.core.build import BTC, MID, Desk, IdealVenue, params, running
 
@@ -258,3 +260,89 @@ def test_a_venue_that_refuses_for_more_than_a_minute_has_banned_us() -> None:
     desk.seconds(3)
     assert desk.guard is GuardState.RUNNING
     assert desk.state.budgets.venue_pauses == 0
+
+
+def test_while_a_position_is_worked_down_the_order_that_does_it_stands_for_the_quote() -> None:
+    desk = running().hold(20)
+    desk.feed(desk.funding(rate=2.0))  # no rate at all: REDUCING
+    assert why(desk) == {"BUY": "guard", "SELL": "leaving"}  # the quotes that may fill are more than is held
+    assert "is on its way out" in next(line for line in guard.describe(desk.state) if line.startswith("no ask"))
+    taken_out(desk)
+    assert why(desk)["SELL"] == "in_flight"
+    desk.acknowledge()
+    assert why(desk) == {"BUY": "guard"}
+
+
+def test_between_two_slices_that_take_it_says_what_is_waited_for() -> None:
+    desk = running(params(derisk={"touch_after_s": 1.0, "taker_after_s": 2.0}, limits={"max_order_quote": 65.0})).hold(
+        40
+    )
+    venue = IdealVenue(desk)
+    venue.answer(desk.commands)
+    venue.answer(desk.feed(desk.funding(rate=2.0)).commands)
+    for _ in range(3):
+        venue.answer(desk.seconds(1))
+    assert 0 < desk.state.position.position_lots < 40
+    assert why(desk) == {"BUY": "guard", "SELL": "derisk_rate"}
+    assert any("no ask rests: derisk_rate: the last one went out" in line for line in guard.describe(desk.state))
+
+
+# --- what the strategy's judges go by ---------------------------------------------------------------------------------
+
+
+def seconds(desk: Desk, venue: IdealVenue, n: int) -> None:
+    for _ in range(n):
+        venue.answer(desk.seconds(1))
+
+
+def test_a_blocked_side_says_what_it_must_earn_against_what_and_for_how_long() -> None:
+    desk = Desk(params(cost={"adverse_cap_bps": 20.0})).start()
+    venue = IdealVenue(desk)
+    venue.answer(desk.commands)
+    for _ in range(40):
+        desk.state.markouts.impacts[desk.state.detector.regime, Side.SELL] = FadingMean(-60.0, 400.0, desk.now_ns)
+        seconds(desk, venue, 1)
+    gate = desk.state.gate.sell
+    assert why(desk) == {"SELL": "edge"}
+    (line,) = guard.describe(desk.state)
+    held_s = (desk.now_ns - gate.since_ns) // NS
+    assert held_s >= 30
+    assert gate.edge_bps > gate.most_bps == desk.params.regimes[desk.state.detector.regime].spread_max_bps / 2
+    assert line == f"no ask: edge: it must earn {gate.edge_bps:.2f} bps of at most {gate.most_bps:.2f}, for {held_s} s"
+
+
+def test_both_sides_blocked_is_told_with_the_figures_of_both() -> None:
+    desk = Desk().start()
+    venue = IdealVenue(desk)
+    venue.answer(desk.commands)
+    venue.answer(desk.feed(desk.fees(0.0014, 0.0014)).commands)
+    seconds(desk, venue, 40)
+    assert desk.guard is GuardState.REDUCING
+    (line,) = guard.describe(desk.state)
+    assert line.startswith("edge: the market pays for neither side (buys edge: it must earn ")
+    assert "; sells edge: it must earn " in line
+
+
+def test_a_pulled_side_says_by_what_and_for_how_long_still() -> None:
+    desk = Desk().start()
+    venue = IdealVenue(desk)
+    venue.answer(desk.commands)
+    judged = desk.state.quality.buy
+    judged.phase, judged.until_ns = Phase.PULLED, desk.now_ns + 700 * NS
+    desk.feed(desk.fees())
+    seconds(desk, venue, 100)
+    assert guard.describe(desk.state) == ["no bid: pulled: for 600 s more"]
+    judged.bound = Bound(-0.81, -0.12, 34, 9)
+    assert guard.describe(desk.state) == ["no bid: pulled: net -0.81 bps, at most -0.12, over 34 fills; for 600 s more"]
+
+
+def test_a_position_that_is_worked_down_says_how_urgently_and_for_how_long() -> None:
+    desk = running().hold(20)
+    desk.feed(desk.funding(float("nan")))  # no rate: only what reduces may be quoted
+    for _ in range(70):
+        desk.seconds(1)
+        desk.acknowledge()
+    assert desk.guard is GuardState.REDUCING
+    worked_s = (desk.now_ns - desk.state.derisk.since_ns) // NS
+    assert worked_s > 60
+    assert f"derisk: touch, the position has been worked down for {worked_s} s" in guard.describe(desk.state)

@@ -234,6 +234,39 @@ def test_passive_then_at_the_touch_then_taking() -> None:
     assert (desk.state.derisk.urgency, desk.state.derisk.since_ns) == (NONE, 0)
 
 
+@pytest.mark.parametrize("is_day_ending", [False, True])
+def test_what_comes_next_is_told_with_its_time_and_comes_then(is_day_ending: bool) -> None:
+    desk = running(PARAMS).hold(400)
+    assert derisk.rises(desk.state, PARAMS) is None
+    if is_day_ending:
+        before_rollover(desk, 300 * NS)
+    reduce(desk)
+    rose: list[DeriskStage] = []
+    for _ in range(310):
+        told, before = derisk.rises(desk.state, PARAMS), desk.state.derisk.urgency
+        desk.seconds(1)
+        urgency = desk.state.derisk.urgency
+        if before is NONE or urgency is NONE:
+            continue
+        assert (told is None) is (before is TAKER)
+        if told is not None:
+            assert (urgency is told[0]) is (told[1] <= NS), (told, urgency)
+            rose += [urgency] if urgency is not before else []
+    assert rose == [TOUCH, TAKER]
+
+
+def test_a_new_price_may_be_due_at_each_stage_and_each_second_while_it_follows_the_market() -> None:
+    desk = running(params(shadow=False)).hold(20)  # the clock is asked beside the engine
+    reduce(desk)
+    due: list[tuple[DeriskStage, bool]] = []
+    for _ in range(62):
+        desk.wait(1.0).all_of(desk.health(), desk.account(), desk.reconciled(), desk.book())
+        desk.state.mono_ns, desk.state.ts_ns = desk.now[:2]
+        is_due = derisk.on_timer(desk.state, desk.params)
+        due.append((desk.state.derisk.urgency, is_due))
+    assert due == [(PASSIVE, True)] + [(PASSIVE, False)] * 59 + [(TOUCH, True)] * 2
+
+
 def test_it_starts_with_the_position_and_stops_when_flat() -> None:
     desk = running(PARAMS)
     reduce(desk)

@@ -800,6 +800,16 @@ def test_what_is_not_answered_is_waited_for_and_then_taken_out() -> None:
     assert worked(orders, reducing(SELL, 101), held=10, now_ns=NOW_NS + ANSWER_WAIT_NS) == []  # where it may stay
 
 
+def test_an_amend_that_is_not_answered_is_waited_for_and_then_it_is_taken_out() -> None:
+    orders = Orders()
+    rest_derisk(orders, "d", SELL, 100, 10)
+    on_update(orders, report("d", S.LIVE))
+    submit(orders, Amend("d", 1, 105, 10), NOW_NS)
+    wanted = reducing(SELL, 115)
+    assert worked(orders, wanted, held=10, now_ns=NOW_NS + ANSWER_WAIT_NS - 1) == []
+    assert worked(orders, wanted, held=10, now_ns=NOW_NS + ANSWER_WAIT_NS) == [Cancel("d", risk=True)]
+
+
 def test_of_two_the_older_serves() -> None:
     orders = Orders()
     for client_id in ("older", "newer"):

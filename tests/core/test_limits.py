@@ -638,7 +638,9 @@ def test_an_amend_of_what_works_a_position_down_may_not_pass_zero_either() -> No
 
 def test_one_order_a_second_works_a_position_down() -> None:
     door = Door(position_lots=50, guard=GuardState.REDUCING)
+    limits.on_command(door.budgets, place(), T0_NS - 1, P.limits, P.guard)
     first = derisk(SELL, 10, "d")
+    assert door(first) == ""  # a quote just before it is nothing to it
     limits.on_command(door.budgets, first, T0_NS, P.limits, P.guard)
     orders.submit(door.orders, first, T0_NS)
     assert door(derisk(SELL, 10), now_ns=T0_NS + NS - 1) == "derisk_rate"

@@ -107,24 +107,44 @@ def test_a_crash_in_the_window_does_not_carry_the_position_over(path: Path) -> N
     run_world(script, path, settings(), source=source())
 
 
-def test_carried_over_its_open_loss_is_charged_to_the_new_day_and_no_restart_forgets_it(path: Path) -> None:
-    async def script(world: World) -> None:
+async def day_opened(world: World, day: int) -> int:
+    """Until the next day has opened. Returns the loss that was open then."""
+    while world.state.risk.day == day:
+        await world.sleep(0.001)
+    state = world.state
+    open_e10 = position.unrealised_e10(state.position, state.venue.mark_px_ticks)
+    assert state.position.position_lots
+    assert state.risk.day_open_e10 == state.risk.equity_e10 + max(0, -open_e10)
+    return max(0, -open_e10)
+
+
+@pytest.mark.parametrize("side", list(Side))
+@pytest.mark.parametrize("is_down", [False, True])
+def test_carried_over_its_open_loss_is_charged_to_the_new_day_and_no_restart_forgets_it(
+    path: Path, is_down: bool, side: Side
+) -> None:
+    """Whether it is up as the day turns or not."""
+
+    async def script(world: World) -> int:
         await world.trade()
         day = world.state.risk.day
-        await until_wall(world, MIDNIGHT_NS - NS)
+        await until_wall(world, MIDNIGHT_NS - 3 * NS)
+        world.venue.manual_trade(side, 400)
+        await until_wall(world, MIDNIGHT_NS - 2 * NS)
         assert not is_ending(world)
-        while world.state.risk.day == day:
-            await world.sleep(0.01)
-        state = world.state
-        open_loss_e10 = max(0, -position.unrealised_e10(state.position, state.venue.mark_px_ticks))
-        assert state.position.position_lots
-        assert state.risk.day_open_e10 == state.risk.equity_e10 + open_loss_e10
-        day_open_e10 = state.risk.day_open_e10
+        if is_down:
+            await world.crash()
+            await world.restart(20)
+            assert world.state.risk.day in (-1, day)
+            await world.until(lambda: world.state.risk.day == day, 5, every_s=0.001)
+        open_loss_e10 = await day_opened(world, day)
+        day_open_e10 = world.state.risk.day_open_e10
         await world.sleep(2)
         await world.crash()
         await world.restart(1)
         await world.trade(5)
         assert (world.state.risk.day, world.state.risk.day_open_e10) == (day + 1, day_open_e10)
         assert of_derisk(world) == []
+        return open_loss_e10
 
-    run_world(script, path, settings(share=1.0), source=source())
+    assert run_world(script, path, settings(share=1.0), source=source()) > 0

@@ -191,6 +191,53 @@ def test_the_strategy_s_part_is_that_of_the_state(path: Path) -> None:
     run_world(script, path, busy())
 
 
+def test_markouts_are_summed_by_side_and_horizon_as_they_are_journaled(path: Path) -> None:
+    async def script(world: World) -> None:
+        await world.trade(60)
+        world.venue.disconnect(8.0)  # some horizons end without a book
+        await world.sleep(90)
+        await world.until(lambda: world.guard is GuardState.RUNNING, 60)
+        status = world.parts.status()
+        views = {(view.side, view.horizon_s): view for view in status.markouts}
+        assert set(views) == {(side, horizon_s) for side in ("buy", "sell") for horizon_s in (1, 5, 30, 60)}
+        await world.sleep(1)
+        with world.journal() as journal:
+            for (side, horizon_s), view in views.items():
+                rows = (m for m in journal.markouts(1) if m.ts_ns <= status.at_ts_ns)
+                kept = [m for m in rows if (m.side.name.lower(), m.horizon_s) == (side, horizon_s)]
+                known = [m.effective_bps + m.impact_bps for m in kept if m.impact_bps is not None]
+                assert (view.count, view.unavailable) == (len(known), len(kept) - len(known))
+                assert view.sum_bps == pytest.approx(sum(known), abs=1e-4)
+        assert views["buy", 5].count > 3
+        assert sum(view.unavailable for view in views.values()) > 0
+
+    run_world(script, path, busy())
+
+
+def test_a_minute_keeps_the_book_s_health_as_the_guard_had_it(path: Path) -> None:
+    async def script(world: World) -> None:
+        await world.trade(10)
+        world.venue.inject(FaultKind.BOOK_SILENT, 150.0)
+        await world.sleep(320)
+        await world.sleep(1)
+        with world.journal() as journal:
+            minutes = list(journal.minutes(1))
+            moves = journal.transitions(1)
+        assert {minute.book_healthy for minute in minutes} == {True, False}
+        for minute in minutes:
+            reasons = next((m.reasons for m in reversed(moves) if m.seq <= minute.seq), "").split()
+            assert minute.book_healthy or "book" in reasons  # which is held a little longer
+            assert minute.fee_source == "simulated"
+            assert minute.funding_rate is not None
+            assert (minute.funding_due_ts_ns or 0) > minute.ts_ns
+        sums = [minute.book_healthy_ns or 0 for minute in minutes]
+        assert sums == sorted(sums)
+        lost_ns = (minutes[-1].mono_ns - minutes[0].mono_ns) - (sums[-1] - sums[0])
+        assert 140 * NS < lost_ns < 151 * NS
+
+    run_world(script, path, busy())
+
+
 def test_a_blocked_side_and_a_pulled_one_say_so_with_their_figures(path: Path) -> None:
     async def script(world: World) -> None:
         await world.trade(10)

@@ -205,6 +205,11 @@ def test_minutes_come_back_as_they_were_sampled(journal: JournalReader, path: Pa
         transfers_e10=6,
         turnover_e10=7,
         fills=8,
+        book_healthy=False,
+        book_healthy_ns=59 * NS,
+        fee_source="the account",
+        funding_rate=-0.0001,
+        funding_due_ts_ns=None,
     )
     write(path, [rows.minute_row(minute), rows.minute_row(msgspec.structs.replace(minute, fills=9))])
     assert list(journal.minutes(1)) == [minute]
@@ -269,7 +274,7 @@ def test_markouts_come_back_as_they_were(path: Path) -> None:
         first, second = journal.markouts(1)
     assert (first.trade_id, first.horizon_s, first.regime, first.side) == ("t1", 1, Regime.DOWN, Side.SELL)
     assert (first.account_epoch, first.fair0_ticks, first.fair_ticks) == (1, 1000.25, 999.75)
-    assert (first.effective_bps, first.impact_bps) == (closed[0].effective_bps, closed[0].impact_bps)
+    assert (first.effective_bps, first.impact_bps) == (round(closed[0].effective_bps, 6), 4.99875)
     assert (second.horizon_s, second.fair_ticks, second.impact_bps) == (5, None, None)
 
 

@@ -110,6 +110,7 @@ def minute(seconds: float, seq: int, *, epoch: int = 1, mark: int | None = 1000,
     mono_ns, ts_ns = at_s(seconds)
     zeros = ("position_lots", "spread_e10", "inventory_e10", "impact_e10", "fees_e10", "funding_e10", "transfers_e10")
     columns: dict[str, int | None] = dict.fromkeys((*zeros, "turnover_e10", "fills"), 0)
+    columns |= dict.fromkeys(("book_healthy", "book_healthy_ns", "fee_source", "funding_rate", "funding_due_ts_ns"))
     columns |= {"equity_e10": START_E10, "bid_px_ticks": None, "ask_px_ticks": None} | figures
     fixed = {"epoch": epoch, "ts_ns": ts_ns, "mono_ns": mono_ns, "seq": seq, "mark_px_ticks": mark}
     sample = msgspec.convert({**fixed, "guard": "running", "regime": "up", **columns}, Minute)

@@ -8,14 +8,25 @@ import msgspec
 import pytest
 
 from mmdaemon.core.quotes import decide
+from mmdaemon.core.signal import FEATURES
 from mmdaemon.core.types import E10, NS, Instrument, Side
 from mmdaemon.research.ablation import table
 from mmdaemon.research.ablation.bootstrap import Sums
 from mmdaemon.research.ablation.fitting import Fitted, adverse_bps, fit
 from mmdaemon.research.ablation.page import markdown, page
 from mmdaemon.research.ablation.plot import svg
-from mmdaemon.research.ablation.results import Prepared, Result, read_result, result_path
-from mmdaemon.research.ablation.rows import BY_NAME, CAP_QUOTE, FILLS, ORDER_QUOTE, ROWS, Group, Row, Unfit, bounds_of
+from mmdaemon.research.ablation.results import Prepared, Result, code_digest, meaning_of, read_result, result_path
+from mmdaemon.research.ablation.rows import (
+    BY_NAME,
+    CAP_QUOTE,
+    FILLS,
+    ORDER_QUOTE,
+    ROWS,
+    Group,
+    Row,
+    Unfit,
+    cap_and_order_e10,
+)
 from mmdaemon.research.ablation.run import Failed, Job, jobs_of, known, plan, play_row, play_rows, prepare
 from mmdaemon.research.ablation.score import Score, Window
 from mmdaemon.research.calibration.observing import observe
@@ -36,6 +47,8 @@ GOOD = Fitted(
     r2=0.97,
     poor="",
     adverse_bps=0.4,
+    signal=(0.5, -0.25, 99.0, 0.0),
+    signal_r2=0.3,
 )
 MID = 650_000
 MARKET = Instrument.of(venue="made", symbol="BTCUSDT", tick_e10=E10 // 10, lot_e10=E10 // 10_000)
@@ -105,7 +118,7 @@ def test_what_is_switched_off_is_all_that_differs_from_the_full_strategy() -> No
 
 def test_all_but_the_presets_own_have_one_order_size_and_one_cap() -> None:
     for row in ROWS:
-        bounds = bounds_of(row.settings(GOOD, "queue", "binance"))
+        bounds = cap_and_order_e10(row.settings(GOOD, "queue", "binance"))
         expected = (round(CAP_QUOTE * E10), round(ORDER_QUOTE * E10))
         assert (bounds == expected) is not row.shipped_sizes, row.name
 
@@ -121,13 +134,32 @@ def test_fees_and_gates() -> None:
         assert is_capped is (gated and row.name != "gated_open"), row.name
 
 
+def test_the_signals_weights_are_those_that_were_fitted_but_for_presets_as_shipped_and_rules() -> None:
+    """And within the bounds of the settings."""
+    for row in ROWS:
+        flat = row.settings(GOOD, "queue", "binance").flat()
+        weights = tuple(flat[f"signal.{name}_weight"] for name in FEATURES)
+        is_full = row.group in (Group.FULL, Group.OFF, Group.GATED) or row.name == "model_glft"
+        assert (weights == (0.5, -0.25, 5.0, 0.0)) is is_full, row.name
+        assert (flat["signal.cap_bps"] == 0.0) is (row.group is Group.RULE or row.name == "no_signal"), row.name
+
+
+def test_without_a_fitted_signal_the_presets_stays() -> None:
+    none = msgspec.structs.replace(GOOD, signal=None, signal_why="too short")
+    for name in ("full", "tight_signal"):
+        assert BY_NAME[name].settings(none, "queue", "binance").signal == Settings().signal
+    tape = msgspec.structs.replace(PREPARED, fitted=none)
+    assert "the preset's, because too short" in markdown([tape], results(full=score(-0.3)), "c")
+    assert "momentum -0.25, gap +99.00" in markdown([PREPARED], results(full=score(-0.3)), "c")
+
+
 def test_each_run_has_a_rule_of_its_own() -> None:
     assert BY_NAME["join"].strategy(GOOD) is not BY_NAME["join"].strategy(GOOD)
 
 
 def test_without_a_fit_a_row_says_why() -> None:
     none = msgspec.structs.replace(GOOD, a_per_s=None, k_per_px=None, poor="too few prints", adverse_bps=None)
-    for name in ("as", "glft"):
+    for name in ("as_1", "glft_0_05"):
         with pytest.raises(Unfit, match="too few prints"):
             BY_NAME[name].strategy(none)
     with pytest.raises(Unfit, match="no average adverse move"):
@@ -224,8 +256,24 @@ def test_a_result_of_other_code_is_not_known(
     played: tuple[Path, Prepared, dict[str, Result]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, prepared, _ = played
-    monkeypatch.setattr("mmdaemon.research.ablation.results.code_digest", lambda: "other")
-    assert known([Job("walk", "queue", "join")], {"walk": prepared}, out)[0] == []
+    """Unless it will do; then it is said."""
+    jobs = [Job("walk", "queue", "join")]
+    for module in ("run", "table"):
+        monkeypatch.setattr(f"mmdaemon.research.ablation.{module}.code_digest", lambda: "other")
+    assert known(jobs, {"walk": prepared}, out) == ([], jobs)
+    taken, left = known(jobs, {"walk": prepared}, out, any_code=True)
+    assert ([each.row for each in taken], left) == (["join"], [])
+    told = "Played with other code than today's: walk queue join."
+    assert told in markdown([prepared], taken, "c")
+    monkeypatch.undo()
+    assert told not in markdown([prepared], taken, "c")
+
+
+def test_what_a_module_means_is_not_its_comments() -> None:
+    one = '"""A."""\n\n\ndef f(x):\n    """B."""\n    return x + 1  # C\n'
+    assert meaning_of(one) == meaning_of("def f(x):\n  return (x + 1)\n")
+    assert meaning_of(one) != meaning_of("def f(x):\n  return x + 2\n")
+    assert meaning_of('def f():\n    return """B."""\n') != meaning_of("def f():\n    return 1\n")
 
 
 def test_a_file_that_is_no_result_is_played_anew(
@@ -304,20 +352,31 @@ def score(e5: float, fills: int = 500, value: float = 1e6, **over: object) -> Sc
 
 PREPARED = Prepared(
     key="k",
+    code=code_digest(),
     name="day",
     paths=("day",),
     hours=0.0,
     instrument=MARKET,
     provenance={},
-    scored=Window(0, 10 * 3600 * NS, 720 * NS),
+    learned=Window(0, 5 * 3600 * NS, 720 * NS),
+    scored=Window(5 * 3600 * NS, 15 * 3600 * NS, 720 * NS),
     whole=Window(0, 15 * 3600 * NS, 720 * NS),
     fitted=GOOD,
 )
 
 
-def results(**scores: Score) -> list[Result]:
+def results(learned: dict[str, Score] | None = None, /, **scores: Score) -> list[Result]:
     return [
-        Result(key="k", tape="day", row=row, fills="queue", scored=scored, whole=scored)
+        Result(
+            key="k",
+            code=code_digest(),
+            tape="day",
+            row=row,
+            fills="queue",
+            learned=(learned or {}).get(row, scored),
+            scored=scored,
+            whole=scored,
+        )
         for row, scored in scores.items()
     ]
 
@@ -349,6 +408,31 @@ def test_a_rule_with_a_handful_of_fills_is_no_best_rule() -> None:
     )
     assert setting.best is not None
     assert setting.best[0].row == "join"
+
+
+def test_a_parameter_is_chosen_on_the_hours_that_were_fitted_on_and_not_on_those_that_are_scored() -> None:
+    """Gamma 5 is the best of all hours and hardly trades in those that were fitted on; 1 is the best that does."""
+    scored = {"fixed_2_5": score(-1.0), "glft_0_05": score(-0.5), "glft_1": score(-0.4), "glft_5": score(0.3)}
+    learned = {
+        "fixed_2_5": score(-1.0, value=1e5),
+        "glft_0_05": score(-0.6, value=5e5),
+        "glft_1": score(-0.2, value=1e5),
+        "glft_5": score(0.9, value=9e4),
+    }
+    (setting,) = table.settings_of([PREPARED], results(learned, full=score(-0.3), **scored))
+    assert setting.passed_over == {"glft_0_05", "glft_5"}
+    assert setting.best is not None
+    assert setting.best[0].row == "glft_1"
+    marked = [row[0] for row in table.edges(setting).rows if row[0].endswith(" *")]
+    assert marked == [BY_NAME[name].label + " *" for name in ("glft_0_05", "glft_5")]
+    assert table.edges(setting).notes[0].startswith("* does not stand")
+
+
+def test_where_no_parameter_traded_enough_the_first_stands() -> None:
+    few = {name: score(-0.1, value=1.0) for name in ("glft_0_05", "glft_1")}
+    scored = {"fixed_2_5": score(-1.0), "glft_0_05": score(-0.5), "glft_1": score(-0.4)}
+    (setting,) = table.settings_of([PREPARED], results({**few, "fixed_2_5": score(-1.0)}, **scored))
+    assert setting.passed_over == {"glft_1"}
 
 
 def test_tables_say_what_the_scores_say() -> None:
@@ -394,6 +478,8 @@ def test_markdown_page_and_plot_are_of_the_same_tables() -> None:
 
 
 def test_without_results_there_is_no_plot() -> None:
-    (setting,) = table.settings_of([PREPARED], [Result(key="k", tape="day", row="join", fills="queue", refused="no")])
+    (setting,) = table.settings_of(
+        [PREPARED], [Result(key="k", code=code_digest(), tape="day", row="join", fills="queue", refused="no")]
+    )
     assert svg(setting) == ""
     assert "not played: no" in markdown([PREPARED], list(setting.results.values()), "c")

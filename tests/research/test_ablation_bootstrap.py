@@ -43,6 +43,15 @@ def test_the_mean_is_of_sums_and_not_of_blocks() -> None:
     assert e5_of(Sums((0.0,), (0.0,))) is None
 
 
+def test_draws_are_of_sums_too() -> None:
+    """Small blocks earn 10 bps and large ones nothing: by value that is 1 bp, by blocks it would be 5."""
+    rich = np.arange(BLOCKS) % 2 == 0
+    value = np.where(rich, 100.0, 900.0)
+    found = interval(of(value, np.where(rich, 10.0, 0.0)))
+    assert found is not None
+    assert 0.5 < found.low < 1.0 < found.high < 2.0
+
+
 def test_the_width_is_that_of_the_means_error() -> None:
     """Of blocks alike in value the interval is the mean's 95 %, within a tenth."""
     edge = np.random.default_rng(2).normal(0.3, 1.0, 400)

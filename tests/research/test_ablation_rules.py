@@ -137,6 +137,12 @@ def test_what_is_partly_filled_rests_on_as_it_is() -> None:
     assert prices(rule(look(30.0, position_lots=-ORDER), P))[Side.SELL] == (MID + 1, ORDER)
 
 
+def test_at_a_look_nothing_but_the_exact_price_and_size_is_left_alone() -> None:
+    decision = Clocked(30 * S, rules.join_touch)(look(), P)
+    assert decision.refresh_ns == 0
+    assert all(quote.lo_px_ticks == quote.px_ticks == quote.hi_px_ticks for quote in decision.quotes)
+
+
 @pytest.mark.parametrize("guard", [GuardState.SOFT_PAUSE, GuardState.REDUCING, GuardState.HARD_STOP])
 def test_while_the_guard_lets_nothing_be_there_is_nothing_and_then_a_look_at_once(guard: GuardState) -> None:
     rule = Clocked(30 * S, rules.join_touch)

@@ -13,7 +13,7 @@ from mmdaemon.core.types import E10, NS, GuardState, OrderStatus, Side
 from mmdaemon.journal import rows
 from mmdaemon.journal.reader import JournalReader
 from mmdaemon.journal.records import FillRow
-from mmdaemon.journal.rows import DecisionChain, Minute
+from mmdaemon.journal.rows import DecisionChain
 from mmdaemon.journal.statements import Row
 from mmdaemon.research.ablation.columns import Columns, load, read, save
 from mmdaemon.research.ablation.score import Bounds, Score, Scorer, Window, by_block, weighted
@@ -21,6 +21,7 @@ from mmdaemon.research.ablation.spans import both, length, union
 from mmdaemon.tapes.playing import Tape
 from tests.core.build import inputs as seen
 from tests.journal.samples import INSTRUMENT, WALL_NS, begin, fill, place, state_dir, write
+from tests.research.report_journals import minute
 from tests.tapes.made import Made, snapshot, trade
 
 UNIT = INSTRUMENT.unit_e10 / E10
@@ -97,24 +98,8 @@ class Story:
         self.write(written)
 
     def minute(self, seconds: float, equity: float, spread: float = 0.0, inventory: float = 0.0) -> None:
-        columns = dict.fromkeys(("position_lots", "impact_e10", "fees_e10", "funding_e10", "transfers_e10"), 0)
-        figures = {
-            "epoch": 1,
-            "seq": next(self._seq),
-            "mono_ns": NS + round(seconds * NS),
-            "ts_ns": at(seconds),
-            "guard": "running",
-            "regime": "up",
-            "mark_px_ticks": 1_000,
-            "bid_px_ticks": None,
-            "ask_px_ticks": None,
-            "equity_e10": round(equity * E10),
-            "spread_e10": round(spread * E10),
-            "inventory_e10": round(inventory * E10),
-            "turnover_e10": 0,
-            "fills": 0,
-        }
-        self.write(rows.minute_row(msgspec.convert({**columns, **figures}, Minute)))
+        addends = {"spread_e10": round(spread * E10), "inventory_e10": round(inventory * E10)}
+        self.write(minute(seconds, next(self._seq), equity_e10=round(equity * E10), **addends))
 
     def score(self, tape: Columns, scored: Window | None = None) -> Score:
         with JournalReader(self.path) as journal:
@@ -332,6 +317,12 @@ def test_columns_are_of_what_is_received_and_of_its_touch(tmp_path: Path) -> Non
     again = load(tmp_path / "columns.npz")
     assert all(np.array_equal(getattr(again, name), getattr(made, name)) for name in Columns.__struct_fields__)
     assert len(read(Tape(recording), hours=15 / 3_600_000).received_ns) == 2
+
+
+def test_nothing_is_received_before_the_venues_own_time() -> None:
+    """A recorder whose clock is behind: what it got at 80 ms by its own clock happened at 100 ms."""
+    made = read(Tape(Made([snapshot(0), snapshot(100, bids=((99, 1),), late_ms=-20)])))
+    assert [int(t - made.start_ns) // 1_000_000 for t in made.received_ns] == [5, 100]
 
 
 def test_spans() -> None:

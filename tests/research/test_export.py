@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from mmdaemon.core.commands import Amend
-from mmdaemon.core.decision import Decision, DecisionInputs, DeriskStage, EdgeBreakdown, Quote, QuoteAddends
+from mmdaemon.core.decision import Decision, DecisionInputs, EdgeBreakdown, Quote, QuoteAddends
 from mmdaemon.core.events import OperatorAction
 from mmdaemon.core.markout import Markout, Watched
 from mmdaemon.core.types import E10, GuardState, Instrument, Regime, Side
@@ -24,16 +24,24 @@ from mmdaemon.research.export import Format, export, export_markdown, utc_text
 from mmdaemon.research.export_desk import ABSENT, DESK
 from mmdaemon.research.export_rows import BATCH_ROWS, ExportRefused
 from mmdaemon.research.export_tables import FILLS, TABLES, named
+from tests.core.build import inputs
 from tests.journal.samples import INSTRUMENT, NS, WALL_NS, begin, bill, fill, place, state_dir, write
 
 ROOT = Path(__file__).resolve().parents[2]
 COARSE = Instrument.of(venue="sim", symbol="BTCUSDT", version=2, tick_e10=E10, lot_e10=E10 // 10)
 """Version 2: tick 1, lot 0.1."""
 EDGE = EdgeBreakdown(2.0, 0.25, 0.0, 0.0, 0.0, 1.0)
-SEEN = DecisionInputs(
-    NS, WALL_NS, 9990, 10010, 10000.25, 0.5, GuardState.RUNNING, Regime.UP, 12.5, 0.25, 1.0, 1.5, -3, 5 * E10, 2.0,
-    6.0, 0.125, 0.0, 0.0, 0.0, 1.0, 0.5, "", "pulled", DeriskStage.NONE,
-)  # fmt: skip
+SEEN = inputs(
+    bid_px_ticks=9990,
+    ask_px_ticks=10010,
+    fair_ticks=10000.25,
+    regime=Regime.UP,
+    band_bps=12.5,
+    position_lots=-3,
+    equity_e10=5 * E10,
+    carry_bps=0.125,
+    no_sell="pulled",
+)
 MADE = Decision(
     (Quote(Side.BUY, 0, 9980, 7, 9970, 9985, QuoteAddends(10000.25, 0.0, -1.0, 0.0, -19.0, 0.0, 0.0, 0.0, -0.25)),),
     *("", "inventory", 9999.0, 10001.0, NS, 40, 9999.25, 10.0, 1.0, EDGE, EDGE),
@@ -201,11 +209,9 @@ def test_markouts_are_shown_to_a_millionth_of_a_bp(journal: Path, tmp_path: Path
     first, second = exported(journal, tmp_path / "out", "markouts")["markouts"]
     names = ("trade_id", "horizon_s", "regime", "side", "fair0_ticks", "fair_ticks", "effective_bps", "impact_bps")
     assert [first[name] for name in names] == [
-        *("t1", "1", "down", "sell", "1000.25", "999.123457", "7.498125", "11.262616"),
+        *("t1", "1", "down", "sell", "1000.25", "999.123456789", "7.498125", "11.262616"),
     ]
-    assert first["markout_bps"] == "18.760742"
     assert [second[name] for name in names] == ["t1", "5", "down", "sell", "1000.25", "", "7.498125", ""]
-    assert second["markout_bps"] == ""
 
 
 # --- absent -----------------------------------------------------------------------------------------------------------

@@ -210,7 +210,7 @@ var Drawing = (function () {
           for (let i = first; i <= final; i++) {
             max = Math.max(max, last.up1[i]);
             min = Math.min(min, last.down1[i]);
-            for (const each of within) max = Math.max(max, each.values[i] || 0);
+            for (const each of within) if (u.series[spec.series.indexOf(each) + 1].show) max = Math.max(max, each.values[i] || 0);
           }
         }
         const x0 = t[i0], x1 = t[i1];

@@ -4,6 +4,8 @@
 A and k are those of `mmdaemon calibrate` (`research/calibration/intensity.py`). A rule is given also a fit that is too
 poor to trade on, since its owners would trade on it, and the table says so. The average adverse move is what the mean
 print was worth to its taker 5 s later, weighted by value: side of the taker * (F after 5 s - F before) / F before.
+The engine's own rows get the weights of the signal from the same beginning; where that fit is refused, or could not be
+made, they have those of their preset.
 """
 
 import msgspec
@@ -12,7 +14,8 @@ import numpy as np
 from mmdaemon.core.types import NS
 from mmdaemon.research.calibration.intensity import intensity
 from mmdaemon.research.calibration.observing import Observed, observe
-from mmdaemon.research.calibration.records import Makers, NotMade, Poor
+from mmdaemon.research.calibration.records import Makers, NotMade, Poor, SignalFit
+from mmdaemon.research.calibration.ridge import signal_fit
 from mmdaemon.settings import Settings
 from mmdaemon.tapes.playing import Tape
 
@@ -36,6 +39,12 @@ class Fitted(msgspec.Struct, frozen=True, kw_only=True):
     """Why the fit of A and k is not to be trusted; empty where it is."""
     adverse_bps: float | None
     """Average adverse move; not below 0."""
+    signal: tuple[float, ...] | None = None
+    """Weights of the short-horizon signal, for the engine's own rows."""
+    signal_r2: float | None = None
+    """Out of sample, block by block within this beginning."""
+    signal_why: str = ""
+    """Why there are none."""
 
 
 def fit(tape: Tape, settings: Settings, until_ns: int) -> Fitted:
@@ -48,6 +57,7 @@ def fit(tape: Tape, settings: Settings, until_ns: int) -> Fitted:
     found = intensity(observed, Makers.BOTH, settings.glft.fit_r2_min)
     fitted, poor = (found.found, found.why) if isinstance(found, Poor) else (found, "")
     made = None if isinstance(fitted, NotMade) else fitted
+    predicted = signal_fit(observed)
     return Fitted(
         until_s=until_ns / NS,
         mean_mid=observed.mean_mid,
@@ -58,6 +68,9 @@ def fit(tape: Tape, settings: Settings, until_ns: int) -> Fitted:
         r2=None if made is None else made.r2,
         poor=fitted.why if isinstance(fitted, NotMade) else poor,
         adverse_bps=adverse_bps(observed),
+        signal=predicted.weights if isinstance(predicted, SignalFit) else None,
+        signal_r2=predicted.r2_out if isinstance(predicted, SignalFit) else None,
+        signal_why="" if isinstance(predicted, SignalFit) else predicted.why,
     )
 
 

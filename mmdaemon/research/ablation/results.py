@@ -1,8 +1,11 @@
-"""A row's result as a file, and how it is known to be of today: its key is a digest of everything it follows from.
+"""A row's result as a file, and how it is known to be of today.
 
-A file whose key is another is of other code, settings, or part of the recording, and its row is played anew.
+Its key is a digest of recording, part of it, settings and fit; a file with another one is of something else. Beside it
+stands the code that it was played with, comments and docstrings left out. Where that is another, the row is played anew
+unless the user takes it as it is, and then the tables say so.
 """
 
+import ast
 import hashlib
 from functools import cache
 from importlib import resources
@@ -19,19 +22,23 @@ from mmdaemon.settings.presets import Value
 FORMAT: Final = 1
 _CODE: Final = ("core", "daemon", "journal", "tapes", "venues", "settings", "research/ablation", "research/calibration")
 """Packages that a result follows from. How it is shown is in none of the files that count."""
-_SHOWING: Final = frozenset({"table.py", "page.py", "plot.py", "compare.py"})
+_OTHERS: Final = frozenset({"table.py", "page.py", "plot.py", "presets.py", "documents.py"})
+"""But for these: they only show, or are in the settings already."""
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     """What all rows of one recording share."""
 
     key: str
+    code: str
     name: str
     paths: tuple[str, ...]
     hours: float
     """How much of it is played; 0 is all."""
     instrument: Instrument
     provenance: dict[str, str]
+    learned: Window
+    """What the rules were fitted on, and their parameters chosen."""
     scored: Window
     """After what the rules were fitted on."""
     whole: Window
@@ -42,6 +49,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """One row under one assumption of fills."""
 
     key: str
+    code: str
     tape: str
     row: str
     fills: str
@@ -54,6 +62,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """How the run ended."""
     stopped: str = ""
     """Why it was stopped for good before that: from then on it earned and lost nothing but what it held."""
+    learned: Score | None = None
     scored: Score | None = None
     whole: Score | None = None
     digest: str = ""
@@ -68,14 +77,27 @@ def code_digest() -> str:
     for package in _CODE:
         folder = Path(str(root.joinpath(package)))
         for path in sorted(folder.rglob("*.py")):
-            if path.name not in _SHOWING:
-                made.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+            if path.name not in _OTHERS:
+                made.update(path.relative_to(folder).as_posix().encode() + b"\0" + meaning_of(path.read_text("utf-8")))
     return made.hexdigest()
+
+
+def meaning_of(source: str) -> bytes:
+    """A module without its comments, docstrings and layout."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [each for each in node.body if not _is_text(each)]
+    return ast.dump(tree).encode()
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def key_of(*parts: object) -> str:
     made = hashlib.blake2b(digest_size=12)
-    for part in (FORMAT, code_digest(), *parts):
+    for part in (FORMAT, *parts):
         made.update(repr(part).encode() + b"\0")
     return made.hexdigest()
 

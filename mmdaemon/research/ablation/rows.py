@@ -6,25 +6,30 @@ they quote and not in whether. `gated` rows have fees of 2 bps and the gates as 
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from math import inf
 from typing import Final, Literal
 
 import msgspec
 
 from mmdaemon.core.engine import Strategy
 from mmdaemon.core.quotes import decide
+from mmdaemon.core.signal import FEATURES
 from mmdaemon.core.types import E10, Regime
 from mmdaemon.research.ablation import rules
 from mmdaemon.research.ablation.fitting import Fitted
 from mmdaemon.settings import Settings
-from mmdaemon.settings.model import overlaid
+from mmdaemon.settings.model import bounds_of, catalogue, default_of, overlaid
 from mmdaemon.settings.presets import Value
 
 ORDER_QUOTE: Final = 1_000.0
 CAP_QUOTE: Final = 10_000.0
-GAMMA: Final = 0.05
-"""Risk aversion of GLFT, 1 / (price x order): that of the tutorial which most copy."""
-GAMMA_AVERSE: Final = 1.0
-"""The one that did best on the StandX day, of 0.01, 0.05, 0.2 and 1: the rule at its strongest, in hindsight."""
+GAMMAS: Final = (0.05, 0.2, 1.0, 2.0, 5.0)
+"""Risk aversion of the GLFT rule, 1 / (price x order), which no fit gives: the first is that of the tutorial which most
+copy. Which of them stands for the rule is decided on the hours that are fitted on (`table.py`)."""
+RISK_FACTORS: Final = (1.0, 0.1)
+"""The same of Avellaneda-Stoikov, 1 / price: the first is Hummingbot's default."""
+GAMMA_OF_MODEL: Final = 1.0
+"""That of our own model `glft`."""
 BOOK_AGE_MAX_S: Final[Mapping[str, float]] = {"standx": 5.0}
 """By venue, where books are rarer than the default expects: that recorder is blind for 5 to 7 s every 36 s."""
 
@@ -86,6 +91,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """Order size and cap are the preset's own."""
     make: Make | None = None
     """A rule's strategy; None is the engine's own."""
+    family: str = ""
+    """Rows that are one rule with another parameter: one of them stands for it."""
     fitted: bool = False
     """It quotes by the fitted closed form (`quotes.model`)."""
 
@@ -113,6 +120,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         values["simulated.fills"] = fills
         if venue in BOOK_AGE_MAX_S:
             values["guard.book_age_max_s"] = BOOK_AGE_MAX_S[venue]
+        if self.make is None and self.preset != "desk" and not self.shipped_sizes:
+            values |= signal_of(fit)
         if self.fitted:
             values |= closed_form(fit)
         return values | dict(self.over)
@@ -122,12 +131,22 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         return Settings(preset=self.preset, **overlaid({}, self.values(fit, fills, venue)))
 
 
+def signal_of(fit: Fitted) -> dict[str, Value]:
+    """The fitted weights of the signal, within the bounds of the settings; nothing where there are none."""
+    values: dict[str, Value] = {}
+    for name, weight in zip(FEATURES, fit.signal or (), strict=fit.signal is not None):
+        path = f"signal.{name}_weight"
+        low, high = bounds_of(catalogue()[path])
+        values[path] = min(max(weight, -inf if low is None else low), inf if high is None else high)
+    return values
+
+
 def closed_form(fit: Fitted) -> dict[str, Value]:
     """`quotes.model = "glft"` with what was fitted. The settings refuse a poor fit, and so does the row."""
     a_per_s, k_per_bp, r2 = _known(fit.a_per_s, fit), _known(fit.k_per_bp, fit), _known(fit.r2, fit)
     return {
         "quotes.model": "glft",
-        "glft.gamma": GAMMA_AVERSE / (ORDER_QUOTE / fit.mean_mid),
+        "glft.gamma": GAMMA_OF_MODEL / (ORDER_QUOTE / fit.mean_mid),
         "glft.intensity_per_s": a_per_s,
         "glft.decay_per_bp": k_per_bp,
         "glft.fit_r2": max(0.0, min(1.0, r2)),
@@ -171,7 +190,7 @@ def _skews(gain: float) -> dict[str, Value]:
 
 _GATES_OFF: Final[dict[str, Value]] = {"gate.enabled": False, "quality.pull": False}
 ROWS: Final[tuple[Row, ...]] = (
-    Row(name="full", group=Group.FULL, label="full strategy (preset `tight`)"),
+    Row(name="full", group=Group.FULL, label="full strategy (`tight`, fitted signal)"),
     Row(name="no_skew", group=Group.OFF, label="without skew", over=_skews(0.0)),
     Row(name="no_carry", group=Group.OFF, label="without carry", over={"cost.carry_cap_bps": 0.0}),
     Row(
@@ -182,6 +201,12 @@ ROWS: Final[tuple[Row, ...]] = (
     ),
     Row(name="no_regimes", group=Group.OFF, label="without regimes", over={"detector.fixed": "neutral_low_vol"}),
     Row(name="no_signal", group=Group.OFF, label="without the signal", over={"signal.cap_bps": 0.0}),
+    Row(
+        name="tight_signal",
+        group=Group.PRESET,
+        label="preset `tight` as shipped: its own signal",
+        over={f"signal.{name}_weight": default_of(f"signal.{name}_weight", "tight") for name in FEATURES},
+    ),
     Row(name="model_glft", group=Group.PRESET, label="model `glft`, fitted", fitted=True),
     Row(name="desk", group=Group.PRESET, label="preset `desk`, orders and cap as the others", preset="desk"),
     Row(name="desk_own", group=Group.PRESET, label="preset `desk`, its own sizes", preset="desk", shipped_sizes=True),
@@ -189,24 +214,25 @@ ROWS: Final[tuple[Row, ...]] = (
     Row(name="join", group=Group.RULE, label="join the touch, 1 s", make=_clocked(1.0, rules.join_touch)),
     Row(name="fixed_2_5", group=Group.RULE, label="fixed 2.5 bps, 30 s", make=_clocked(30.0, rules.fixed(2.5))),
     Row(name="fixed_12_5", group=Group.RULE, label="fixed 12.5 bps, 90 s", make=_clocked(90.0, rules.fixed(12.5))),
-    Row(
-        name="as",
-        group=Group.RULE,
-        label="Avellaneda-Stoikov (Hummingbot, risk factor 1), 1 s",
-        make=_avellaneda_stoikov(1.0),
+    *(
+        Row(
+            name=f"as_{gamma:g}".replace(".", "_"),
+            group=Group.RULE,
+            label=f"Avellaneda-Stoikov, risk factor {gamma:g}, 1 s",
+            make=_avellaneda_stoikov(gamma),
+            family="as",
+        )
+        for gamma in RISK_FACTORS
     ),
-    Row(
-        name="as_0_1",
-        group=Group.RULE,
-        label="Avellaneda-Stoikov, risk factor 0.1, 1 s",
-        make=_avellaneda_stoikov(0.1),
-    ),
-    Row(name="glft", group=Group.RULE, label=f"GLFT fitted, gamma {GAMMA:g}, 250 ms", make=_glft(GAMMA)),
-    Row(
-        name="glft_averse",
-        group=Group.RULE,
-        label=f"GLFT fitted, gamma {GAMMA_AVERSE:g}, 250 ms",
-        make=_glft(GAMMA_AVERSE),
+    *(
+        Row(
+            name=f"glft_{gamma:g}".replace(".", "_"),
+            group=Group.RULE,
+            label=f"GLFT fitted, gamma {gamma:g}, 250 ms",
+            make=_glft(gamma),
+            family="glft",
+        )
+        for gamma in GAMMAS
     ),
     Row(name="micro", group=Group.RULE, label="micro-price, fee plus average adverse move, 1 s", make=_micro_price),
     Row(name="gated", group=Group.GATED, label="full, gates as shipped"),
@@ -227,7 +253,7 @@ FILLS: Final = ("through", "queue", "touch")
 assert len(BY_NAME) == len(ROWS)
 
 
-def bounds_of(settings: Settings) -> tuple[int, int]:
+def cap_and_order_e10(settings: Settings) -> tuple[int, int]:
     """(cap, one order) in 1e-10 quote, at the equity that a run starts with."""
     start_e10 = round(settings.simulated.equity_quote * E10)
     quoting = settings.quotes.to_params(settings.limits.to_params().max_order_e10)

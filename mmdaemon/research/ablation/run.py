@@ -22,6 +22,7 @@ from mmdaemon.research.ablation.fitting import fit
 from mmdaemon.research.ablation.results import (
     Prepared,
     Result,
+    code_digest,
     columns_path,
     key_of,
     prepared_path,
@@ -30,7 +31,7 @@ from mmdaemon.research.ablation.results import (
     result_path,
     write,
 )
-from mmdaemon.research.ablation.rows import BOOK_AGE_MAX_S, BY_NAME, Unfit, bounds_of
+from mmdaemon.research.ablation.rows import BOOK_AGE_MAX_S, BY_NAME, Unfit, cap_and_order_e10
 from mmdaemon.research.ablation.score import Bounds, Scorer, Window
 from mmdaemon.research.session import Script, play, until_the_end
 from mmdaemon.research.simulation.runner import folder
@@ -66,7 +67,7 @@ Told = Callable[[Job, int], None]
 """How far a row is, in ns of its run."""
 
 
-def prepare(paths: Sequence[Path], name: str, out: Path, hours: float = 0.0) -> Prepared:
+def prepare(paths: Sequence[Path], name: str, out: Path, hours: float = 0.0, *, any_code: bool = False) -> Prepared:
     """Read a recording once and fit what the rules need, unless that is in `out` already.
 
     Raises:
@@ -76,7 +77,8 @@ def prepare(paths: Sequence[Path], name: str, out: Path, hours: float = 0.0) -> 
     files = sorted(file for path in paths for file in (path.iterdir() if path.is_dir() else [path]))
     key = key_of("prepared", [(file.name, file.stat().st_size) for file in files], hours)
     found = read_prepared(prepared_path(out, name))
-    if found is not None and found.key == key and columns_path(out, name).exists():
+    is_known = found is not None and found.key == key and (any_code or found.code == code_digest())
+    if found is not None and is_known and columns_path(out, name).exists():
         return msgspec.structs.replace(found, paths=tuple(str(path) for path in paths))
     tape = open_tape(paths)
     columns = tape_columns.read(tape, hours)
@@ -88,11 +90,13 @@ def prepare(paths: Sequence[Path], name: str, out: Path, hours: float = 0.0) -> 
     settings = Settings(**overlaid({}, {} if age_s is None else {"guard.book_age_max_s": age_s}))
     made = Prepared(
         key=key,
+        code=code_digest(),
         name=name,
         paths=tuple(str(path) for path in paths),
         hours=hours,
         instrument=tape.instrument,
         provenance=tape.provenance,
+        learned=Window(start_ns, start_ns + fit_ns, block_ns),
         scored=Window(start_ns + fit_ns, end_ns, block_ns),
         whole=Window(start_ns, end_ns, block_ns),
         fitted=fit(open_tape(paths), settings, fit_ns),
@@ -130,7 +134,7 @@ def play_row(job: Job, prepared: Prepared, out: Path, told: Told) -> Result:
     """
     key, planned = plan(job, prepared)
     if isinstance(planned, str):
-        result = Result(key=key, tape=job.tape, row=job.row, fills=job.fills, refused=planned)
+        result = Result(key=key, code=code_digest(), tape=job.tape, row=job.row, fills=job.fills, refused=planned)
     else:
         result = _played(job, prepared, out, told, key, planned)
     write(result_path(out, job.tape, job.fills, job.row), result)
@@ -151,11 +155,12 @@ def _played(job: Job, prepared: Prepared, out: Path, told: Told, key: str, setti
                 if run is None:
                     raise JournalUnreadable(f"{job.name}: the run left no journal")
                 scorer = Scorer(journal, run, prepared.instrument, columns)
-                bounds = Bounds(*bounds_of(settings))
+                bounds = Bounds(*cap_and_order_e10(settings))
                 digest = journal.db.execute("SELECT digest FROM digests WHERE epoch = ?", (run.epoch,)).fetchone()
                 stops = journal.kills()
                 return Result(
                     key=key,
+                    code=code_digest(),
                     tape=job.tape,
                     row=job.row,
                     fills=job.fills,
@@ -163,6 +168,7 @@ def _played(job: Job, prepared: Prepared, out: Path, told: Told, key: str, setti
                     config_hash=settings.config_hash,
                     ended=run.end_reason or "",
                     stopped=stops[0].reason if stops else "",
+                    learned=scorer.score(prepared.learned, bounds),
                     scored=scorer.score(prepared.scored, bounds),
                     whole=scorer.score(prepared.whole, bounds),
                     digest=digest[0].hex() if digest else "",
@@ -198,13 +204,16 @@ def _in_process(job: Job, prepared: Prepared, out: Path) -> Result:
     return play_row(job, prepared, out, _tell)
 
 
-def known(jobs: Sequence[Job], tapes: dict[str, Prepared], out: Path) -> tuple[list[Result], list[Job]]:
-    """(results that are in `out` and of today, jobs without one)"""
+def known(
+    jobs: Sequence[Job], tapes: dict[str, Prepared], out: Path, *, any_code: bool = False
+) -> tuple[list[Result], list[Job]]:
+    """(results that are in `out` and of today, jobs without one). `any_code`: of the same settings will do."""
     results: list[Result] = []
     left: list[Job] = []
     for job in jobs:
         found = read_result(result_path(out, job.tape, job.fills, job.row))
-        if found is not None and found.key == plan(job, tapes[job.tape])[0]:
+        is_of_today = found is not None and (any_code or found.code == code_digest())
+        if found is not None and is_of_today and found.key == plan(job, tapes[job.tape])[0]:
             results.append(found)
         else:
             left.append(job)

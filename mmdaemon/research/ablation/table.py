@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from mmdaemon.research.ablation.bootstrap import LEAST_BLOCKS, Interval, difference, interval
-from mmdaemon.research.ablation.results import Prepared, Result
+from mmdaemon.research.ablation.results import Prepared, Result, code_digest
 from mmdaemon.research.ablation.rows import BY_NAME, COMMON, GATED, OPEN, ROWS, RULE, Group
 from mmdaemon.research.ablation.score import Score
 from mmdaemon.settings.model import default_of
@@ -41,9 +41,32 @@ class Setting(NamedTuple):
 
     @property
     def best(self) -> tuple[Result, Score] | None:
-        """The rule of others with the best e5."""
-        known = [(r, s) for r, s in self.scores((Group.RULE,)) if s.fills >= LEAST_FILLS and s.e5 is not None]
+        """The rule of others with the best e5, of those that stand for themselves or for their family."""
+        known = [
+            (result, score)
+            for result, score in self.scores((Group.RULE,))
+            if score.fills >= LEAST_FILLS and score.e5 is not None and result.row not in self.passed_over
+        ]
         return max(known, key=lambda each: each[1].e5 or 0.0, default=None)
+
+    @property
+    def passed_over(self) -> frozenset[str]:
+        """Rules with a parameter that does not stand for their family: it is the one with the best e5 on the hours that
+        were fitted on, of those that traded there at least what `AS_MUCH_AS` did; where none did, the first. The hours
+        that are scored have no say in it."""
+        over: set[str] = set()
+        least = self._learned(AS_MUCH_AS)
+        for family in {row.family for row in ROWS if row.family}:
+            names = [row.name for row in ROWS if row.family == family and row.name in self.results]
+            known = [(name, score) for name in names if (score := self._learned(name)) is not None]
+            trading = [(n, s) for n, s in known if least is not None and s.value >= least.value and s.e5 is not None]
+            chosen = max(trading, key=lambda each: each[1].e5 or 0.0)[0] if trading else next(iter(names), "")
+            over |= {name for name in names if name != chosen}
+        return frozenset(over)
+
+    def _learned(self, name: str) -> Score | None:
+        found = self.results.get(name)
+        return None if found is None else found.learned
 
     @property
     def full(self) -> Score | None:
@@ -67,7 +90,7 @@ def settings_of(tapes: Sequence[Prepared], results: Sequence[Result]) -> list[Se
 
 def edges(setting: Setting) -> Table:
     """The comparison itself."""
-    best, full = setting.best, setting.full
+    best, full, over = setting.best, setting.full, setting.passed_over
     against = f"less best rule ({best[0].row})" if best else "less best rule"
     columns = (
         "row",
@@ -85,7 +108,7 @@ def edges(setting: Setting) -> Table:
     for result, score in setting.scores(COMPARED):
         rows.append(
             (
-                label(result),
+                label(result) + (" *" if result.row in over else ""),
                 number(score.e5),
                 span(interval(score.sums)),
                 less(score, best[1] if best and best[0].row != result.row else None),
@@ -98,6 +121,11 @@ def edges(setting: Setting) -> Table:
             )
         )
     notes = _refused(setting, COMPARED)
+    if over & setting.results.keys():
+        notes.append(
+            "* does not stand for its rule: on the hours that were fitted on another parameter had the better e5, or "
+            f"this one traded less than `{AS_MUCH_AS}`"
+        )
     blocks = len(full.sums.value) if full is not None else LEAST_BLOCKS
     if blocks < LEAST_BLOCKS:
         notes.append(f"{blocks} blocks of time are too few for intervals ({LEAST_BLOCKS} are needed)")
@@ -155,7 +183,7 @@ def horizons(setting: Setting) -> Table:
 
 
 def gates(setting: Setting) -> Table:
-    columns = ("row", "no quote", "because", "RUNNING", "fills", "value/h, k", "e5, bps", "PnL", "fees", "drawdown")
+    columns = ("row", "not quoting", "because", "RUNNING", "fills", "value/h, k", "e5, bps", "PnL", "fees", "drawdown")
     rows: list[tuple[str, ...]] = []
     for result, score in setting.scores((Group.GATED,)):
         because = ", ".join(f"{why} {share(part)}" for why, part in score.absent.items() if part >= 0.001)
@@ -249,6 +277,12 @@ def assumed(results: Sequence[Result]) -> list[tuple[str, str]]:
         for tape, age in ages.items()
     ]
     return lines
+
+
+def other_code(results: Sequence[Result]) -> str:
+    """What to say of results that were played with other code than today's; empty where there is none."""
+    old = [f"{each.tape} {each.fills} {each.row}" for each in results if each.code != code_digest()]
+    return f"Played with other code than today's: {', '.join(old)}" if old else ""
 
 
 # --- words ------------------------------------------------------------------------------------------------------------

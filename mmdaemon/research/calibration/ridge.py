@@ -19,7 +19,8 @@ from mmdaemon.core.types import NS
 from mmdaemon.research.calibration.observing import Floats, Observed
 from mmdaemon.research.calibration.records import Block, NotMade, SignalFit, SignalPoor, Tried
 
-HORIZON_S = 5.0
+HORIZON_S = 15.0
+"""Longer than the 5 s after which a fill is judged: a quote rests a while before it is filled (docs/STRATEGY.md)."""
 OTHERS_S = (1.0, 5.0, 15.0, 30.0)
 """Horizons that are told of beside the one that is asked for."""
 FOLDS = 6

@@ -83,9 +83,12 @@
 
   const EDGE = { min_edge: ["minimum", "blue"], maker_fee: ["maker fee", "grey"], exit: ["exit", "sky"],
     adverse: ["adverse selection", "red"], carry: ["carry", "pink"], turnover: ["turnover", "sand"] };
+  const largest = (column) => Math.max(...column.filter((v) => v != null));
   for (const [side, table] of [["buys", drawn.buy_edge], ["sells", drawn.sell_edge]]) {
+    const most = largest(table.columns.most), far = most > 4 * largest(table.columns.total);
     all.lines(panels, {
-      title: `Required edge of ${side}`, unit: "bps from fair value", height: 170, stack: true, zero: true,
+      title: `Required edge of ${side}`, unit: "bps from fair value", height: 170,
+      more: Number.isFinite(most) ? `the gate closes at half of the widest spread, up to ${most} bps${far ? " (click to draw it)" : ""}` : "", stack: true, zero: true,
       t: table.columns.total.some((v) => v != null) ? at(table.t_ms) : [],
       none: "No decision came to a price, so no edge was required.",
       series: [
@@ -93,7 +96,7 @@
           area: true, step: true, decimals: 2 })),
         { label: "total", values: table.columns.total, colour: "ink", step: true, decimals: 2 },
         { label: "half of the widest spread", values: table.columns.most, colour: "orange", step: true, dash: [5, 4],
-          decimals: 2, within: true },
+          decimals: 2, within: true, show: !far },
       ],
     });
   }

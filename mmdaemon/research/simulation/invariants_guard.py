@@ -321,22 +321,27 @@ def two_sided(seen: Seen) -> str:
 
 
 def flat_at_day_end(seen: Seen) -> str:
-    """23: what is too much to be carried over is gone when the day turns, where it was held and nothing forbade to take
-    it out in all of the last fifth of the window, which is there for that."""
+    """23: shortly before the day turns what is too much to be carried over stops the quoting, and it is gone when the
+    day turns, where nothing forbade to take it out in all of the last fifth of the window, which is there for that."""
     state, params = seen.state, seen.params
     if type(seen.event) is not TimerFired or state is None:
         return ""
     before, was_ending = seen.memory.get("trading day", (-1, False))
-    day = state.risk.day
+    day, mark = state.risk.day, state.venue.mark_px_ticks
     seen.memory["trading day"] = day, derisk.is_day_ending(state)
-    held, mark = abs(state.position.position_lots), state.venue.mark_px_ticks
     if not mark:
         return ""
+    held, share = abs(state.position.position_lots), params.derisk.day_end_share
     most = risk.max_position_lots(state.risk.equity_e10, float(mark), params.quotes, params.instrument)
-    is_small = held <= params.derisk.day_end_share * most or not params.instrument.is_valid_size(mark, held)
-    is_held_back = any(refusal.check != "derisk_rate" for refusal in state.withheld)
-    if is_small or is_held_back or state.guard.state not in _QUOTING:
+    is_small = share >= 1 or held <= share * most or not params.instrument.is_valid_size(mark, held)
+    if is_small or state.guard.state not in _QUOTING or any(each.check != "derisk_rate" for each in state.withheld):
         seen.memory["need not close"] = seen.now_ns
+    left_ns = risk.to_rollover_ns(state.ts_ns, params.rollover_hour_utc)
+    is_early = left_ns > params.derisk.day_end_ns or not risk.clock_is_true(state, params)
+    if is_small or is_early or state.guard.state is not GuardState.RUNNING:
+        seen.memory["may run"] = seen.now_ns
+    elif seen.now_ns - seen.memory.get("may run", seen.now_ns) > _CLOSING_NS:
+        return f"RUNNING with {held} lots held and {seconds(left_ns)} of the day left"
     if before < 0 or day <= before:
         return ""
     if is_small and was_ending:

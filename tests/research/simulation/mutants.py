@@ -85,9 +85,10 @@ def _say_absent(reconciler: Any, order: WorkingOrder) -> None:
 @mutant(1, 8, design=True)
 def no_unique_key(patch: Patch) -> None:
     """The journal takes a fill as often as it is told."""
-    key = ",\n    UNIQUE (trade_id, account_epoch, symbol, venue)"
+    key = "UNIQUE (trade_id, account_epoch, symbol, venue)"
     assert key in recovery.MIGRATIONS[0]
-    patch.setattr(recovery, "MIGRATIONS", {0: recovery.MIGRATIONS[0].replace(key, "")})
+    migrations = {**recovery.MIGRATIONS, 0: recovery.MIGRATIONS[0].replace(key, "CHECK (1)")}
+    patch.setattr(recovery, "MIGRATIONS", migrations)
     sql, on_conflict, _ = STATEMENTS[Statement.FILL].partition("ON CONFLICT")
     assert on_conflict
     patch.setitem(STATEMENTS, Statement.FILL, sql)

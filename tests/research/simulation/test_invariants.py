@@ -705,6 +705,19 @@ def day_turns_with_too_much(scene: Scene) -> list[int]:
 
 
 @wrong(23)
+def quotes_on_as_the_day_ends(scene: Scene) -> list[int]:
+    desk = scene.desk
+    desk.date_passes(risk.to_rollover_ns(desk.now[1], 0) - 100 * NS)
+    desk.feed(desk.timer())
+    desk.state.position.position_lots = 400
+    settle(scene, 6)
+    desk.feed(desk.health())
+    desk.state.guard.state = GuardState.RUNNING
+    scene.seen.event = desk.timer()
+    return scene.look(When.STEP)
+
+
+@wrong(23)
 def one_sided(scene: Scene) -> list[int]:
     scene.desk.feed(scene.desk.timer())
     for order in [o for o in scene.resting if o.side is Side.BUY]:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from mmdaemon.core.risk import to_rollover_ns
 from mmdaemon.core.types import NS
 from mmdaemon.daemon.sender import LATEST_NS
 from mmdaemon.research.simulation.plan import (
@@ -54,6 +55,14 @@ def test_half_of_the_seeds_begin_shortly_before_a_settlement() -> None:
     left_s = [(-Plan(seed, 0.5).start_ts_ns % SETTLEMENT_NS) / NS for seed in range(200)]
     assert sum(60 <= each <= 60 + 900 for each in left_s) >= 100
     assert sum((Plan(seed, 0.5).start_ts_ns + 961 * NS) % (86_400 * NS) < 961 * NS for seed in range(200)) >= 20
+
+
+def test_in_a_third_of_the_seeds_the_day_turns_within_the_seed() -> None:
+    """So that what is due before it is seen, with half an hour of daemons up."""
+    plans = [Plan(seed, 0.5) for seed in range(200)]
+    assert {plan.rollover_hour_utc for plan in plans} == {0, 8, 16}
+    left_s = [to_rollover_ns(plan.start_ts_ns, plan.rollover_hour_utc) / NS for plan in plans]
+    assert sum(each <= 1_800 for each in left_s) >= 60
 
 
 def test_a_process_stays_down_for_a_tenth_of_a_second_to_hours() -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from mmdaemon.core.risk import to_rollover_ns
+from mmdaemon.core.types import NS
 from mmdaemon.research.simulation import invariants, runner, world
 from mmdaemon.research.simulation.plan import CRASHES, Plan
 from mmdaemon.research.simulation.played import Played
@@ -22,6 +24,11 @@ REGRESSIONS = sorted((Path(__file__).parent / "regressions").glob("*.json"))
 
 def with_check(monkeypatch: pytest.MonkeyPatch, when: When, check: Callable[[Seen], str]) -> None:
     monkeypatch.setattr(invariants, "INVARIANTS", (Invariant(99, "planted", when, check),))
+
+
+def day_turns(plan: Plan) -> bool:
+    """Within the seed, before which a position would be worked down and nothing be quoted."""
+    return to_rollover_ns(plan.start_ts_ns, plan.rollover_hour_utc) < 3 * HOURS * 3_600 * NS
 
 
 def test_the_same_seed_twice() -> None:
@@ -45,7 +52,8 @@ def test_a_seed_told_its_own_faults_is_the_same_run() -> None:
 
 
 def test_a_seed_without_faults_is_two_sided_nearly_always() -> None:
-    plan = next(plan for seed in range(100) if not narrow_of(plan := Plan(seed, HOURS, ())))
+    plans = (Plan(seed, HOURS, ()) for seed in range(100))
+    plan = next(plan for plan in plans if not narrow_of(plan) and not day_turns(plan))
     played = runner.run(plan)
     assert played.violation is None
     assert (played.lives, played.crashes, played.faults) == (1, 0, {})
