@@ -30,7 +30,7 @@ LOOK_S: Final = 1.0
 
 
 def pause(*, reason: str = "", state_dir: Path | None = None) -> int:
-    """Take the quotes out and keep them out until `resume`. Reading and derisking go on.
+    """Take the quotes out and keep them out until `resume`. Reading goes on; the position stays as it is.
 
     Parameters
     ----------

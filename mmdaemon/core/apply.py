@@ -58,6 +58,9 @@ from mmdaemon.core.params import Params
 from mmdaemon.core.state import Dirty, State
 from mmdaemon.core.types import BPS, NS, GuardState, KillState, Link, OrderStatus, Purpose, Side
 
+_BOOK_BIT = reasons.BIT[reasons.Reason.BOOK]
+_MARK_BIT = reasons.BIT[reasons.Reason.MARK]
+_NO_FACTS_BIT = reasons.BIT[reasons.Reason.NO_FACTS]
 _FUNDING_STALE_NS = 600 * NS
 """A predicted rate is of one settlement. So long after it nobody has told of the next: it is no rate any more."""
 
@@ -153,7 +156,7 @@ def _on_book(state: State, event: BookUpdate, params: Params) -> None:
         return
     if before is not None:
         _close_markouts(state, before, params)
-    if state.guard.active & reasons.BIT[reasons.Reason.BOOK]:
+    if state.guard.active & _BOOK_BIT:
         # The one event that cures a stale book. Missing it would hide every order behind a guard that never looks
         # again.
         state.guard.dirty = True
@@ -168,7 +171,7 @@ def _on_mark(state: State, px_ticks: int, mono_ns: int, params: Params) -> None:
     if not position.on_mark(state.position, px_ticks, params.instrument):
         return
     state.venue.mark_px_ticks, state.venue.mark_ns = px_ticks, mono_ns
-    if state.guard.active & reasons.BIT[reasons.Reason.MARK]:
+    if state.guard.active & _MARK_BIT:
         state.guard.dirty = True  # as in `_on_book`: this cures it, and nothing else has the guard look again
 
 
@@ -193,7 +196,7 @@ def _on_health(state: State, event: HealthFacts) -> None:
         or event.journal_age_s != before.journal_age_s
         or event.journal_failed is not before.journal_failed
         or event.account_facts_ok is not before.account_facts_ok
-        or state.guard.active & reasons.BIT[reasons.Reason.NO_FACTS]
+        or state.guard.active & _NO_FACTS_BIT
     ):
         state.guard.dirty = True
 

@@ -236,6 +236,16 @@ def is_healthy(book: Book, now_ns: int, max_age_ns: int) -> bool:
     return now_ns < stale_at_ns(book, max_age_ns)
 
 
+def condition(book: Book, now_ns: int) -> str:
+    """In what state it is, in words, healthy or not: for status and logs."""
+    if not book.healthy_mono_ns:
+        return "none since the public link came up or went down"
+    if book.through_since_ns:
+        return f"frozen: trades print through a touch that stands, for {(now_ns - book.through_since_ns) / NS:.1f} s"
+    locked = "locked, " if book.locked else ""
+    return f"{locked}{age_ns(book, now_ns) / NS:.1f} s old"
+
+
 def _good_until_ns(book: Book) -> int:
     if book.through_since_ns:
         return min(book.healthy_mono_ns, book.through_since_ns)

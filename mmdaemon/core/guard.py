@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from mmdaemon.core import book
 from mmdaemon.core.absence import absences, figures
 from mmdaemon.core.observe import blocked_why
 from mmdaemon.core.params import Params
@@ -198,6 +199,7 @@ def describe(state: "State") -> list[str]:
     """Why it is not quoting, one line a reason with what is known of it, for `status` and logs."""
     facts = state.facts
     known = {
+        Reason.BOOK: book.condition(state.book, state.mono_ns),
         Reason.POSITION: "; ".join(facts.breaks),
         Reason.ACCOUNT_FACTS: facts.health.account_detail if facts.health else "",
         Reason.OPERATOR_PAUSE: facts.pause_reason,

@@ -139,9 +139,7 @@ def on_fill(
     watch(markouts, fill, None if told_late else fair_ticks, regime, instrument)
 
 
-def watch(
-    markouts: Markouts, fill: Fill, fair0_ticks: float | None, regime: Regime, instrument: Instrument
-) -> None:
+def watch(markouts: Markouts, fill: Fill, fair0_ticks: float | None, regime: Regime, instrument: Instrument) -> None:
     """Begin the horizons of a fill with this M0: one that comes, or one of the journal."""
     if fair0_ticks is None:
         markouts.unpriced += 1

@@ -90,7 +90,7 @@ class Operator:
         """How often somebody asked for less. A resume that was asked before that is not what they want."""
 
     async def pause(self, reason: str, who: str) -> Outcome:
-        """Quotes go, reads and derisking stay. Ends by `resume`, and outlives a restart."""
+        """Quotes go, reads stay; the position is left as it is. Ends by `resume`, and outlives a restart."""
         self._narrowed += 1
         self._inbox.post(self._action("pause", reason or "operator", who))
         await self._inbox.settled()

@@ -14,6 +14,7 @@ import msgspec
 
 from mmdaemon import __version__
 from mmdaemon.clock import Clock
+from mmdaemon.core.book import condition
 from mmdaemon.core.engine import Step, Strategy
 from mmdaemon.core.events import (
     AccountSnapshot,
@@ -324,9 +325,8 @@ class Daemon:
                 self.parts.reconciler.wake()
         if self.state.guard.book_turned_ns != self._book_turned_ns:
             self._book_turned_ns = self.state.guard.book_turned_ns
-            book = self.state.book
-            best = {"bid_px_ticks": book.bid_px, "ask_px_ticks": book.ask_px}
-            self._log("book", {"healthy": is_book_healthy(self.state), **best})
+            said = condition(self.state.book, event.mono_ns)
+            self._log("book", {"healthy": is_book_healthy(self.state), "condition": said})
         if type(event) is Reconciled and (names := [each.name for each in event.found]) != self._open_breaks:
             self._open_breaks = names
             self._log("breaks", {"open": "; ".join(names) or "none"})

@@ -56,7 +56,7 @@ ABSENT: Final[Mapping[str, Mapping[str, str]]] = {
         "spread_pct": _COST,
         "spread_floor_pct": _COST,
         "net_edge_pct": _COST,
-        "net_edge_gate_pct": "half of a setting, `spread_max_bps`; `decisions.no_buy` and `no_sell` say what it blocked",
+        "net_edge_gate_pct": "half of `spread_max_bps`, a setting; `decisions.no_buy`, `no_sell` say what it blocked",
         "net_edge_ewma_pct": "there is no such average",
         "skew": "of each quote: `quotes.skew_ticks`",
         "adverse_drift_30s": "drift is not journaled; what it did to quotes is `decisions.drift_multiplier`",

@@ -116,7 +116,7 @@ class DeriskSection(Section):
     """From then on it takes."""
     taking_bps: float = Field(default=20.0, ge=1, le=200)
     """Furthest from fair value that a taking slice may trade."""
-    day_end_s: float = Field(default=300.0, ge=10, le=3_600)
+    day_end_s: float = Field(default=300.0, ge=60, le=3_600)
     """So long before the rollover a position above the threshold is flattened; it takes in the last fifth of that."""
     day_end_position_fraction: float = Field(default=0.25, ge=0, le=1)
     """The threshold, as a fraction of the largest position; 1 carries every position over."""

@@ -23,7 +23,7 @@ from mmdaemon.core.events import BookUpdate
 from mmdaemon.core.params import Params
 from mmdaemon.core.quotes import decide
 from mmdaemon.core.state import State
-from mmdaemon.core.types import NS, GuardState
+from mmdaemon.core.types import NS, GuardState, Regime
 from mmdaemon.daemon.pace import sleep_ns
 from mmdaemon.daemon.supervisor import Daemon
 from mmdaemon.daemon.wire import market_of
@@ -33,6 +33,14 @@ from mmdaemon.settings import load
 from mmdaemon.venues.simulated.venue import SimulatedVenue
 
 START_TS_NS = 1_767_571_200 * NS
+WHOLE = {
+    # Two orders a side and the whole signal, over twenty levels: `tight` as calibrated, and a rung more.
+    **{f"regimes.{regime}.levels_max": 2 for regime in Regime},
+    "signal.print_weight": 0.6,
+    "signal.momentum_weight": 0.4,
+    "signal.gap_weight": 0.6,
+    "signal.lean_weight": 0.4,
+}
 ROUNDS = 15
 CALLS = 2_000
 PACED_CALLS = 300
@@ -68,7 +76,7 @@ def paced_ns(call: Callable[[], object]) -> float:
 
 def run(script: Script) -> tuple[Session, float]:
     """A session on the synthetic market, and its CPU seconds."""
-    settings = load(None, {"run.speed": "max"}, {}).settings
+    settings = load(None, {"run.speed": "max", **WHOLE}, {}).settings
     with tempfile.TemporaryDirectory() as folder:
         directory = open_dir(Path(folder), {}).lock()
         begun = time.process_time()

@@ -127,6 +127,15 @@ def test_a_price_s_addends_sum_in_money_too_and_the_sum_of_what_was_journaled_is
     assert signals > 10
 
 
+def test_a_quote_whose_addends_miss_its_tick_by_the_least_is_refused(quoting: DecisionInputs, params: Params) -> None:
+    """Exactly is exactly: a millionth of a tick would not show in what is printed."""
+    quote = decide(quoting, params).quotes[0]
+    assert rung_of(quote, params.instrument).sum_ticks == quote.px_ticks
+    off = msgspec.structs.replace(quote.addends, rounding=quote.addends.rounding + 1e-6)
+    with pytest.raises(ValueError, match="addends come to"):
+        rung_of(msgspec.structs.replace(quote, addends=off), params.instrument)
+
+
 def test_each_addend_of_the_required_edge_has_its_source(quoting: DecisionInputs, params: Params) -> None:
     seen = msgspec.structs.replace(quoting, regime=Regime.UP, carry_bps=-0.12, adverse_buy_bps=0.5, taker_share=0.05)
     sources = edge_sources(seen, params, {"fees": "read from the account", "funding": "-0.0001, due 08:00:00"})

@@ -101,7 +101,8 @@ def test_one_changed_input_shows(copied: Path, field: str) -> None:
     seq, blob, _ = quoted(copied, 2)
     forged = msgspec.msgpack.decode(blob)
     place = DecisionInputs.__struct_fields__.index(field)
-    forged[place] = {"running": "stopping", "neutral_high_vol": "up"}.get(forged[place]) or forged[place] + 1
+    other = {"running": "stopping", "neutral_high_vol": "up", "": "pulled", "none": "touch"}
+    forged[place] = other.get(forged[place]) or forged[place] + 1
     with edited(copied) as db:
         db.execute("UPDATE decisions SET inputs = ? WHERE epoch = 2 AND seq = ?", (_encode(forged), seq))
     assert verify(copied) == 2

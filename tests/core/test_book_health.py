@@ -31,6 +31,12 @@ def is_sampled(desk: Desk) -> bool:
     return desk.state.bars.sample_mono_ns != before
 
 
+def told(desk: Desk) -> str:
+    """What `status` says of the book, where it is a reason."""
+    (line,) = [line for line in guard.describe(desk.state) if line.startswith("book: ")]
+    return line.partition("(")[2].partition(")")[0]
+
+
 def working() -> Desk:
     """A desk with orders at the venue and a position."""
     desk = running().hold(20)
@@ -57,6 +63,7 @@ def test_through_stale_frozen_crossed_locked_and_a_reconnect_all_agree() -> None
     assert not is_healthy(desk)
     assert not is_sampled(desk)
     assert desk.guard is GuardState.SOFT_PAUSE
+    assert told(desk) == "2.0 s old"
     assert desk.live, "cancels were sent, and the orders are not gone before the venue says so"
 
     # Healthy again: at once for the fact, after a while for the guard.
@@ -73,6 +80,7 @@ def test_through_stale_frozen_crossed_locked_and_a_reconnect_all_agree() -> None
         desk.all_of(desk.health(), desk.trade(desk.bid - 3), desk.book())
     assert not is_healthy(desk)
     assert not is_sampled(desk)
+    assert told(desk) == "frozen: trades print through a touch that stands, for 2.1 s"
     desk.wait(0.1).feed(desk.book(desk.bid - 3, desk.ask - 3))
     assert is_healthy(desk)
     desk.seconds(desk.params.guard.soft_clear_ns / NS + 1)
@@ -101,6 +109,7 @@ def test_through_stale_frozen_crossed_locked_and_a_reconnect_all_agree() -> None
     # A reconnect: what was seen before it is no book, and neither is what comes before the new one is up.
     desk.feed(desk.link("public", False))
     assert not is_healthy(desk)
+    assert told(desk) == "none since the public link came up or went down"
     desk.wait(0.2).feed(desk.book(MID - 5, MID + 5))
     assert not is_healthy(desk)
     assert not is_sampled(desk)

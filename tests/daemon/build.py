@@ -52,6 +52,8 @@ BUSY: Mapping[str, Value] = {
     "venue.in_flight_max_s": 2.0,
     "venue.ack_check_s": 1.0,
     **{f"regimes.{regime}.spread_min_bps": 0.1 for regime in Regime},
+    # Not the preset's, so that a calibration is no change of these tests.
+    "quotes.tolerance_min_bps": 0.5,
 }
 
 
