@@ -205,7 +205,7 @@ def _collect(side: SideQuality, fill_ns: int, net_bps: float, params: QualityPar
     """Into the block of its moment. What is filled while the side is out, or was before its return, is no evidence."""
     if not params.pull_enabled or side.phase is Phase.PULLED or fill_ns < side.since_ns:
         return
-    if not side.blocks or fill_ns - side.blocks[-1].from_ns >= _block_ns(params):
+    if not side.blocks or fill_ns - side.blocks[-1].from_ns >= block_ns(params.pull_horizon_s):
         side.blocks.append(Block(fill_ns))
     block = side.blocks[-1]
     block.fills += 1
@@ -239,7 +239,7 @@ def _enter(quality: Quality, side: SideQuality, phase: Phase, now_ns: int, lengt
 def _is_bad(side: SideQuality, now_ns: int, params: QualityParams) -> bool:
     """Looked at whenever a block is over: all its horizons are closed by then."""
     blocks = side.blocks
-    over_ns = now_ns - _block_ns(params) - params.pull_horizon_s * NS
+    over_ns = now_ns - block_ns(params.pull_horizon_s) - params.pull_horizon_s * NS
     over = len(blocks) if blocks and blocks[-1].from_ns < over_ns else len(blocks) - 1
     if over <= side.judged:
         return False
@@ -250,8 +250,9 @@ def _is_bad(side: SideQuality, now_ns: int, params: QualityParams) -> bool:
     return side.bound is not None and side.bound.fills >= params.pull_min_fills and side.bound.upper_bps < 0.0
 
 
-def _block_ns(params: QualityParams) -> int:
-    return max(_HORIZONS_A_BLOCK * params.pull_horizon_s * NS, _BLOCK_LEAST_NS)
+def block_ns(horizon_s: int) -> int:
+    """Length of a block of fills that are judged by this horizon."""
+    return max(_HORIZONS_A_BLOCK * horizon_s * NS, _BLOCK_LEAST_NS)
 
 
 def bound_of(blocks: list[Block]) -> Bound | None:

@@ -30,11 +30,11 @@ from rich.table import Table
 from mmdaemon.core import regime as regime_rules
 from mmdaemon.core.apply import apply
 from mmdaemon.core.bars import MINUTE_NS, Bar
-from mmdaemon.core.events import BarClosed, BookUpdate, Event, SourceEnded, TimerFired, TradePrint
+from mmdaemon.core.events import BarClosed, BookUpdate, Event, LinkChanged, SourceEnded, TimerFired, TradePrint
 from mmdaemon.core.params import Params
 from mmdaemon.core.regime import Detector
 from mmdaemon.core.state import new_state
-from mmdaemon.core.types import E10, NS, Instrument, Regime
+from mmdaemon.core.types import E10, NS, Instrument, Link, Regime
 from mmdaemon.settings import Settings
 from mmdaemon.tapes.reading import open_tape
 from mmdaemon.tapes.rows import DECIMAL, TapeError
@@ -102,6 +102,8 @@ def play(events: Iterable[Event], variants: Mapping[str, Params]) -> dict[str, F
     sources: Counter[str] = Counter()
     for event in _with_seconds(events):
         state.mono_ns, state.ts_ns = event.mono_ns, event.ts_ns
+        if not state.venue.public_up:
+            apply(state, LinkChanged(event.mono_ns, event.ts_ns, None, Link.PUBLIC, up=True), own)
         apply(state, event, own)
         if state.bars.bars[-1:] != newest:
             newest = state.bars.bars[-1:]

@@ -5,8 +5,9 @@ A rule whose values are not all valid is silent: its turn comes when they are.
 
 from collections.abc import Iterator, Mapping
 
+from mmdaemon.core.fill_quality import BLOCKS_LEAST, block_ns
 from mmdaemon.core.markout import HORIZONS_S
-from mmdaemon.core.types import Regime
+from mmdaemon.core.types import NS, Regime
 from mmdaemon.settings.presets import Value
 
 REAL_MODES = frozenset({"testnet", "live"})
@@ -62,6 +63,12 @@ def contradictions(flat: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
 
     if flat.get("quality.pull_horizon_s", HORIZONS_S[0]) not in HORIZONS_S:
         yield "quality.pull_horizon_s", f"is none of the horizons that are measured: {', '.join(map(str, HORIZONS_S))}"
+    horizon_s, memory_s = number.get("quality.pull_horizon_s", 0.0), number.get("quality.pull_memory_s", float("inf"))
+    if memory_s < (least_s := BLOCKS_LEAST * block_ns(round(horizon_s)) / NS):
+        yield (
+            "quality.pull_memory_s",
+            f"is below {least_s:g}: a side is judged by {BLOCKS_LEAST} blocks of fills at least, so none ever would be",
+        )
     if flat.get("quotes.model") == "glft" and number.get("glft.fit_r2", 1.0) < number.get("glft.fit_r2_min", 0.0):
         yield (
             "glft.fit_r2",

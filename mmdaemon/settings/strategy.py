@@ -75,7 +75,7 @@ class QualitySection(Section):
     """Time constant of the mean of gross markouts 30 s after our fills."""
     tracker_after_s: float = Field(default=1_800.0, ge=0, le=86_400)
     """How long that mean must lie below -(maker fee + least edge) before the regime widens."""
-    tracker_return_fraction: float = Field(default=0.5, ge=0, le=0.95)
+    tracker_return_fraction: float = Field(default=0.5, ge=0.05, le=0.95)
     """It narrows again above this fraction of that threshold."""
     pull: bool = True
     """Whether a side is taken out at all. Off is for comparisons."""

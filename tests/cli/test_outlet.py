@@ -86,6 +86,8 @@ def cases(folder: Path) -> dict[str, tuple[list[str], int]]:
         "init, done": (["init", "--to", str(folder / "new"), "--force"], 0),
         "tape info": (["tape", "info", str(folder / "page.csv")], 78),
         "tape convert": (["tape", "convert", str(folder / "page.csv"), str(folder / "x.parquet")], 78),
+        "calibrate": (["calibrate", str(folder / "page.csv")], 78),
+        "compare": (["compare"], 64),
         "report": (["report", *at], 1),
         "export": (["export", *at], 1),
         "export, listed": (["export", "--list"], 0),

@@ -26,7 +26,7 @@ from mmdaemon.tapes.reading import open_recording
 from mmdaemon.tapes.steps import Steps
 from tests.tapes.made import MS, T0, Made, delta, snapshot
 
-HYPERLIQUID_QUEUE_DIGEST = "9dd7020272a4660e58d33bb4009bb1b7"
+HYPERLIQUID_QUEUE_DIGEST = "b1b00418f07970f2f253c490af275b6e"
 """Golden: the recording under the queue model with the default settings. It changes when a decision does; say why."""
 
 PROGRAM = [sys.executable, "-m", "mmdaemon"]

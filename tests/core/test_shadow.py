@@ -43,7 +43,7 @@ def test_a_missed_cure_of_stale_data_is_seen(reason: reasons.Reason, monkeypatch
     desk = running(PARAMS)
     desk.wait(11).all_of(desk.health(), desk.timer())
     assert desk.guard is GuardState.SOFT_PAUSE
-    monkeypatch.setitem(reasons.BIT, reason, 0)  # what `apply` looks at to know that a book or a mark cures
+    monkeypatch.setattr(apply, f"_{reason.name}_BIT", 0)  # what it looks at to know that a book or a mark cures
     with pytest.raises(ShadowMismatch, match="guard at event"):
         desk.wait(0.5).feed(desk.book() if reason is reasons.Reason.BOOK else desk.mark())
 

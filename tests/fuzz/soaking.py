@@ -21,7 +21,7 @@ from typing import Any, Final
 import msgspec
 
 from mmdaemon.clock import VirtualClock, run_virtual
-from mmdaemon.core.types import NS, GuardState
+from mmdaemon.core.types import NS, GuardState, Regime
 from mmdaemon.daemon import wire
 from mmdaemon.daemon.pace import sleep_ns
 from mmdaemon.daemon.supervisor import Daemon
@@ -82,6 +82,7 @@ class Sample(msgspec.Struct, frozen=True):
 def settings_of(seed: int) -> Any:
     """Trades all the time, with the shadow off: as it runs for real."""
     given: dict[str, Any] = {"run.speed": "max", "run.seed": seed, "run.shadow": False}
+    given |= {f"regimes.{regime}.levels_max": 3 for regime in Regime}
     given |= {"cost.turnover_soft_multiple": 1_000.0, "cost.turnover_cap_multiple": 1_000.0}
     return load(None, given, {}).settings
 
