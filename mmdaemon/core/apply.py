@@ -204,8 +204,10 @@ def _on_health(state: State, event: HealthFacts) -> None:
 def _on_fill(state: State, fill: Fill, params: Params) -> None:
     if not position.on_fill(state.position, fill, params.instrument):
         return
+    order = state.orders.live.get(fill.client_id)
+    if order is None or order.purpose is Purpose.QUOTE:
+        limits.on_fill(state.budgets, fill)
     orders.on_fill(state.orders, fill)
-    limits.on_fill(state.budgets, fill)
     cost.on_charged(state.venue.charged, fill, params.instrument.unit_e10, state.venue.fees)
     if fill.client_id.startswith(f"mm{params.bot_tag}"):  # what a person trades by hand is no exit of ours
         cost.on_traded(state.venue.taken, fill, params.instrument.unit_e10)

@@ -16,9 +16,9 @@ when the order is next moved. From age `refresh_ns` on only the exact price and 
 
 The order that works a position down (DERISK) is one, beside the ladder: it never stands for a quote, nor a quote for
 it. It goes out reduce-only, clipped to its room: the position, less all that may still fill on its side, quotes on
-their way out and orders of unknown fate too. Where there is less than no room it is cancelled. One that takes is never
-moved, and the next goes out when nothing of it is left. Where it is not wanted any more a risk cancel takes it out, and
-until it is gone it holds the place of a quote.
+their way out and orders of unknown fate too. Where there is less than no room it is cancelled. It is moved once a
+second at most; one that takes is never moved, and the next goes out when nothing of it is left. Where it is not wanted
+any more a risk cancel takes it out, and until it is gone it holds the place of a quote.
 
 No own bid ever meets an own ask: a price goes out only if it is beyond every own order of the other side that may still
 rest, whichever of our requests take effect and in whatever order. What is withheld for that goes out at a later diff;
@@ -45,6 +45,10 @@ SIZE_TOLERANCE = 5
 CANCEL_WAIT_NS = NS // 4
 ANSWER_WAIT_NS = NS
 """So long what works a position down is left to be answered or, taking, to end by itself, before it is cancelled."""
+DERISK_LIFE_NS = NS
+"""So long it stands at its price before it follows the market. In REDUCING no least life of a quote holds it: moved at
+every book it would use up the messages of a minute in half of one, and where it cannot be amended it would hardly
+rest."""
 NO_PX_TICKS = NEVER_NS
 """Beyond any price: no order on that side."""
 
@@ -170,7 +174,7 @@ def _plan_derisk(
                 _cancel(order, rules, plan)
         elif wanted.takes:
             _cancel(order, rules, plan)
-        elif _may_stay(order, target, rules):
+        elif rules.now_ns - order.priced_ns < DERISK_LIFE_NS or _may_stay(order, target, rules):
             pass
         elif order.status in (LIVE, PARTIAL) and not order.pending_ns:
             _move(order, target, rules, plan)

@@ -210,7 +210,11 @@ def on_rate_refusal(budgets: Budgets, taken: int, now_ns: int) -> None:
 
 
 def on_fill(budgets: Budgets, fill: Fill) -> None:
-    """Count a fill towards repeated execution, at the time it happened: those of a gap are all read in one moment."""
+    """Count a fill towards repeated execution, at the time it happened: those of a gap are all read in one moment.
+
+    Not of what only reduces: it cannot run away, and one slice that sweeps a book is dozens of fills. Counted, the way
+    out of a position would be the stop that leaves it open.
+    """
     times_ns = budgets.buys_ns if fill.side is Side.BUY else budgets.sells_ns
     at_ns = fill.ts_ns
     if fill.venue_ts_ns is not None and fill.venue_ts_ns <= fill.ts_ns + _FILL_FUTURE_NS:

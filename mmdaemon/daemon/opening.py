@@ -7,9 +7,11 @@ import msgspec
 
 from mmdaemon.core import apply as core_apply
 from mmdaemon.core.events import Bill, Event, Fill
+from mmdaemon.core.limits import Budgets
 from mmdaemon.core.params import Params
 from mmdaemon.core.position import Position
 from mmdaemon.core.state import Risk, State, new_state
+from mmdaemon.core.types import Purpose
 from mmdaemon.daemon import learned
 from mmdaemon.journal.recovery import KILLED_BY_JOURNAL, JournalUnreadable, Recovered
 
@@ -34,7 +36,11 @@ def first_state(recovered: Recovered, params: Params, start_e10: int, mono_ns: i
         # Booked already, so it goes past the journal; into the same slices by the same rules. It is as old as UTC
         # says: its monotonic time may be of another boot.
         aged = msgspec.structs.replace(fact.event, mono_ns=mono_ns - ts_ns + fact.event.ts_ns)
+        counted = state.budgets
+        if fact.purpose not in (None, Purpose.QUOTE):
+            state.budgets = Budgets()  # it counts towards none of the limits, see `limits.on_fill`
         core_apply.apply(state, aged, params)
+        state.budgets = counted
     # They came in when they were journaled, whatever the guard was then; what counts as new is what comes from here on.
     state.guard.fills_not_quoting = 0
     state.budgets.cancel_breaches = recovered.cancel_breaches

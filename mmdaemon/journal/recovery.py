@@ -16,7 +16,7 @@ import msgspec
 
 from mmdaemon.clock import Clock
 from mmdaemon.core.events import Bill, Fill, OrderAdopted
-from mmdaemon.core.types import NS, Instrument, KillState
+from mmdaemon.core.types import NS, Instrument, KillState, Purpose
 from mmdaemon.journal import known
 from mmdaemon.journal.connection import BUSY_S, Durability, pragmas, writable_uri
 from mmdaemon.journal.known import Learned
@@ -76,6 +76,8 @@ class BookedFact(msgspec.Struct, frozen=True):
     event: Fill | Bill
     instrument_version: int | None
     mark_px_ticks: int | None
+    purpose: Purpose | None
+    """Of the order of a fill; None where no order of ours is known, and for a bill."""
 
 
 class Recovered(msgspec.Struct, frozen=True, kw_only=True):
@@ -329,19 +331,21 @@ def _facts_after(db: sqlite3.Connection, since: tuple[int, int]) -> tuple[Booked
     """Fills and bills in the order in which they were booked; one event is never both."""
     fill_fields, bill_fields = Fill.__struct_fields__, Bill.__struct_fields__
     facts: list[BookedFact] = []
-    for epoch, seq, version, mark_px_ticks, *columns in db.execute(
-        f"SELECT epoch, seq, instrument_version, mark_px_ticks, {', '.join(fill_fields)} FROM fills "  # noqa: S608
+    purpose_of = "(SELECT purpose FROM orders WHERE orders.client_id = fills.client_id)"
+    for epoch, seq, version, mark_px_ticks, purpose, *columns in db.execute(
+        f"SELECT epoch, seq, instrument_version, mark_px_ticks, {purpose_of}, {', '.join(fill_fields)} FROM fills "  # noqa: S608
         "WHERE (epoch, seq) > (?, ?) ORDER BY epoch, seq, rowid",
         since,
     ):
         event = msgspec.convert({"type": "Fill", **dict(zip(fill_fields, columns, strict=True))}, Fill)
-        facts.append(BookedFact(epoch, seq, event, version, mark_px_ticks))
+        whose = None if purpose is None else Purpose(purpose)
+        facts.append(BookedFact(epoch, seq, event, version, mark_px_ticks, whose))
     for epoch, seq, *columns in db.execute(
         f"SELECT epoch, seq, {', '.join(bill_fields)} FROM bills "  # noqa: S608 - our own field names
         "WHERE (epoch, seq) > (?, ?) ORDER BY epoch, seq, rowid",
         since,
     ):
         bill = msgspec.convert({"type": "Bill", **dict(zip(bill_fields, columns, strict=True))}, Bill)
-        facts.append(BookedFact(epoch, seq, bill, None, None))
+        facts.append(BookedFact(epoch, seq, bill, None, None, None))
     facts.sort(key=lambda fact: (fact.epoch, fact.seq))
     return tuple(facts)

@@ -1,5 +1,7 @@
 """What a start makes of the fills that it books again from the journal."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from mmdaemon.core.types import GuardState
@@ -34,5 +36,21 @@ def test_fills_of_before_a_resume_do_not_stop_the_next_start(path: Path) -> None
         await world.crash()
         await world.restart()
         assert world.state.budgets.fills_peak <= now
+
+    run_world(script, path)
+
+
+def test_fills_of_a_position_worked_down_do_not_stop_the_next_start(path: Path) -> None:
+    """Whose order it was is in the journal: a crash in the middle of it must not latch what live did not."""
+
+    async def script(world: World) -> None:
+        await world.trade()
+        assert world.state.budgets.fills_peak > 1
+        await world.crash()
+        with closing(sqlite3.connect(path / "journal.sqlite")) as db, db:
+            db.execute("UPDATE orders SET purpose = 'derisk'")
+        await world.restart()
+        assert world.state.position.buys + world.state.position.sells > 1
+        assert world.state.budgets.fills_peak == 0
 
     run_world(script, path)
