@@ -243,6 +243,13 @@ def test_a_value_in_another_unit_is_recognised(path: str, value: float, hint: st
     assert hint in only(list(caught.value.problems)).nearest
 
 
+def test_a_fraction_that_is_too_large_is_no_percentage() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(None, {"quality.tracker_return_fraction": 1}, {})
+    problem = only(list(caught.value.problems))
+    assert ("above 0.95" in problem.reason, problem.nearest) == (True, "")
+
+
 @pytest.mark.parametrize(
     ("overrides", "path"),
     [

@@ -16,7 +16,6 @@ import msgspec
 
 from mmdaemon.core import position
 from mmdaemon.core.events import Bill, Fill
-from mmdaemon.core.params import Params
 from mmdaemon.core.position import Position
 from mmdaemon.core.types import Instrument
 from mmdaemon.journal.reader import JournalReader
@@ -31,6 +30,12 @@ _CARRIED = (
     *("turnover_e10", "buys", "sells", "fifo", "fifo_realised_e10"),
 )
 """Fields of the position slice that follow from fills and bills alone."""
+
+
+class _Params(msgspec.Struct):
+    """What the books need of a run's parameters, whichever version of mmdaemon wrote them."""
+
+    instrument: Instrument
 
 
 class Finding(NamedTuple):
@@ -96,7 +101,7 @@ def _booked(journal: JournalReader, run: Run, left: Identity, facts: list[_Fact]
     params = journal.params(run.epoch)
     if params is None:
         raise JournalUnreadable(f"run {run.epoch} has no parameters, so nobody knows what a lot is worth")
-    instrument = msgspec.msgpack.decode(params, type=Params).instrument
+    instrument = msgspec.msgpack.decode(params, type=_Params).instrument
     epochs = [each.epoch for each in journal.runs() if each.account_epoch == run.account_epoch]
     found = journal.db.execute(
         "SELECT epoch, seq, ts_ns, blob FROM checkpoints WHERE slice = 'position' AND epoch BETWEEN ? AND ? "

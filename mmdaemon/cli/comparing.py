@@ -51,7 +51,12 @@ def run(asked: Asked) -> int:
     if not 0 <= hours <= 1_000 or (asked.jobs is not None and asked.jobs < 1):
         raise Refused(f"--hours {hours:g} must be 0 at least, and at most 1,000; --jobs 1 at least", ExitCode.USAGE)
     named = _named(asked.tapes)
-    command = " ".join(["mmdaemon compare", *named, *([f"--hours {hours:g}"] if hours else [])])
+    flags = [
+        (asked.rows, f"--rows {','.join(wanted)}"),
+        (set(assumptions) != set(FILLS), f"--fills {','.join(assumptions)}"),
+        (hours, f"--hours {hours:g}"),
+    ]
+    command = " ".join(["mmdaemon compare", *named, *(flag for given, flag in flags if given)])
     try:
         tapes = _kept(named, out) if asked.show else _prepared(console, named, asked)
     except TapeError as error:

@@ -22,7 +22,7 @@ from mmdaemon.core import position
 from mmdaemon.core.decision import Decision
 from mmdaemon.journal.reader import JournalReader
 from mmdaemon.journal.recovery import JournalUnreadable
-from mmdaemon.journal.replay import SHOWN, Verdict
+from mmdaemon.journal.replay import SHOWN, OtherProgram, Verdict
 from mmdaemon.journal.rows import money_text
 
 NO_JOURNAL = NO_RUN = 1
@@ -84,6 +84,11 @@ def _verify(path: Path, epoch: int | None, out: Console) -> int:
         f"decisions      {verdict.checked:,} recomputed, {verdict.mismatched:,} differences"
         + ("; the run has no end, so rows missing there cannot show" if verdict.open_ended else "")
     )
+    if verdict.others:
+        out.print(
+            f"               {verdict.others:,} more were made by another version of mmdaemon, and it alone can"
+            " recompute them; that no row was edited was checked"
+        )
     books = books_of(path, run)
     _print_books(books, out)
     findings.extend(books.findings)
@@ -95,6 +100,8 @@ def _verify(path: Path, epoch: int | None, out: Console) -> int:
         out.print(f"DIFFERS: and {more:,} more")
     if findings:
         out.print("DIFFERS: do not rely on this journal")
+    elif verdict.others:
+        out.print("NOT CHECKED: what another version decided; everything else agrees")
     elif not verdict.checked:
         out.print("NOT CHECKED: there is no decision to check, and no data proves nothing")
     else:
@@ -137,7 +144,15 @@ def _of_decisions(path: Path, verdict: Verdict) -> Iterator[Finding]:
             if not mismatch.what.startswith("chain"):
                 try:
                     fields = list(differing(_decision_of(made.decision), _decision_of(again(made.inputs, params))))
-                except (msgspec.MsgspecError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError):
+                except (
+                    msgspec.MsgspecError,
+                    ValueError,
+                    TypeError,
+                    LookupError,
+                    ArithmeticError,
+                    AttributeError,
+                    OtherProgram,
+                ):
                     fields = []  # `mismatch.what` says that it cannot be recomputed
             fields.sort(key=lambda field: field.startswith("quotes"))  # what quotes rest on comes first
             shown = [

@@ -183,7 +183,7 @@ def _quotes(s: Status, *, addends: bool) -> RenderableType:
 
 def _edges(s: Status) -> list[Text]:
     return [
-        Text(f"required edge {side:<4} {sum(addends.values()):.2f} bps: {_addends(addends)}", style="dim")
+        Text(f"required edge {side:<4} {sum(addends.values()):.2f} bps: {_addends(addends) or 'nothing'}", style="dim")
         for side, addends in s.edge_bps.items()
     ]
 
@@ -194,17 +194,19 @@ def _addends(addends: Mapping[str, float]) -> str:
 
 def _figures(s: Status) -> Table:
     """What is held, made and seen: what an operator looks for first."""
-    average = f" at {s.average_px} average" if s.average_px else ""
+    average = f" at {_near(s.average_px)} average" if s.average_px else ""
+    # A decision that quotes nothing has no largest position: nobody is bounded by 0.
+    most = f" of at most {s.max_position}" if s.guard in _MAY_QUOTE else ""
     unknown = f", {s.unknown_orders} of unknown fate" if s.unknown_orders else ""
     links = "  ".join(f"{name} {'up' if up else 'DOWN'}" for name, up in s.links.items())
     return _table(
-        ("position", f"{s.position} of at most {s.max_position}{average}"),
+        ("position", f"{s.position}{most}{average}"),
         ("equity", s.equity),
         ("PnL", "  ".join(f"{part} {amount}" for part, amount in s.pnl.items()) or "unknown: no mark yet"),
         ("open orders", f"{s.open_orders}{unknown}"),
         *_breaks(s),
         ("feeds", f"{links}  {_book(s)}"),
-        ("prices", f"fair {_or(s.fair)}  bid {_or(s.bid)}  ask {_or(s.ask)}  mark {_or(s.mark)}"),
+        ("prices", f"fair {_near(s.fair)}  bid {_or(s.bid)}  ask {_or(s.ask)}  mark {_or(s.mark)}"),
         ("regime", _regime(s)),
         *_strategy(s),
     )
@@ -229,7 +231,7 @@ def _strategy(s: Status) -> list[tuple[str, str]]:
     """What quotes are made of, and what the judges of the strategy say: each with its figures."""
     rows = [
         f"{row.regime} {row.figure} {'unknown' if row.value_bps is None else f'{row.value_bps:.2f}'} of "
-        f"{row.enters_at_bps:.2f}"
+        f"{row.enters_at_bps:.2f} bps"
         for row in s.regime_rows
     ]
     sigma = "unknown" if s.sigma_bps is None else f"{s.sigma_bps:.2f} bps/sqrt(s)"
@@ -237,7 +239,7 @@ def _strategy(s: Status) -> list[tuple[str, str]]:
     lines = [
         ("entered at", "  ".join(rows)),
         ("volatility", f"{sigma}  spread x {s.drift_multiplier:g} for drift, x {s.tracker_multiplier:g} for fills"),
-        ("signal", f"{s.signal_bps:+.2f} bps of {features}" if features else ""),
+        ("signal", f"{s.signal_bps:+.2f} bps; its features, before weights: {features}" if features else ""),
         ("fees", _fees(s)),
         ("funding", _funding(s)),
         *((f"{side}s", _side(side, s)) for side in s.sides),
@@ -280,7 +282,7 @@ def _derisk(s: Status) -> str:
     if s.derisk.stage == "none":
         return f"none; {day}"
     coming = f", {s.derisk.next_stage} in {_span(s.derisk.next_in_s)}" if s.derisk.next_stage else ""
-    return f"{s.derisk.stage.upper()} for {_span(s.derisk.for_s)}{coming}; {day}"
+    return f"{s.derisk.stage.upper()}, worked down for {_span(s.derisk.for_s)}{coming}; {day}"
 
 
 def _breaks(s: Status) -> list[tuple[str, str]]:
@@ -319,6 +321,11 @@ def _table(*lines: tuple[str, str]) -> Table:
 
 def _or(text: str | None) -> str:
     return text or "unknown"
+
+
+def _near(px: str | None) -> str:
+    """A price that lies between ticks, to nine digits: what it is held in is exact, and longer than anyone reads."""
+    return "unknown" if px is None else f"{float(px):.9g}"
 
 
 def _age(seconds: float | None) -> str:

@@ -1,6 +1,8 @@
 """Recomputing journaled decisions, with progress: shared by `replay` and `demo`."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 from rich.console import Console
@@ -9,10 +11,19 @@ from rich.progress import Progress
 from mmdaemon.core.decision import DecisionInputs
 from mmdaemon.core.params import Params
 from mmdaemon.core.quotes import decide
-from mmdaemon.journal.replay import Verdict, verify
+from mmdaemon.journal.replay import OtherProgram, Verdict, verify
+
+T = TypeVar("T")
 
 _encode = msgspec.msgpack.Encoder().encode
 _inputs = msgspec.msgpack.Decoder(DecisionInputs).decode
+
+
+def _read(decode: Callable[[bytes], T], blob: bytes) -> T:
+    try:
+        return decode(blob)
+    except msgspec.ValidationError as error:  # it is MessagePack, and says other things
+        raise OtherProgram(str(error)) from error
 
 
 class Recompute:
@@ -24,8 +35,8 @@ class Recompute:
 
     def __call__(self, inputs: bytes, params: bytes) -> bytes:
         if self._params is None or params != self._blob:
-            self._blob, self._params = params, msgspec.msgpack.decode(params, type=Params)
-        return _encode(decide(_inputs(inputs), self._params))
+            self._blob, self._params = params, _read(msgspec.msgpack.Decoder(Params).decode, params)
+        return _encode(decide(_read(_inputs, inputs), self._params))
 
 
 def recompute(console: Console, journal: Path, epoch: int | None, total: int | None) -> Verdict:

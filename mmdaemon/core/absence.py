@@ -60,6 +60,8 @@ def figures(state: "State", side: Side, word: str) -> str:
         return (
             f"it must earn {gate.edge_bps:.2f} bps of at most {gate.most_bps:.2f}, for {_seconds(state, gate.since_ns)}"
         )
+    if word == "size":
+        return "what would be quoted is less than the venue takes"
     if word == "pulled":
         judged = side_of(state.quality, side)
         left = f"for {max(0, judged.until_ns - state.mono_ns) / NS:.0f} s more"

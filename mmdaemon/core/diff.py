@@ -161,7 +161,7 @@ def _plan_derisk(
     for order in derisking:
         if wanted is not None and order.side is wanted.side:
             is_alone = False
-        if order.ended_ns or order.cancel_sent_ns or not order.remaining_lots:
+        if order.ended_ns or order.cancel_sent_ns or not (order.remaining_lots or order.pending_ns):
             continue  # on its way out
         if wanted is None or order.side is not wanted.side or room_lots < 0 or serving is not None:
             _cancel(order, rules, plan)

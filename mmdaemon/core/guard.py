@@ -188,6 +188,7 @@ def _move(guard: Guard, target: GuardState, now_ns: int) -> Transition | None:
 _ENDS = {
     "OperatorAction": "; ends by `mmdaemon resume --reason ...`",
     "deadline": "; ends by itself",
+    "TimerFired": "; looked at anew each second, ends by itself",
     "restart": "; ends by a restart, once it is mended",
     "resume": "",
     "none": "",

@@ -16,8 +16,12 @@ from mmdaemon.journal.recovery import JournalUnreadable
 from mmdaemon.journal.rows import DecisionChain, link
 
 Decide = Callable[[bytes, bytes], bytes]
-"""(inputs, params) -> decision, all as journaled."""
+"""(inputs, params) -> decision, all as journaled. Raises OtherProgram."""
 SHOWN = 10
+
+
+class OtherProgram(Exception):
+    """Parameters or inputs are not those that this mmdaemon writes: another one decided, and it alone can again."""
 
 
 class Mismatch(msgspec.Struct, frozen=True):
@@ -35,6 +39,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     mismatched: int
     mismatches: tuple[Mismatch, ...]
     open_ended: tuple[int, ...]
+    others: int
+    """Decisions of another version of mmdaemon. Their rows are chained as they were written; nothing was recomputed."""
 
     @property
     def ok(self) -> bool:
@@ -83,7 +89,7 @@ def verify(
     Raises JournalUnreadable.
     """
     found: list[Mismatch] = []
-    mismatched = checked = 0
+    mismatched = checked = others = 0
     open_ended: list[int] = []
 
     def differs(run: int, seq: int | None, what: str) -> None:
@@ -111,9 +117,14 @@ def verify(
                 if link(last, *columns, made.inputs, made.decision) != made.chain:
                     differs(run, made.seq, "chain broken: this row was edited, or one before it is missing or new")
                 last = made.chain
-                if (why := _differs(made.inputs, made.decision, params, decide)) is not None:
-                    differs(run, made.seq, why)
                 count += 1
+                try:
+                    why = _differs(made.inputs, made.decision, params, decide)
+                except OtherProgram:
+                    others += 1
+                    continue
+                if why is not None:
+                    differs(run, made.seq, why)
                 checked += 1
                 if progress is not None:
                     progress(checked)
@@ -124,7 +135,13 @@ def verify(
                 differs(
                     run, None, f"the run ended after {end[0]} decisions, and {count} are here with another last link"
                 )
-    return Verdict(checked=checked, mismatched=mismatched, mismatches=tuple(found), open_ended=tuple(open_ended))
+    return Verdict(
+        checked=checked,
+        mismatched=mismatched,
+        mismatches=tuple(found),
+        open_ended=tuple(open_ended),
+        others=others,
+    )
 
 
 def _differs(inputs: bytes, decision: bytes, params: bytes, decide: Decide) -> str | None:

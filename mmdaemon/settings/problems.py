@@ -104,6 +104,8 @@ def unit_hint(key: str, value: float, low: float, high: float) -> str:
         unit, guesses = "in bps", ((1e4, "a fraction of price"), (1e2, "percent"))
     for factor, looks_like in guesses:
         meant = value * factor
+        if factor < 1 and 0 < value <= 1 and unit == "a fraction":
+            continue  # a fraction already, and too large a one
         if low <= meant <= high and meant:
             return f"it looks like {looks_like}: this setting is {unit}, write {meant:.6g}"
     return ""

@@ -187,6 +187,53 @@ def test_changed_parameters_show(copied: Path) -> None:
     assert verify(copied, "1") == 2
 
 
+def as_of_an_older_version(path: Path) -> int:
+    """Run 1 as a version would have left it that knew one parameter and the last of the inputs not yet."""
+    with edited(path) as db:
+        (blob,) = db.execute("SELECT params FROM parameters WHERE epoch = 1").fetchone()
+        fewer = msgspec.msgpack.decode(blob)
+        del fewer["detector"]["mode"]
+        db.execute("UPDATE parameters SET params = ? WHERE epoch = 1", (_encode(fewer),))
+        chain = DecisionChain(1, _encode(fewer))
+        rows = db.execute(
+            "SELECT seq, mono_ns, ts_ns, guard, regime, inputs, decision FROM decisions WHERE epoch = 1 ORDER BY seq"
+        ).fetchall()
+        for seq, mono_ns, ts_ns, guard, regime, inputs, decision in rows:
+            seen = _encode(msgspec.msgpack.decode(inputs)[:-1])
+            chain.row(seq, mono_ns, ts_ns, guard, regime, seen, decision)
+            db.execute(
+                "UPDATE decisions SET inputs = ?, chain = ? WHERE epoch = 1 AND seq = ?", (seen, chain.link, seq)
+            )
+        db.execute("UPDATE digests SET chain = ? WHERE epoch = 1", (chain.link,))
+        return len(rows)
+
+
+def test_a_run_of_an_older_version_is_said_to_be_one_and_not_to_differ(
+    copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After an upgrade "differs, do not rely on it" of every run of before would teach to ignore it."""
+    rows = as_of_an_older_version(copied)
+    assert verify(copied, "1") == 2
+    said = capsys.readouterr().out
+    assert "decisions      0 recomputed, 0 differences\n" in said
+    assert f"{rows:,} more were made by another version of mmdaemon" in said
+    assert "books " in said
+    assert "NOT CHECKED: what another version decided; everything else agrees\n" in said
+    assert "DIFFERS" not in said
+    assert verify(copied, "2") == 0
+
+
+def test_an_edited_row_of_an_older_version_shows(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    as_of_an_older_version(copied)
+    seq, _, blob = quoted(copied)
+    with edited(copied) as db:
+        db.execute("UPDATE decisions SET decision = ? WHERE epoch = 1 AND seq = ?", (with_price(blob)[0], seq))
+    assert verify(copied, "1") == 2
+    said = capsys.readouterr().out
+    assert f", seq {seq}: chain broken" in said
+    assert "DIFFERS: do not rely on this journal" in said
+
+
 def test_a_long_list_is_cut_and_counted(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with edited(copied) as db:
         db.execute("UPDATE decisions SET decision = x'c0' WHERE epoch = 1")

@@ -123,6 +123,24 @@ def test_breaks_that_are_not_shown_are_counted() -> None:
     assert "breaks" not in shown(picture(open_breaks={"hard": 0, "soft": 0}, breaks=[]))
 
 
+def test_where_nothing_is_quoted_there_is_no_largest_position() -> None:
+    assert "-0.0048 of at most 0.0833 at" in shown(picture())
+    paused = shown(picture(guard="soft_pause", quotes=[], max_position="0"))
+    assert "position     -0.0048 at 59973.9 average" in paused
+    assert "of at most" not in paused.split("equity")[0]
+
+
+def test_prices_between_ticks_are_shown_to_nine_digits() -> None:
+    text = " ".join(shown(picture(fair="109797.9610274561", average_px="109806.2743055494")).split())
+    assert "fair 109797.961 bid" in text
+    assert "at 109806.274 average" in text
+    assert "fair unknown bid" in " ".join(shown(picture(fair=None)).split())
+
+
+def test_a_side_that_must_earn_nothing_says_so() -> None:
+    assert "required edge buy  0.00 bps: nothing" in shown(picture(edge_bps={"buy": {"maker_fee": 0.0}}))
+
+
 def test_silence_of_the_guard_is_said_too() -> None:
     assert "no reason is active, and no quote stands" in shown(picture(quotes=[]))
 
@@ -161,7 +179,7 @@ def test_the_regime_says_what_it_is_told_by_and_where_the_bars_come_from() -> No
     text = " ".join(shown(picture(**told)).split())
     assert "regime up band 2.61 bps drift +0.40 bps 1,440 bars from mids" in text
     assert "1,440 bars from mids neutral_low_vol is seen, believed in 12.5 s" in text
-    assert "high_vol_shock drift 4.20 of 10.00 high_vol_shock band unknown of 6.00 up trend 12.50 of 12.40" in text
+    assert "shock drift 4.20 of 10.00 bps high_vol_shock band unknown of 6.00 bps up trend 12.50 of 12.40 bps" in text
     unknown: dict[str, Any] = {"bars_source": "", "band_bps": None, "drift_bps": None}
     text = " ".join(shown(picture(regime="high_vol_shock", shock_by="drift", **unknown)).split())
     assert "regime high_vol_shock by drift band unknown drift unknown no bars yet" in text
@@ -171,13 +189,13 @@ def test_what_the_strategy_s_judges_say_is_told_with_its_figures() -> None:
     text = " ".join(shown(picture(), 250).split())
     for piece in (
         "volatility 0.82 bps/sqrt(s) spread x 1.1 for drift, x 1.5 for fills",
-        "signal +0.24 bps of print +0.40 momentum -0.10 gap +0.00 lean +0.02",
+        "signal +0.24 bps; its features, before weights: print +0.40 momentum -0.10 gap +0.00 lean +0.02",
         "fees maker 2 bps, taker 5 bps, from the account",
         "funding +0.0100 % due in 3 h 00 min, every 8 h 00 min: a long costs +0.12 bps",
         "buys must earn 4.25 of at most 8.00 bps, gate open; impact 0.50 bps, net -0.80 (at most -0.10) over 34 fills; "
         "pulled, 12 min 00 s left",
         "sells must earn 9.50 of at most 8.00 bps, gate blocked for 1 min 35 s; impact 0.00 bps; at 10% of the size",
-        "derisk TOUCH for 1 min 15 s, taker in 3 min 45 s; day ends in 5 h 00 min",
+        "derisk TOUCH, worked down for 1 min 15 s, taker in 3 min 45 s; day ends in 5 h 00 min",
     ):
         assert piece in text
     nothing = shown(picture(fees=None, funding=None, sigma_bps=None, book_healthy=False, book_locked=True), 250)

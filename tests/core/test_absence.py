@@ -92,7 +92,7 @@ def test_while_reducing_the_side_that_may_quote_says_why_it_does_not() -> None:
     assert why(desk)["BUY"] == "guard"
     assert not any(line.startswith("no bid") for line in guard.describe(desk.state))
     assert why(desk)["SELL"] == "size"
-    assert "no ask: size" in guard.describe(desk.state)
+    assert "no ask: size: what would be quoted is less than the venue takes" in guard.describe(desk.state)
 
 
 def test_paused_both_sides_are_the_guards() -> None:

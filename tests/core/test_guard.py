@@ -660,6 +660,14 @@ def test_describe_says_why_and_what_cures_it() -> None:
     assert "reconciling: venue truth is being read" in guard.describe(desk.state)
 
 
+def test_what_a_timer_ends_is_not_said_to_wait_for_one() -> None:
+    desk = running(PARAMS)
+    desk.state.guard.active |= guard.BIT[guard.Reason.DRIFT] | guard.BIT[guard.Reason.DAY_ENDING]
+    assert [line.split("; ")[1:] for line in guard.describe(desk.state)] == [
+        ["looked at anew each second, ends by itself"]
+    ] * 2
+
+
 def test_describe_says_what_is_known_of_each() -> None:
     desk = running(PARAMS)
     desk.feed(desk.reconciled("position: off by 3", "equity: off by 7"))

@@ -14,6 +14,7 @@ from mmdaemon.research.ablation import table
 from mmdaemon.research.ablation.bootstrap import Sums
 from mmdaemon.research.ablation.fitting import Fitted, adverse_bps, fit
 from mmdaemon.research.ablation.page import markdown, page
+from mmdaemon.research.ablation.page import verdicts as told_verdicts
 from mmdaemon.research.ablation.plot import svg
 from mmdaemon.research.ablation.results import Prepared, Result, code_digest, meaning_of, read_result, result_path
 from mmdaemon.research.ablation.rows import (
@@ -394,6 +395,22 @@ def test_the_bar() -> None:
     assert verdicts(full=score(-0.3, value=4e5), **rules) == {**reached, "participation": False}
     assert verdicts(full=score(-0.3, two_sided=0.89), **rules) == {**reached, "both sides": False}
     assert verdicts(full=score(-0.3, over_cap_lots=1), **rules) == {**reached, "cap": False}
+
+
+def test_the_bar_in_words() -> None:
+    """`cap: reached` would say that the position stood at it."""
+    (setting,) = table.settings_of([PREPARED], results(full=score(-0.3, over_cap_lots=1), join=score(-0.5)))
+    told = {text.split(".")[0] for text in told_verdicts(setting)}
+    assert told == {"edge: met", "both sides: met", "cap: not met"}
+
+
+def test_a_row_is_not_said_to_have_a_signal_that_could_not_be_fitted() -> None:
+    unfitted = msgspec.structs.replace(PREPARED, fitted=msgspec.structs.replace(GOOD, signal=None, signal_why="none"))
+    for tape, named in ((PREPARED, "fitted signal"), (unfitted, "its own signal")):
+        (setting,) = table.settings_of([tape], results(full=score(-0.3), join=score(-0.5)))
+        assert table.edges(setting).rows[0][0] == f"full strategy (`tight`, {named})"
+        assert f"full strategy (tight, {named})" in svg(setting)
+        assert "`" not in page([tape], list(setting.results.values()), "mmdaemon compare").split("<main>")[1]
 
 
 def test_an_interval_that_reaches_below_0_is_not_reached() -> None:

@@ -56,7 +56,7 @@ def test_it_plays_writes_and_goes_on(capsys: pytest.CaptureFixture[str], walk: P
     assert "1/1 walk touch join: e5 " in text
     assert docs.read_text() == (out / "compare.md").read_text()
     assert "join the touch, 1 s" in docs.read_text()
-    assert "mmdaemon compare walk" in docs.read_text()
+    assert "`mmdaemon compare walk --rows join --fills touch`" in docs.read_text()
     assert str(tmp_path) not in docs.read_text()
     code, text, _ = said(capsys, *plain, "--rows", "join,micro")
     assert "1 rows are known; 1 to play" in text

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
 
+import msgspec
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
@@ -389,6 +390,22 @@ def test_a_run_of_which_nothing_is_known_is_a_page_too(tmp_path: Path) -> None:
         assert page.locator("#panels canvas").count() < PANELS
     assert requests == [(tmp_path / "bare.html").as_uri()]
     assert complaints == []
+
+
+def test_what_is_nothing_all_the_time_is_drawn_at_nothing(tmp_path: Path) -> None:
+    """Without signal, skew and carry, and with no fill: a scale from 0 to 0 has no axis and no line."""
+    journal = bare_journal(tmp_path)
+    looked, quoted = msgspec.structs.replace(seen(2), carry_bps=0.0), made(990, 1010, skew_bps=0.0)
+    write(journal, [*decision_rows((4, looked, quoted), (40, looked, quoted)), minute(60, 12)])
+    write_report(journal, tmp_path / "flat.html")
+    with opened(tmp_path / "flat.html") as (page, _requests, complaints):
+        scales: list[list[float | str]] = page.evaluate(
+            "Drawing.charts.filter(c => c.u.scales.y).map(c => [c.u.root.parentElement.querySelector('h3').textContent,"
+            "c.u.scales.y.min, c.u.scales.y.max])"
+        )
+    assert complaints == []
+    assert ["What moves both quotesbps of fair value", 0, 1] in scales
+    assert [name for name, low, high in scales if low == high] == []
 
 
 def test_moments_are_utc(tmp_path: Path) -> None:

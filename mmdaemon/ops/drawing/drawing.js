@@ -219,7 +219,7 @@ var Drawing = (function () {
           max = max == null ? marks.y[i] : Math.max(max, marks.y[i]);
         }
         if (min == null) return [0, 1];
-        if (spec.zero) { min = Math.min(0, min); max = Math.max(0, max); }
+        if (spec.zero) { min = Math.min(0, min); max = Math.max(0, max); if (min === max) return [0, 1]; }
         if (spec.range) return spec.range;
         const room = (max - min || Math.abs(max) || 1) * 0.06;
         return [spec.zero && min === 0 ? 0 : min - room, spec.zero && max === 0 ? 0 : max + room];
@@ -417,7 +417,7 @@ var Drawing = (function () {
     const values = (u, splits) => splits.map((v) => (v == null ? null : String(Number(v.toPrecision(3)))));
     const range = (u, min, max) => {
       if (min == null) return [0, 1];
-      if (spec.zero) { min = Math.min(0, min); max = Math.max(0, max); }
+      if (spec.zero) { min = Math.min(0, min); max = Math.max(0, max); if (min === max) return [0, 1]; }
       const room = (max - min || Math.abs(max) || 1) * 0.06;
       return [spec.zero && min === 0 ? 0 : min - room, spec.zero && max === 0 ? 0 : max + room];
     };

@@ -72,8 +72,13 @@ def _signal(fit: Fitted) -> str:
 
 
 def verdicts(setting: Setting) -> list[str]:
-    words = {True: "reached", False: "not reached", None: "unknown"}
+    words = {True: "met", False: "not met", None: "unknown"}
     return [f"{each.name}: {words[each.holds]}. {each.text}" for each in bar(setting)]
+
+
+def _shown(text: str) -> str:
+    """For the page, which has no Markdown."""
+    return html.escape(text.replace("`", ""))
 
 
 def markdown(tapes: Sequence[Prepared], results: Sequence[Result], command: str) -> str:
@@ -113,20 +118,20 @@ def page(tapes: Sequence[Prepared], results: Sequence[Result], command: str) -> 
         f'<p class="note">{html.escape(command)}</p><h2>Settings that are not as shipped</h2><ul class="note">',
         *(f"<li>{html.escape(who)}: {html.escape(what)}</li>" for who, what in assumed(results)),
         '</ul><h2>How to read it</h2><ul class="note">',
-        *(f"<li>{html.escape(term)}</li>" for term in TERMS),
+        *(f"<li>{_shown(term)}</li>" for term in TERMS),
         "</ul>",
         f"<p>{html.escape(other_code(results))}</p>",
     ]
     for setting in settings_of(tapes, results):
         parts.append(f"<h2>{html.escape(setting.tape.name)}, fills by {setting.fills}</h2><ul>")
-        parts += [f"<li>{html.escape(text)}</li>" for text in (*facts(setting.tape), *verdicts(setting))]
+        parts += [f"<li>{_shown(text)}</li>" for text in (*facts(setting.tape), *verdicts(setting))]
         parts += ["</ul>", svg(setting)]
         for table in tables_of(setting):
             parts.append(f'<h3>{html.escape(table.title)}</h3><div class="wide"><table><thead><tr>')
             parts += [f'<th scope="col">{html.escape(column)}</th>' for column in table.columns]
             parts.append("</tr></thead><tbody>")
             for row in table.rows:
-                parts.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>")
+                parts.append("<tr>" + "".join(f"<td>{_shown(cell)}</td>" for cell in row) + "</tr>")
             parts.append("</tbody></table></div>")
-            parts += [f'<p class="note">{html.escape(note)}</p>' for note in table.notes]
+            parts += [f'<p class="note">{_shown(note)}</p>' for note in table.notes]
     return "\n".join([*parts, "</main></body></html>\n"])

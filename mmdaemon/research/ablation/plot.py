@@ -91,7 +91,7 @@ def svg(setting: Setting) -> str:
         drawn.append(f'<circle class="{point.colour}{few}" cx="{left}" cy="{top - 4:.1f}" r="4"/>')
         drawn.append(f'<text x="{left + 10}" y="{top:.1f}">{point.number} {html.escape(point.name)}</text>')
     left = WIDTH - _RIGHT + 20
-    note = f"bars: 95 %, paired blocks; hollow: under {LEAST_FILLS} fills; at an edge: beyond it"
+    note = f"bars: 95 %; hollow: under {LEAST_FILLS} fills; at an edge: beyond it"
     drawn.append(f'<text class="soft" x="{left}" y="{HEIGHT - 10}" font-size="10">{note}</text></svg>')
     return "\n".join(drawn)
 
@@ -104,7 +104,8 @@ def _points(setting: Setting) -> list[_Point]:
         row, found = BY_NAME[result.row], interval(score.sums)
         low, high = (score.e5, score.e5) if found is None else (found.low, found.high)
         value_k, few = score.value_an_hour / 1e3, score.fills < LEAST_FILLS
-        points.append(_Point(len(points) + 1, row.label, _COLOURS[row.group], value_k, score.e5, low, high, few))
+        name = setting.label(result).replace("`", "")
+        points.append(_Point(len(points) + 1, name, _COLOURS[row.group], value_k, score.e5, low, high, few))
     return points
 
 

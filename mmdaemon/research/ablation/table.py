@@ -68,6 +68,13 @@ class Setting(NamedTuple):
         found = self.results.get(name)
         return None if found is None else found.learned
 
+    def label(self, result: Result) -> str:
+        """What a row is called; where no signal could be fitted, ours quote with the preset's."""
+        name = BY_NAME[result.row].label
+        if self.tape.fitted.signal is None:
+            name = name.replace("fitted signal", "its own signal")
+        return name + (f" (stopped: {result.stopped})" if result.stopped else "")
+
     @property
     def full(self) -> Score | None:
         found = self.results.get("full")
@@ -108,7 +115,7 @@ def edges(setting: Setting) -> Table:
     for result, score in setting.scores(COMPARED):
         rows.append(
             (
-                label(result) + (" *" if result.row in over else ""),
+                setting.label(result) + (" *" if result.row in over else ""),
                 number(score.e5),
                 span(interval(score.sums)),
                 less(score, best[1] if best and best[0].row != result.row else None),
@@ -151,7 +158,7 @@ def risks(setting: Setting) -> Table:
         parts = score.attribution or {}
         rows.append(
             (
-                label(result),
+                setting.label(result),
                 share(score.max_share, 2),
                 UNKNOWN if score.over_cap_lots is None else f"{score.over_cap_lots}",
                 share(score.at_cap),
@@ -171,7 +178,7 @@ def horizons(setting: Setting) -> Table:
     for result, score in setting.scores(COMPARED):
         rows.append(
             (
-                label(result),
+                setting.label(result),
                 number(score.effective),
                 *(number(score.edges[h]) for h in ("1", "5", "30", "60")),
                 number(score.e5_mid),
@@ -190,7 +197,7 @@ def gates(setting: Setting) -> Table:
         parts = score.attribution or {}
         rows.append(
             (
-                label(result),
+                setting.label(result),
                 share(sum(score.absent.values())),
                 because or "nothing",
                 share(score.guard.get("running", 0.0)),
@@ -262,7 +269,8 @@ def assumed(results: Sequence[Result]) -> list[tuple[str, str]]:
     def said(values: dict[str, Value]) -> str:
         told = {path: value for path, value in values.items() if not path.startswith("regimes.")}
         return ", ".join(
-            f"{path} = {value:g}" if isinstance(value, float) else f"{path} = {value}" for path, value in told.items()
+            f"{path} = {value:g}" if isinstance(value, float) else f"{path} = {str(value).lower()}"
+            for path, value in told.items()
         )
 
     lines = [
@@ -286,11 +294,6 @@ def other_code(results: Sequence[Result]) -> str:
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
-
-
-def label(result: Result) -> str:
-    row = BY_NAME[result.row]
-    return row.label + (f" (stopped: {result.stopped})" if result.stopped else "")
 
 
 def number(value: float | None) -> str:

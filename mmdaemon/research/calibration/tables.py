@@ -196,9 +196,8 @@ def _markouts(made: Calibration, every: bool) -> Table:
                 "" if at_5s is None else f"{at_5s.by_value_bps:+.2f}",
             )
         )
-    notes = [
-        "bps of F before the print, before fees, in brackets 95 %; every print counts alike but in the last column."
-    ]
+    interval = "in brackets 95 %" if every else "± half of the 95 % interval"
+    notes = [f"bps of F before the print, before fees, {interval}; every print counts alike but in the last column."]
     if made.markouts_missing is not None:
         notes = [f"not made: {made.markouts_missing.why}"]
     columns = (

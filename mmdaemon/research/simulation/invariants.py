@@ -2,8 +2,8 @@
 
 An invariant has a row for each moment it is looked at, since truth shows at different places: what is sent, what
 arrives, what rests, what the core concluded, what is on the disk. The checks themselves are in `invariants_orders.py`,
-`invariants_account.py` and `invariants_guard.py`; those that need no truth are `daemon/assertions.py`, and run in
-production too.
+`invariants_account.py`, `invariants_guard.py` and `invariants_quality.py`; those that need no truth are
+`daemon/assertions.py`, and run in production too.
 """
 
 import inspect
@@ -17,6 +17,7 @@ from mmdaemon.daemon.assertions import IN_PRODUCTION
 from mmdaemon.research.simulation import invariants_account as account
 from mmdaemon.research.simulation import invariants_guard as guard
 from mmdaemon.research.simulation import invariants_orders as orders
+from mmdaemon.research.simulation import invariants_quality as quality
 from mmdaemon.research.simulation.seen import Check, Invariant, Seen, When, key_of
 from mmdaemon.research.simulation.sometimes import EXPECTED, NOT_HERE, never_seen
 
@@ -40,7 +41,8 @@ LAWS: Final[dict[int, Law]] = {
     2: Law(
         "worst_case",
         "No admitted command raises side * position + all that is open on that side, in flight and UNKNOWN included, "
-        "beyond max(cap, what it was before); what is no quote is reduce-only, and with it that is at most 0",
+        "beyond max(cap, what it was before); what is no quote is reduce-only, and with it that is at most 0; a quote "
+        "on a pulled side is at most what is held against it",
         "trades of others that the daemon was not told of; slices of the kill switch, which only reduce; "
         "at the venue, a rise within what some "
         "decision of the last in-flight window allowed",
@@ -151,9 +153,9 @@ LAWS: Final[dict[int, Law]] = {
     23: Law(
         "liveness",
         "60 s after faults end, with no break, no latch and no market reason, two-sided quotes exist; what must not be "
-        "carried into the next day is gone when the day turns",
-        "a side that the decision says it cannot quote for edge, inventory or size, or that a jump put beyond the "
-        "collar of the slow mid; budgets, whose pauses end",
+        "carried into the next day is gone when the day turns; a pulled side is back when its time is over",
+        "a side of which the decision says that it cannot be quoted, for edge, inventory, pull or size, or that a jump "
+        "put beyond the collar of the slow mid; budgets, whose pauses end; what of a pull came before a restart",
     ),
     24: Law(
         "sometimes",
@@ -186,6 +188,7 @@ INVARIANTS: Final[tuple[Invariant, ...]] = tuple(
         (1, _E, account.exactly_once),
         (2, _A, orders.only_quotes_increase),
         (2, _S, orders.worst_case_decided),
+        (2, _S, quality.pulled_side_only_reduces),
         (2, _V, orders.worst_case_at_venue),
         (3, _S, _life(3)),
         (4, _A, orders.durable_intent),
@@ -228,6 +231,7 @@ INVARIANTS: Final[tuple[Invariant, ...]] = tuple(
         (22, _S, guard.taken_out),
         (23, _S, guard.two_sided),
         (23, _S, guard.flat_at_day_end),
+        (23, _S, quality.pull_ends),
     )
 )
 """In the order of their numbers. Every row is evaluated at its moment; the first that speaks is the violation. 24 is

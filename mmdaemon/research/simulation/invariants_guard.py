@@ -7,7 +7,7 @@ from mmdaemon.core import derisk, risk
 from mmdaemon.core.commands import Amend, Place
 from mmdaemon.core.events import BookUpdate, KillChanged, LinkChanged, Reconciled, Started, TimerFired
 from mmdaemon.core.reasons import ALL_MASK, BIT, HARD_MASK, INCREASE_MASK, Reason, reasons_of
-from mmdaemon.core.types import BPS, NS, GuardState, KillState, Purpose
+from mmdaemon.core.types import BPS, NS, GuardState, KillState, Purpose, Side
 from mmdaemon.daemon import assertions
 from mmdaemon.daemon.breaks import is_of_fills
 from mmdaemon.research.simulation.seen import Seen, seconds
@@ -306,7 +306,7 @@ def two_sided(seen: Seen) -> str:
     if type(seen.event) is not TimerFired:
         return ""
     sides = {order.side for order in seen.own_resting()}
-    if len(sides) == 2 or not seen.calm_ns or _excuse(seen):
+    if len(sides) == 2 or not seen.calm_ns or _excuse(seen, set(Side) - sides):
         seen.memory["two sided"] = seen.now_ns
         return ""
     missing_ns = min(seen.now_ns - seen.memory.get("two sided", 0), seen.calm_ns)
@@ -352,8 +352,8 @@ def flat_at_day_end(seen: Seen) -> str:
     return f"the day turned with {held} lots held, and for {seconds(owed_ns)} nothing forbade to take them out"
 
 
-def _excuse(seen: Seen) -> bool:
-    """A latch, a break, a person, the market, or a side that cannot be quoted for a reason that the decision names."""
+def _excuse(seen: Seen, missing: set[Side]) -> bool:
+    """A latch, a break, a person, the market, or sides that cannot be quoted for a reason that the decision names."""
     state = seen.state
     if state is None or seen.kill is not None or state.facts.breaks or state.facts.stop_reason:
         return True
@@ -370,4 +370,5 @@ def _excuse(seen: Seen) -> bool:
     collar = seen.params.limits.collar_bps * BPS
     if any(abs(quote.px_ticks - slow) > collar * slow for quote in decision.quotes):
         return True  # the market jumped, and the collar holds until the slow mid has followed
-    return decision.no_bid in _EXCUSED_SIDES or decision.no_ask in _EXCUSED_SIDES
+    words = (decision.no_bid if side is Side.BUY else decision.no_ask for side in missing)
+    return all(word in _EXCUSED_SIDES for word in words)

@@ -24,7 +24,10 @@ from mmdaemon.ops.logging import redactor
 from mmdaemon.venues.simulated.records import Truth, VenueOrder
 from mmdaemon.venues.simulated.wallet import Wallet
 
-_OF_ONE_LIFE = ("last orders", "lives seen", "last guard", "gap", "public", "kill state", "history", "held", "found")
+_OF_ONE_LIFE = (
+    *("last orders", "lives seen", "last guard", "gap", "public", "kill state", "history", "held", "found"),
+    *("phases", "wide"),
+)
 """What the checks remember of one daemon only."""
 
 

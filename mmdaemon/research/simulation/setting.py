@@ -45,6 +45,16 @@ QUIETLY_BUSY: Final[Mapping[str, Value]] = {
     **{f"regimes.{regime}.levels_{end}": 2 for regime in Regime for end in ("min", "max")},
 }
 
+_QUICK_JUDGE: Final[Mapping[str, Value]] = {
+    "simulated.maker_fee_bps": 0.2,
+    "quality.pull_min_fills": 10,
+    "quality.pull_s": 60.0,
+    "quality.return_s": 30.0,
+    "quality.tracker_after_s": 20.0,
+    "quality.tracker_memory_s": 60.0,
+}
+"""A fill costs a fee instead of earning a rebate, and whoever judges fills does it within minutes. A regime that is
+widened loses less, so that its sides are seldom pulled: in the second row it is widened by nothing."""
 
 NARROW: Final[Mapping[str, tuple[Mapping[str, Value], ...]]] = {
     "cap": (
@@ -60,6 +70,10 @@ NARROW: Final[Mapping[str, tuple[Mapping[str, Value], ...]]] = {
     ),
     "drift": ({"guard.drift_max_bps": 3.0}, {"guard.drift_max_bps": 6.0}),
     "fills": ({"guard.fills_per_side_per_minute": 5},),
+    "quality": (
+        _QUICK_JUDGE,
+        {**_QUICK_JUDGE, "quality.pull_horizon_s": 1, "quality.tracker_multiplier": 1.0},
+    ),
 }
 """Limits that are near, so that what should stay within them can be seen to: each sort in one seed of `ONE_IN`, by one
 of its rows. In the other seeds they are as far as in a run: a limit that is always at hand hides what comes after."""
@@ -68,7 +82,7 @@ PATIENCE: Final[tuple[Mapping[str, Value], ...]] = (
     {"derisk.touch_after_s": 20.0, "derisk.taker_after_s": 45.0, "derisk.day_end_s": 150.0},
 )
 """How soon a position is worked down in earnest: within the minutes that a reason to reduce lasts here."""
-ONE_IN: Final = {"cap": 3, "rates": 4, "drift": 4, "fills": 8}
+ONE_IN: Final = {"cap": 3, "rates": 4, "drift": 4, "fills": 8, "quality": 3}
 
 
 def narrow_of(plan: Plan) -> dict[str, Value]:

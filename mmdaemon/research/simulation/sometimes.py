@@ -2,13 +2,15 @@
 of what it is there to prove, so its absence is a failure of the run.
 
 Everything is by the name under which it is counted: `fault ...`, `guard a -> b`, `reason ...` (of the guard),
-`order unknown -> b`, `kill a -> b`, `derisk ...` (an order of that stage), `flat when the day turned`.
+`order unknown -> b`, `kill a -> b`, `derisk ...` (an order of that stage), `flat when the day turned`,
+`side a -> b` (of a pull) and `regime widened` or `narrowed` (by the tracker).
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Final
 
 from mmdaemon.core.decision import DeriskStage
+from mmdaemon.core.fill_quality import Phase
 from mmdaemon.core.guard import TRANSITIONS
 from mmdaemon.core.orders import LIFE
 from mmdaemon.core.reasons import Reason
@@ -26,11 +28,19 @@ NOT_HERE: Final[Mapping[str, str]] = {
     "reason turnover": "its cap is out of reach: at half a basis point a day's turnover would stop most seeds early",
     "reason margin_soft": "positions are small against the account, so that it is never short of margin",
     "reason margin_hard": "as margin_soft",
-    "reason daily_loss": "half a basis point of equity is the most that a seed loses, and a rebate pays for fills",
+    "reason daily_loss": "half a basis point of equity is the most that a seed loses, and a fill costs little or earns",
     "reason drawdown": "as daily_loss",
     "reason source_ended": "the market is synthetic and does not end",
 }
 """What the tables allow and this level does not bring about, with the reason. Each has a test of its own elsewhere."""
+
+
+PHASES: Final = (
+    (Phase.QUOTED, Phase.PULLED),
+    (Phase.PULLED, Phase.RETURNING),
+    (Phase.RETURNING, Phase.QUOTED),
+)
+"""Of a side: out, back at reduced size, and back."""
 
 
 def _named() -> Iterable[str]:
@@ -40,6 +50,8 @@ def _named() -> Iterable[str]:
     yield from (f"kill {before} -> {after}" for before, after in kill_switch.TRANSITIONS)
     yield from (f"derisk {stage}" for stage in DeriskStage if stage is not DeriskStage.NONE)
     yield "flat when the day turned"
+    yield from (f"side {before} -> {after}" for before, after in PHASES)
+    yield from ("regime widened", "regime narrowed")
     yield from (f"order {was} -> {now}" for was, now in LIFE if was is OrderStatus.UNKNOWN)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from mmdaemon.core import apply, book, derisk, diff, guard, limits, orders, position, quotes, risk
+from mmdaemon.core import apply, book, derisk, diff, fill_quality, guard, limits, orders, position, quotes, risk
 from mmdaemon.core.commands import Cancel, Place
 from mmdaemon.core.events import BookUpdate, Fill, KillChanged, LinkChanged, OrderUpdate, RequestFailed, TimerFired
 from mmdaemon.core.limits import Reference
@@ -497,6 +497,26 @@ def day_end_forgotten_too_early(patch: Patch) -> None:
             state.derisk.ending_day = -1
 
     patch.setattr(derisk, "_look_at_the_day", mutated)
+
+
+# --- what fills are worth ---------------------------------------------------------------------------------------------
+
+
+@mutant(2)
+def pulled_side_is_quoted(patch: Patch) -> None:
+    """A side that is pulled is quoted all the same."""
+    patch.setattr(fill_quality, "is_pulled", lambda quality, side: False)
+
+
+@mutant(23)
+def pull_never_ends(patch: Patch) -> None:
+    """A side that was pulled never returns."""
+    follow = fill_quality._follow
+
+    def mutated(quality: Any, side: Any, now_ns: int, params: Any) -> bool:
+        return side.phase is not fill_quality.Phase.PULLED and follow(quality, side, now_ns, params)
+
+    patch.setattr(fill_quality, "_follow", mutated)
 
 
 # --- guard ------------------------------------------------------------------------------------------------------------

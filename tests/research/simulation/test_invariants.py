@@ -10,6 +10,7 @@ from mmdaemon.core import risk
 from mmdaemon.core.commands import Amend, Cancel, Place
 from mmdaemon.core.engine import Step
 from mmdaemon.core.events import KillChanged, Started
+from mmdaemon.core.fill_quality import Phase
 from mmdaemon.core.guard import Transition
 from mmdaemon.core.state import new_state
 from mmdaemon.core.types import NS, GuardState, KillState, OrderStatus, Purpose, Side
@@ -212,6 +213,13 @@ def works_down_what_is_not_held(scene: Scene) -> list[int]:
     scene.found.clear()
     place = scene.place("77", Side.SELL, MID + 300, lots=2)
     return scene.decided(msgspec.structs.replace(place, purpose=Purpose.DERISK, reduce_only=True))
+
+
+@wrong(2)
+def quoted_though_pulled(scene: Scene) -> list[int]:
+    scene.desk.state.quality.buy.phase = Phase.PULLED
+    scene.send(scene.place())
+    return scene.decided(scene.place())
 
 
 @wrong(3)
@@ -718,6 +726,15 @@ def quotes_on_as_the_day_ends(scene: Scene) -> list[int]:
 
 
 @wrong(23)
+def pulled_for_good(scene: Scene) -> None:
+    scene.desk.state.quality.buy.phase = Phase.PULLED
+    for _ in range(2):
+        scene.seen.event = scene.desk.timer()
+        scene.look(When.STEP)
+        settle(scene, DEFAULT.quality.pull_ns / NS + 1)
+
+
+@wrong(23)
 def one_sided(scene: Scene) -> list[int]:
     scene.desk.feed(scene.desk.timer())
     for order in [o for o in scene.resting if o.side is Side.BUY]:
@@ -786,7 +803,7 @@ def test_a_latch_of_the_last_moment_or_of_a_failed_disk_is_excused(scene: Scene)
         assert scene.look(When.STEP) == []
 
 
-@pytest.mark.parametrize("why", ["kill", "break", "pause", "edge"])
+@pytest.mark.parametrize("why", ["kill", "break", "pause", "edge", "pulled"])
 def test_a_missing_side_may_have_a_reason(why: str, scene: Scene) -> None:
     state = scene.desk.state
     scene.desk.feed(scene.desk.timer())
@@ -803,9 +820,24 @@ def test_a_missing_side_may_have_a_reason(why: str, scene: Scene) -> None:
         state.facts.pause_reason = "lunch"
     else:
         assert state.decision is not None
-        state.decision = msgspec.structs.replace(state.decision, no_bid="edge")
+        state.decision = msgspec.structs.replace(state.decision, no_bid=why, no_ask=why)
     scene.seen.event = scene.desk.timer()
     assert scene.look(When.STEP) == []
+
+
+@pytest.mark.parametrize("missing", [(Side.BUY,), (Side.SELL,), (Side.BUY, Side.SELL)])
+@pytest.mark.parametrize("why", ["edge", "inventory", "pulled", "size"])
+def test_the_reason_of_one_side_excuses_no_other(why: str, missing: tuple[Side, ...], scene: Scene) -> None:
+    state = scene.desk.state
+    scene.desk.feed(scene.desk.timer())
+    for order in [order for order in scene.resting if order.side in missing]:
+        scene.end(order)
+    settle(scene, 61)
+    scene.seen.memory["public"] = scene.desk.now_ns
+    assert state.decision is not None
+    state.decision = msgspec.structs.replace(state.decision, no_bid=why)
+    scene.seen.event = scene.desk.timer()
+    assert scene.look(When.STEP) == ([23] if Side.SELL in missing else [])
 
 
 def test_trouble_holds_the_clocks_back(scene: Scene) -> None:
