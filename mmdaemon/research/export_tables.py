@@ -269,7 +269,7 @@ TABLES: Final[tuple[Table, ...]] = (
             left_alone_to_price | price | quote.hi_px_ticks | to here
             purpose | text | quote.purpose | quote or derisk
             takes | true/false | quote.takes | to trade at once
-            px_ticks | integer | quote.px_ticks | target price in ticks: the sum of the addends, as floats in their order
+            px_ticks | integer | quote.px_ticks | target price, ticks: the sum of the addends, in their order as floats
             @addends
         """),
     ),
