@@ -209,7 +209,7 @@ def _on_fill(state: State, fill: Fill, params: Params) -> None:
         limits.on_fill(state.budgets, fill)
     orders.on_fill(state.orders, fill)
     cost.on_charged(state.venue.charged, fill, params.instrument.unit_e10, state.venue.fees)
-    if fill.client_id.startswith(f"mm{params.bot_tag}"):  # what a person trades by hand is no exit of ours
+    if cost.is_own(fill, params.bot_tag):
         cost.on_traded(state.venue.taken, fill, params.instrument.unit_e10)
     state.guard.fills_not_quoting += state.guard.state not in guard_rules.QUOTING
     fair = fair_value.fair_value_ticks(state.book, params.quotes.depth_levels)

@@ -132,7 +132,7 @@ after it and forget it before the next."""
 class Taken(msgspec.Struct):
     """Our own volume of late, and how much of it took; both forgotten with a time constant of a day.
 
-    Changed only by `on_traded`.
+    Changed only by `on_traded` and `rebase`.
     """
 
     taker_e10: float = 0.0
@@ -151,6 +151,17 @@ def on_traded(taken: Taken, fill: Fill, unit_e10: int) -> None:
     taken.whole_e10 = taken.whole_e10 * kept + value_e10
     taken.fills = taken.fills * kept + 1.0
     taken.mono_ns = max(taken.mono_ns, fill.mono_ns)
+
+
+def is_own(fill: Fill, bot_tag: str) -> bool:
+    """Whether an order of ours was filled, of whichever run: what a person trades by hand is no exit of ours."""
+    return fill.client_id.startswith(f"mm{bot_tag}")
+
+
+def rebase(taken: Taken, by_ns: int, now_ns: int) -> None:
+    """Onto the monotonic clock of another process. Nothing was traded after `now_ns`."""
+    if taken.mono_ns:
+        taken.mono_ns = min(taken.mono_ns + by_ns, now_ns)
 
 
 def taker_share(taken: Taken, mono_ns: int, params: CostParams) -> float:

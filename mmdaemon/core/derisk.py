@@ -90,7 +90,9 @@ def rises(state: "State", params: Params) -> tuple[DeriskStage, int] | None:
 
 def _until(state: "State", params: Params) -> tuple[int, int]:
     """Time until it stands at the touch, and until it takes; not above 0 from then on."""
-    if is_day_ending(state):
+    # A clock that stepped and was not read since says nothing of how long the day has: one timer of it would take, and
+    # no stage falls.
+    if is_day_ending(state) and risk.clock_is_true(state, params):
         left_ns, span_ns = risk.to_rollover_ns(state.ts_ns, params.rollover_hour_utc), params.derisk.day_end_ns
         return left_ns - span_ns // 2, left_ns - span_ns // 5
     worked_ns = state.mono_ns - state.derisk.since_ns

@@ -28,6 +28,9 @@ from mmdaemon.core.types import NS
 FEATURES: tuple[str, ...] = ("print", "momentum", "gap", "lean")
 _PER_TAU = -1.0 / (5 * NS)
 """Of the mean's time constant, 5 s, per nanosecond."""
+_PRINT_NS = 2 * NS
+"""So long a print counts by our clock. Every book that is later has come by then; one that is stamped wrong, or a feed
+whose books lose their stamps, must not move fair value until the next print that leads."""
 _MOST_BPS = 10.0
 """Of one feature: what lies beyond was not in any fit."""
 
@@ -46,6 +49,7 @@ class Signal(msgspec.Struct):
     print_px: int = 0
     """The last print, while no book was stamped as late as it; 0 = none."""
     print_venue_ts_ns: int = 0
+    print_mono_ns: int = 0
     gap_bps: float = 0.0
     lean_bps: float = 0.0
 
@@ -69,7 +73,9 @@ def on_book(signal: Signal, book: Book, mono_ns: int, params: SignalParams) -> N
     signal.gap_bps = (asks_above - bids_below) * 5e3 / mid
     signal.lean_bps = (bid_lots - ask_lots) / (bid_lots + ask_lots) * (asks_above + bids_below) * 5e3 / mid
     # A book with no time of the venue's is taken for one that has seen it.
-    if signal.print_px and not 0 < book.last_venue_ts_ns < signal.print_venue_ts_ns:
+    if signal.print_px and (
+        not 0 < book.last_venue_ts_ns < signal.print_venue_ts_ns or mono_ns - signal.print_mono_ns > _PRINT_NS
+    ):
         signal.print_px = 0
     _predict(signal, params)
 
@@ -82,6 +88,7 @@ def on_trade(signal: Signal, trade: TradePrint, book: Book, params: SignalParams
     venue_ts_ns = trade.venue_ts_ns or 0
     if venue_ts_ns > book.last_venue_ts_ns > 0:
         signal.print_px, signal.print_venue_ts_ns = trade.px_ticks, venue_ts_ns
+        signal.print_mono_ns = trade.mono_ns
     _predict(signal, params)
 
 
@@ -100,7 +107,7 @@ def features(signal: Signal) -> tuple[float, float, float, float]:
 def forget(signal: Signal) -> None:
     """The feed was interrupted: what was seen before says nothing of after."""
     signal.bps = signal.mid = signal.mean = signal.gap_bps = signal.lean_bps = 0.0
-    signal.mono_ns = signal.print_px = signal.print_venue_ts_ns = 0
+    signal.mono_ns = signal.print_px = signal.print_venue_ts_ns = signal.print_mono_ns = 0
 
 
 def _pass_time(signal: Signal, mono_ns: int) -> None:

@@ -695,6 +695,26 @@ def test_a_clock_that_steps_ends_no_day_and_once_true_it_ends_it_or_does_not() -
     assert "day_ending" not in desk.reasons
 
 
+def test_a_clock_that_steps_while_a_day_ends_takes_nothing() -> None:
+    """Four minutes and a half before the end a step of four: what was to stand passive for two more sold to the bid."""
+    desk = running(PARAMS).hold(400)
+    before_rollover(desk, 280 * NS)
+    desk.seconds(2)
+    assert desk.state.derisk.urgency is PASSIVE
+    desk.wall_ns += 240 * NS
+    desk.wait(1.0)
+    sent = desk.all_of(desk.book(), desk.timer())  # before the clock is read again
+    assert desk.state.derisk.urgency is PASSIVE
+    assert not [c for c in sent if isinstance(c, Place) and c.ioc]
+    desk.wall_ns -= 240 * NS
+    desk.seconds(2)
+    assert desk.state.derisk.urgency is PASSIVE
+    desk.seconds(125)
+    assert desk.state.derisk.urgency is TOUCH
+    desk.seconds(91)
+    assert desk.state.derisk.urgency is TAKER
+
+
 def test_a_day_that_cannot_turn_for_a_wrong_clock_goes_on_ending() -> None:
     desk = running(PARAMS).hold(400)
     before_rollover(desk, 5 * NS)

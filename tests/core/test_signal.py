@@ -74,6 +74,16 @@ def test_a_print_counts_until_a_book_as_late_has_come() -> None:
     assert feed.books(1.5, [(9_998, 1)], [(10_000, 1)], venue_s=100.2)[PRINT] == 0.0
 
 
+def test_a_print_that_is_stamped_wrong_does_not_stand_until_a_book_is_as_late() -> None:
+    """Stamped 50 s ahead of the market it held fair value there for as long: ten bps of it, at any weight."""
+    feed = Feed()
+    feed.books(1, [(9_999, 1)], [(10_001, 1)], venue_s=100.0)
+    assert feed.prints(1.1, 10_009, venue_s=150.0)[PRINT] == pytest.approx(9.0)
+    assert feed.books(3.1, [(9_999, 1)], [(10_001, 1)], venue_s=102.0)[PRINT] == pytest.approx(9.0)
+    assert feed.books(3.2, [(9_999, 1)], [(10_001, 1)], venue_s=102.1)[PRINT] == 0.0
+    assert feed.prints(3.3, 10_002, venue_s=102.2)[PRINT] == pytest.approx(2.0)
+
+
 def test_a_feed_without_the_venues_time_has_no_print() -> None:
     feed = Feed()
     feed.books(1, [(9_999, 1)], [(10_001, 1)])

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from mmdaemon.core import engine, markout
+from mmdaemon.core.cost import Taken
 from mmdaemon.core.events import BookUpdate, Event, Fill, TimerFired
 from mmdaemon.core.fill_quality import Phase, Quality
 from mmdaemon.core.markout import HORIZONS_S, Markouts
@@ -55,7 +56,8 @@ def history(seed: int) -> list[Event]:
             is_bad = side is Side.BUY and step < 3_000
             px_ticks = px + side * (400 if is_bad else -300)
             times = (next_fill_ns, next_fill_ns + WALL_NS, next_fill_ns + WALL_NS - 40_000_000)
-            which = (f"t{next_fill_ns}", "elsewhere", side, px_ticks, dice.randint(1, 9), dice.randint(-90, 90) * 10**6)
+            whose = "elsewhere" if dice.random() < 0.1 else "mmabcd-1-1"
+            which = (f"t{next_fill_ns}", whose, side, px_ticks, dice.randint(1, 9), dice.randint(-90, 90) * 10**6)
             kind = Liquidity.MAKER if dice.random() < 0.9 else Liquidity.TAKER
             made.append(Fill(*times, *which, kind, ExecKind.TRADE))
             next_fill_ns += round(dice.expovariate(1 / 4) * NS) + 1
@@ -106,10 +108,10 @@ class Bot:
         self.start(now_ns)
 
     @property
-    def learned(self) -> tuple[Markouts, Quality]:
+    def learned(self) -> tuple[Markouts, Quality, Taken]:
         kept = msgspec.structs.replace(self.state.markouts, matured=(), matured_seq=-1)
         quality = self.state.quality
-        return kept, msgspec.structs.replace(quality, verdicts=0)
+        return kept, msgspec.structs.replace(quality, verdicts=0), self.state.venue.taken
 
 
 def moments(events: Sequence[Event]) -> list[int]:
@@ -138,6 +140,7 @@ def test_killed_anywhere_it_has_learned_what_it_would_have(seed: int, tmp_path: 
     assert phases == set(Phase)  # else it proves little
     assert any(tracker.markout.count > 5 for tracker in whole.state.quality.trackers.values())
     assert whole.state.markouts.unavailable > 4
+    assert 0.02 < whole.state.venue.taken.taker_e10 / whole.state.venue.taken.whole_e10 < 0.3
 
     dice = random.Random(seed)
     killed = Bot(tmp_path / "killed")
@@ -214,6 +217,36 @@ def test_an_unpriced_fill_is_counted_once(tmp_path: Path) -> None:
     for _ in range(3):
         bot.kill(desk.wait(1).now_ns)
         assert (bot.state.markouts.unpriced, bot.state.markouts.pending) == (1, [])
+
+
+def test_what_our_exits_cost_is_not_forgotten_by_a_stop(tmp_path: Path) -> None:
+    """A stop writes a checkpoint of the position, so that no fill is booked again at the start: the prior would count,
+    a tenth of what was measured, and quotes stand too near until fifty fills have paid for it."""
+    bot = Bot(tmp_path)
+    desk = Desk(QUICK)
+    for _ in range(100):
+        taking = msgspec.structs.replace(desk.wait(1).fill(Side.BUY, 9), liquidity=Liquidity.TAKER)
+        bot.feed(msgspec.structs.replace(taking, client_id="mmabcd-1-7"))
+    bot.feed(desk.timer())
+    share = bot.state.sampled.taker_share
+    assert share > 0.6
+    bot.put(checkpoint_of(bot.state, bot.params))
+    bot.kill(desk.wait(60).now_ns)
+    bot.feed(desk.timer())
+    assert bot.state.sampled.taker_share == share
+
+
+def test_a_slice_of_before_it_was_kept_is_taken_as_it_is(tmp_path: Path) -> None:
+    bot = Bot(tmp_path)
+    desk = Desk(QUICK)
+    bot.feed(desk.book())
+    bot.feed(desk.wait(1).fill(Side.BUY, 3, client_id="mmabcd-1-7"))
+    blob = msgspec.msgpack.decode(learned.kept_of(bot.state))
+    del blob["taken"]
+    bot.put(rows.checkpoint_rows(1, bot.state.seq, bot.state.ts_ns, {"learned": msgspec.msgpack.encode(blob)}))
+    bot.kill(desk.now_ns)
+    assert bot.state.venue.taken.fills == 1.0
+    assert len(bot.state.markouts.pending) == 1
 
 
 def test_a_damaged_slice_means_killed(tmp_path: Path) -> None:
