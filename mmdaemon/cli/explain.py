@@ -64,6 +64,13 @@ def explain(
     except (_NotFoundError, JournalUnreadable) as error:
         print(f"mmdaemon explain: {error}", file=sys.stderr)
         return NOT_FOUND
+    except msgspec.ValidationError as error:  # it can be read, and says other things than this version writes
+        print(
+            f"mmdaemon explain: another version of mmdaemon decided that, and it alone can explain it ({error}); if "
+            "a row was edited, `mmdaemon replay --verify` tells",
+            file=sys.stderr,
+        )
+        return NOT_FOUND
     except (sqlite3.Error, msgspec.MsgspecError, ValueError) as error:
         print(f"mmdaemon explain: {path} cannot be believed: {error}; see `mmdaemon replay --verify`", file=sys.stderr)
         return NOT_FOUND

@@ -245,7 +245,7 @@ def _on_timer(state: State, event: TimerFired, params: Params) -> None:
         state.dirty |= Dirty.REGIME
     risk.roll_day(state, params)
     risk.sample(state)
-    if derisk.on_timer(state, params):
+    if derisk.on_timer(state, params, blocked=bool(state.guard.active & reasons.INCREASE_MASK)):
         state.dirty |= Dirty.RISK
     funding = state.venue.funding
     if funding is not None and event.ts_ns > funding.next_ts_ns + _FUNDING_STALE_NS:

@@ -6,9 +6,10 @@
     taker     F' * (1 +- taking)                     takes what is there up to that, after `taker_after_ns`
 
 (upper sign: buying). The clock starts when the guard is first REDUCING with a position. It stops when the position is
-flat, and when the guard is RUNNING again or stopped hard; SOFT_PAUSE and RECONCILING let it go on, though nothing rests
-meanwhile, and a partial fill does not set it back. The stage never falls while it runs. After a restart of the process
-it begins anew: the first slice that takes may come later for that, never sooner.
+flat, when no reason blocks increases any more, and when the guard is RUNNING again or stopped hard; SOFT_PAUSE and
+RECONCILING let it go on, though nothing rests meanwhile, and a partial fill does not set it back. The stage never falls
+while it runs. After a restart of the process it begins anew: the first slice that takes may come later for that, never
+sooner.
 
 The end of the trading day: within `day_end_ns` of the rollover a position beyond `day_end_share` of the largest one is
 worked down to nothing, whatever else the guard says (its reason DAY_ENDING): passive, from half of that time on at the
@@ -59,12 +60,13 @@ def is_day_ending(state: "State") -> bool:
     return state.derisk.ending_day == state.risk.day != _NO_DAY
 
 
-def on_timer(state: "State", params: Params) -> bool:
-    """Once a second, when the day has been looked at. True where the order that works the position down may be due for
-    another price: at a new stage, and while it must follow the market."""
+def on_timer(state: "State", params: Params, *, blocked: bool) -> bool:
+    """Once a second, when the day has been looked at; `blocked`: whether a reason that blocks increases is in force.
+    True where the order that works the position down may be due for another price: at a new stage, and while it must
+    follow the market."""
     derisk, guard = state.derisk, state.guard.state
     _look_at_the_day(state, params)
-    if not state.position.position_lots or guard not in _CLOCK_RUNS_IN:
+    if not state.position.position_lots or not blocked or guard not in _CLOCK_RUNS_IN:
         derisk.since_ns = 0
     elif guard is GuardState.REDUCING and not derisk.since_ns:
         derisk.since_ns = state.mono_ns
@@ -137,7 +139,9 @@ def quote(inputs: DecisionInputs, fair_ticks: float, params: Params) -> Quote | 
         return None
     instrument = params.instrument
     most_e10 = min(params.quotes.max_order_e10, params.limits.max_order_e10)
-    qty_lots = min(abs(position_lots), most_e10 // instrument.notional_e10(px_ticks, 1), instrument.max_qty_lots)
+    # A sale that takes may go out nearer than this (`diff.py`), where the same lots are worth more.
+    worth_px_ticks = max(px_ticks, ceil(fair_ticks))
+    qty_lots = min(abs(position_lots), most_e10 // instrument.notional_e10(worth_px_ticks, 1), instrument.max_qty_lots)
     if not instrument.is_valid_size(px_ticks, qty_lots):
         return None
     lo = hi = px_ticks

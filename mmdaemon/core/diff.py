@@ -145,6 +145,8 @@ def diff(
         _plan_side(_clipped(ask_targets, bid_targets), asks, rules, plan, derisking)
     if derisking or len(targets) > len(bid_targets) + len(ask_targets):
         wanted = next((target for target in targets if target.purpose is DERISK), None)
+        if wanted is not None and wanted.takes:
+            wanted = _short_of_own(wanted, best_bid, best_ask)
         room_lots = 0 if wanted is None else -worst_case_lots(orders, position_lots, wanted.side)
         _plan_derisk(wanted, derisking, room_lots, msgspec.structs.replace(rules, risk=True), plan)
     if not (plan.moves or plan.empty):
@@ -182,6 +184,13 @@ def _plan_derisk(
             _cancel(order, rules, plan)
     if wanted is not None and is_alone and room_lots >= rules.min_qty_lots:
         plan.empty.append(_at_most(wanted, room_lots))
+
+
+def _short_of_own(target: Quote, best_bid: int, best_ask: int) -> Quote:
+    """What takes goes no further than one tick short of what of ours may rest on the other side. Withheld for a quote
+    whose cancel was lost, nothing would take until that is resolved, though the market's own side is nearer."""
+    px_ticks = min(target.px_ticks, best_ask - 1) if target.side is BUY else max(target.px_ticks, best_bid + 1)
+    return msgspec.structs.replace(target, px_ticks=px_ticks, lo_px_ticks=px_ticks, hi_px_ticks=px_ticks)
 
 
 def _at_most(target: Quote, lots: int) -> Quote:

@@ -730,6 +730,17 @@ def test_a_torn_decision_is_said_and_not_shown(
     assert "cannot be believed: addends come to" in capsys.readouterr().err
 
 
+def test_a_decision_of_another_version_is_not_called_a_lie(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with closing(sqlite3.connect(copied / "journal.sqlite")) as db, db:
+        for seq, blob in db.execute("SELECT seq, inputs FROM decisions WHERE epoch = 2").fetchall():
+            fewer = msgspec.msgpack.encode(msgspec.msgpack.decode(blob)[:-1])
+            db.execute("UPDATE decisions SET inputs = ? WHERE epoch = 2 AND seq = ?", (fewer, seq))
+    assert main(["explain", "--last-fill", "--state-dir", str(copied)]) == 1
+    said = capsys.readouterr().err
+    assert "another version of mmdaemon decided that" in said
+    assert "cannot be believed" not in said
+
+
 @pytest.mark.parametrize("arguments", [[], ["mmtest-1-1", "--last-fill"]])
 def test_one_thing_at_a_time(played: Played, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(played, *arguments) == 64

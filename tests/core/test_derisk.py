@@ -262,7 +262,7 @@ def test_a_new_price_may_be_due_at_each_stage_and_each_second_while_it_follows_t
     for _ in range(62):
         desk.wait(1.0).all_of(desk.health(), desk.account(), desk.reconciled(), desk.book())
         desk.state.mono_ns, desk.state.ts_ns = desk.now[:2]
-        is_due = derisk.on_timer(desk.state, desk.params)
+        is_due = derisk.on_timer(desk.state, desk.params, blocked=True)
         due.append((desk.state.derisk.urgency, is_due))
     assert due == [(PASSIVE, True)] + [(PASSIVE, False)] * 59 + [(TOUCH, True)] * 2
 
@@ -290,6 +290,25 @@ def test_a_pause_between_and_a_partial_fill_do_not_set_it_back() -> None:
     desk.feed(desk.operator("resume"))
     desk.hold(15)
     assert stages(desk, 15) == {PASSIVE: 1, TOUCH: 11}
+
+
+def test_a_reason_that_ended_during_a_pause_leaves_no_clock_to_the_next() -> None:
+    """Reducing for a minute, then a pause in which the reason ends: what blocks increases after it begins anew, and
+    does not take at once for what was over."""
+    desk = running(PARAMS).hold(400)
+    desk.feed(desk.funding(float("nan")))
+    desk.seconds(70)
+    assert desk.state.derisk.urgency is TOUCH
+    desk.feed(desk.operator("pause"))
+    desk.feed(desk.funding())
+    desk.seconds(5)
+    assert desk.guard is GuardState.SOFT_PAUSE
+    assert (desk.state.derisk.since_ns, desk.state.derisk.urgency) == (0, NONE)
+    desk.feed(desk.funding(float("nan")))
+    desk.feed(desk.operator("resume"))
+    desk.seconds(5)
+    assert desk.guard is GuardState.REDUCING
+    assert desk.state.derisk.urgency is PASSIVE
 
 
 def test_a_hard_stop_ends_it() -> None:

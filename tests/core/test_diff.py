@@ -822,5 +822,14 @@ def test_it_never_meets_our_own_order_of_the_other_side() -> None:
     orders = Orders()
     rest(orders, "bid", BUY, 90)
     submit(orders, Cancel("bid", risk=True), 2)
-    assert worked(orders, reducing(SELL, 80, 10, 0, takes=True), held=10) == []
+    assert worked(orders, reducing(SELL, 90), held=10) == []
     assert worked(orders, reducing(SELL, 91), held=10) == [derisk_place(SELL, 91, 10)]
+    # What takes goes as far as it can without.
+    [place] = worked(orders, reducing(SELL, 80, 10, 0, takes=True), held=10)
+    assert isinstance(place, Place)
+    assert (place.side, place.px_ticks, place.ioc) == (SELL, 91, True)
+    short = Orders()
+    rest(short, "ask", SELL, 110)
+    *_, place = worked(short, reducing(BUY, 120, 10, 0, takes=True), held=-10)
+    assert isinstance(place, Place)
+    assert (place.side, place.px_ticks, place.ioc) == (BUY, 109, True)

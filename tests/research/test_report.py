@@ -312,6 +312,15 @@ def test_a_row_that_nobody_wrote_is_refused(journal: Path) -> None:
         read_report(journal)
 
 
+def test_a_run_of_another_version_is_said_to_be_one(journal: Path) -> None:
+    write(journal, decision_rows((4, seen(1), made(990, 1010))))
+    with closing(sqlite3.connect(journal)) as db:
+        (inputs,) = db.execute("SELECT inputs FROM decisions").fetchone()
+    change(journal, "UPDATE decisions SET inputs = ?", msgspec.msgpack.encode(msgspec.msgpack.decode(inputs)[:-1]))
+    with pytest.raises(JournalUnreadable, match="this version of mmdaemon did not write: another one did"):
+        read_report(journal)
+
+
 def test_fills_of_two_instruments_do_not_add(journal: Path) -> None:
     other = msgspec.structs.replace(INSTRUMENT, version=2)
     write(journal, [rows.fill_row(1, 5, fill(), INSTRUMENT, None), rows.fill_row(1, 6, fill("t2"), other, None)])

@@ -66,10 +66,12 @@
   const kinds = [...new Set(made.beyond.map((b) => `${b.of} ${b.regime}`))].map((each) => each.split(" "));
   const main = kinds.find(([of, regime]) => regime === "all" && of === "signal") || ["fair", "all"];
   kinds.sort((a, b) => (b[1] === "all") - (a[1] === "all"));
-  const shown = kinds.map(([of, regime], i) => ({ label: `${regime}, from ${NAMES[of]}`, values: worth(of, regime), colour: COLOURS[i % COLOURS.length],
+  // A colour is a regime, a dashed line is from F alone.
+  const REGIME = { all: "blue", neutral_low_vol: "sky", neutral_high_vol: "grey", up: "green", down: "pink", high_vol_shock: "orange" };
+  const shown = kinds.map(([of, regime]) => ({ label: `${regime}, from ${NAMES[of]}`, values: worth(of, regime), colour: REGIME[regime],
     dash: of === "fair" ? [4, 4] : undefined, width: regime === "all" ? 2.5 : 1.25, decimals: 2, show: regime === "all" || of === main[0] }));
   Drawing.plot(at("beyond"), {
-    title: "Worth after 5 s", unit: "bps, of an order at that distance; the band is 95 % over all regimes", height: 280, log: true,
+    title: "Worth after 5 s", unit: "bps, of an order at that distance; dashed: from F without the signal; the band is 95 % over all regimes", height: 280, log: true,
     tick: bps, of: "distance", x: distances, zero: true, bands: [[shown.length + 2, shown.length + 1, "blue"]],
     series: [...shown,
       { label: "low", values: distances.map((d) => low(row(main[0], "all", d))), colour: "blue", width: 0.5, decimals: 2 },

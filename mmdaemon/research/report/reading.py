@@ -45,6 +45,11 @@ def read_report(path: Path, epoch: int | None = None) -> Report:
             return _report(journal, path, run)
     except sqlite3.Error as error:
         raise JournalUnreadable(f"journal {path} cannot be read: {error}") from error
+    except msgspec.ValidationError as error:  # it can be read, and says other things than this version writes
+        raise JournalUnreadable(
+            f"journal {path} has rows that this version of mmdaemon did not write: another one did (and can), "
+            f"or they were edited, which `mmdaemon replay --verify` tells ({error})"
+        ) from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise JournalUnreadable(f"journal {path} has rows that mmdaemon did not write: {error}") from error
 
