@@ -37,6 +37,8 @@ band_gain = 0.0
 resume_s = 0.0
 [regimes.neutral_high_vol]
 spread_min_bps = 0.1
+levels_max = 3
+skew_gain = 0.0
 [metrics]
 port = 0
 """
@@ -77,7 +79,8 @@ class Bot:
     def trading(self) -> Status:
         return self.wait_for(
             "quoting with a position",
-            lambda s: s.guard == "running" and s.open_orders > 0 and s.position not in ("0", "-0"),
+            # More than two orders of it, so that it is still one when it is looked at again.
+            lambda s: s.guard == "running" and s.open_orders > 0 and abs(float(s.position)) > 0.003,
         )
 
     def stop(self) -> int:
