@@ -168,6 +168,7 @@ def _write(
     text = markdown(tapes, results, command)
     (out / "compare.html").write_text(page(tapes, results, command), encoding="utf-8")
     for folder, name in ((out, "compare.md"), *([(docs.parent, docs.name)] if docs is not None else [])):
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
         for setting in settings_of(tapes, results):
             if setting.fills == "queue" and (drawn := svg(setting)):

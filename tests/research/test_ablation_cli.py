@@ -49,7 +49,7 @@ def test_what_is_wrong_with_the_arguments_is_said(
 
 
 def test_it_plays_writes_and_goes_on(capsys: pytest.CaptureFixture[str], walk: Path, tmp_path: Path) -> None:
-    out, docs = tmp_path / "out", tmp_path / "ABLATION.md"
+    out, docs = tmp_path / "out", tmp_path / "new" / "ABLATION.md"
     plain = [str(walk), "--fills", "touch", "--jobs", "1", "--out", str(out)]
     code, text, _ = said(capsys, *plain, "--rows", "join", "--docs", str(docs))
     assert code == ExitCode.OK
