@@ -176,8 +176,8 @@ def _on_mark(state: State, px_ticks: int, mono_ns: int, params: Params) -> None:
 
 
 def _is_funding(e: FundingRate) -> bool:
-    due = e.next_ts_ns
-    return figures.is_rate(e.rate) and figures.is_time_or_none(due) and figures.is_interval_s(e.interval_s)
+    is_due = e.next_ts_ns is not None and figures.is_time_or_none(e.next_ts_ns)
+    return is_due and figures.is_rate(e.rate) and figures.is_interval_s(e.interval_s)
 
 
 def _is_account(e: AccountSnapshot) -> bool:
@@ -238,7 +238,7 @@ def _on_timer(state: State, event: TimerFired, params: Params) -> None:
     if now > state.markouts.next_due_ns:
         _close_markouts(state, markout.held(state.book, params), params)
     fees = state.venue.fees
-    maker_bps = fees.maker_rate / BPS if fees else None
+    maker_bps = cost.maker_rate(fees, state.venue.charged) / BPS if fees else None
     if fill_quality.on_timer(state.quality, now, maker_bps, params.cost.min_edge_bps, params.quality):
         state.dirty |= Dirty.COSTS
     if regime.on_timer(state.detector, state.bars, now, params):

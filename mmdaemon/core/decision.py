@@ -153,7 +153,7 @@ class Decision(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     quotes: tuple[Quote, ...]
     no_bid: str
-    """Empty, or why there is no bid: "guard", "no_book", "inventory", "edge", "pulled", "size", "derisk"."""
+    """Empty, or why there is no bid: "guard", "no_book", "inventory", "edge", "pulled", "size"."""
     no_ask: str
     band_lo_ticks: float
     """Fair value within [lo, hi] needs no new decision: the strategy's requote tolerance, live and on tape alike."""

@@ -316,7 +316,7 @@ def day() -> tuple[Desk, IdealVenue]:
     desk.start()
     venue.answer(c for c in desk.commands)
     px, walk = MID, 12_345
-    for second in range(300):
+    for second in range(340):
         walk = (walk * 1_103_515_245 + 12_345) % (1 << 31)
         # A lurch now and then reaches resting orders; the pull back to where it began keeps drift within bounds.
         px += (walk >> 16) % 181 - 90 if second % 3 else ((walk >> 16) % 2 * 2 - 1) * 360
@@ -354,7 +354,7 @@ def test_a_day_trades_and_comes_through(a_day: tuple[Desk, IdealVenue]) -> None:
     desk, venue = a_day
     assert desk.guard is GuardState.RUNNING
     assert len(desk.log) > 1_000
-    assert venue.fills >= 20
+    assert venue.fills > 20
     assert desk.state.position.buys > 5
     assert desk.state.position.sells > 5
     assert {type(command) for command in desk.commands} == {Place, Amend, Cancel}

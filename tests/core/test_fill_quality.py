@@ -531,3 +531,19 @@ def test_the_tracker_widens_what_is_quoted() -> None:
         desk.seconds(5)
     assert desk.state.inputs.tracker_multiplier == 1.5
     assert desk.state.quality.trackers.keys() == {desk.state.detector.regime}
+
+
+def test_the_tracker_judges_by_the_fee_that_quotes_rest_on() -> None:
+    """Fills that lose 6 bps are below 2 + 1 of the schedule, and not below 6 + 1 of what is charged: one maker fee."""
+    desk = running(FAST)
+    fee_e10 = round(6e-4 * desk.params.instrument.notional_e10(MID, 1))
+    for _ in range(20):
+        desk.feed(desk.fill(Side.BUY, 1, MID, fee_e10=fee_e10))
+    assert desk.state.venue.charged.rate == pytest.approx(6e-4, rel=1e-3)
+    for _ in range(20):
+        for side in Side:
+            desk.feed(desk.fill(side, 1, MID + side * 390, fee_e10=fee_e10))
+        desk.seconds(5)
+    assert desk.state.inputs is not None
+    assert desk.state.inputs.maker_bps == pytest.approx(6.0, rel=1e-3)
+    assert desk.state.inputs.tracker_multiplier == 1.0

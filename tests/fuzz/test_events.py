@@ -87,6 +87,16 @@ def test_fee_rates_that_cannot_be_are_none(rate: Any) -> None:
         assert desk.guard is GuardState.RUNNING
 
 
+def test_funding_without_a_settlement_is_none() -> None:
+    """The type forbids it, and nothing enforces that where an event is made: a timer compared None with a time."""
+    desk = running()
+    broken: Any = None
+    desk.wait(0.1).feed(FundingRate(*desk.now, 0.0001, broken, 28_800))
+    assert desk.state.venue.funding is None
+    desk.seconds(1)
+    assert desk.guard is GuardState.REDUCING
+
+
 @pytest.mark.parametrize(
     ("rate", "next_ts_ns", "interval_s"),
     [
