@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from mmdaemon.research.ablation.bootstrap import LEAST_BLOCKS, Sums, difference, e5_of, interval
+from mmdaemon.research.ablation.bootstrap import Sums, difference, e5_of, interval
+from mmdaemon.research.calibration.blocks import LEAST_BLOCKS
 
 BLOCKS = 96
 

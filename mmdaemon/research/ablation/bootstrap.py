@@ -1,19 +1,17 @@
-"""Intervals of e5 and of paired differences between rows, by block bootstrap.
+"""Intervals of e5 and of paired differences between rows, by the block bootstrap of `research/calibration/blocks.py`.
 
-Fills that are near in time share what the market did, so whole blocks of time are drawn and not single fills (Kuensch,
-1989); and two rows are drawn with the same blocks, so that what the market did to both cancels out of the difference. A
-row's e5 is a ratio of sums, sum of value * edge over sum of value, and is computed anew from the sums of each draw. A
-block without fills is drawn like any other. The draws are seeded: equal sums, equal intervals.
+Two rows are drawn with the same blocks, so that what the market did to both cancels out of the difference. A row's e5
+is a ratio of sums, sum of value * edge over sum of value, and is computed anew from the sums of each draw. A block
+without fills is drawn like any other.
 """
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
-DRAWS = 2_000
-SEED = 20_260_106
-LEAST_BLOCKS = 8
-"""With fewer an interval would be too narrow and look like knowledge."""
+from mmdaemon.research.calibration import blocks
+from mmdaemon.research.calibration.blocks import ratio
+from mmdaemon.research.calibration.observing import Floats
+from mmdaemon.research.calibration.records import Interval
 
 
 class Sums(msgspec.Struct, frozen=True):
@@ -21,11 +19,6 @@ class Sums(msgspec.Struct, frozen=True):
 
     value: tuple[float, ...]
     earned: tuple[float, ...]
-
-
-class Interval(msgspec.Struct, frozen=True):
-    low: float
-    high: float
 
 
 def e5_of(sums: Sums) -> float | None:
@@ -36,9 +29,7 @@ def e5_of(sums: Sums) -> float | None:
 
 def interval(sums: Sums) -> Interval | None:
     """95 % of e5. None: too few blocks, or too few draws with a fill."""
-    if len(sums.value) < LEAST_BLOCKS:
-        return None
-    return _quantiles(_drawn(sums, _times(len(sums.value))))
+    return blocks.interval(_columns(sums), ratio)
 
 
 def difference(one: Sums, other: Sums) -> Interval | None:
@@ -49,25 +40,9 @@ def difference(one: Sums, other: Sums) -> Interval | None:
     """
     if len(one.value) != len(other.value):
         raise ValueError(f"{len(one.value)} blocks and {len(other.value)}: not of one stretch of time")
-    if len(one.value) < LEAST_BLOCKS:
-        return None
-    times = _times(len(one.value))
-    return _quantiles(_drawn(one, times) - _drawn(other, times))
+    both = np.hstack([_columns(one), _columns(other)])
+    return blocks.interval(both, lambda drawn: ratio(drawn[:, :2]) - ratio(drawn[:, 2:]))
 
 
-def _times(blocks: int) -> npt.NDArray[np.float64]:
-    """(draws, blocks): how often each block is drawn."""
-    return np.random.default_rng(SEED).multinomial(blocks, np.full(blocks, 1.0 / blocks), size=DRAWS).astype(np.float64)
-
-
-def _drawn(sums: Sums, times: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return (times @ np.array(sums.earned)) / (times @ np.array(sums.value))
-
-
-def _quantiles(made: npt.NDArray[np.float64]) -> Interval | None:
-    known = made[np.isfinite(made)]
-    if len(known) < DRAWS * 9 // 10:
-        return None
-    low, high = np.quantile(known, (0.025, 0.975))
-    return Interval(float(low), float(high))
+def _columns(sums: Sums) -> Floats:
+    return np.stack([np.array(sums.earned, np.float64), np.array(sums.value, np.float64)], axis=1)

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
-from mmdaemon.research.ablation.bootstrap import LEAST_BLOCKS, Interval, difference, interval
+from mmdaemon.research.ablation.bootstrap import difference, interval
 from mmdaemon.research.ablation.results import Prepared, Result, code_digest
 from mmdaemon.research.ablation.rows import BY_NAME, COMMON, GATED, OPEN, ROWS, RULE, Group
 from mmdaemon.research.ablation.score import Score
+from mmdaemon.research.calibration.blocks import LEAST_BLOCKS
+from mmdaemon.research.calibration.records import Interval
 from mmdaemon.settings.model import default_of
 from mmdaemon.settings.presets import Value
 

@@ -13,7 +13,7 @@ from mmdaemon.core.types import NS
 from mmdaemon.research.calibration.observing import Floats, Ints
 from mmdaemon.research.calibration.records import Interval
 
-DRAWS = 1_000
+DRAWS = 2_000
 SEED = 20_260_106
 LEAST_BLOCKS = 8
 """With fewer there is no interval: it would be too narrow, and look like knowledge."""
@@ -43,7 +43,7 @@ def interval(sums: Floats, figure: Callable[[Floats], Floats]) -> Interval | Non
 
 def intervals(sums: Floats, figures: Callable[[Floats], Floats]) -> list[Interval] | None:
     """The same of several figures at once: (draws, columns) -> (draws, figures). Draws that come to no number, having
-    drawn nothing of a kind, are left out."""
+    drawn nothing of a kind, are left out; where they are over a tenth there is no interval."""
     blocks = len(sums)
     if blocks < LEAST_BLOCKS:
         return None
@@ -54,7 +54,7 @@ def intervals(sums: Floats, figures: Callable[[Floats], Floats]) -> list[Interva
     found: list[Interval] = []
     for column in made.T:
         known = column[np.isfinite(column)]
-        if len(known) < DRAWS // 2:
+        if len(known) < DRAWS * 9 // 10:
             return None
         low, high = np.quantile(known, (0.025, 0.975))
         found.append(Interval(float(low), float(high), blocks))
