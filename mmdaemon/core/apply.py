@@ -176,8 +176,7 @@ def _on_mark(state: State, px_ticks: int, mono_ns: int, params: Params) -> None:
 
 
 def _is_funding(e: FundingRate) -> bool:
-    is_due = e.next_ts_ns is not None and figures.is_time_or_none(e.next_ts_ns)
-    return is_due and figures.is_rate(e.rate) and figures.is_interval_s(e.interval_s)
+    return figures.is_rate(e.rate) and figures.is_time(e.next_ts_ns) and figures.is_interval_s(e.interval_s)
 
 
 def _is_account(e: AccountSnapshot) -> bool:

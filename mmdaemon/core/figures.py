@@ -31,9 +31,14 @@ def is_money(x: object) -> bool:
     return type(x) is int and -_MONEY <= x < _MONEY
 
 
+def is_time(x: object) -> bool:
+    """A moment in nanoseconds of UTC."""
+    return type(x) is int and 0 <= x < _MONEY
+
+
 def is_time_or_none(x: object) -> bool:
     """A moment in nanoseconds of UTC, or not said."""
-    return x is None or (type(x) is int and 0 <= x < _MONEY)
+    return x is None or is_time(x)
 
 
 def is_rate(x: object) -> bool:
