@@ -26,6 +26,7 @@ from mmdaemon.settings import (
     load,
     shipped_config,
 )
+from mmdaemon.settings.credentials import VARIABLES
 from mmdaemon.settings.documents import CONFIG_FILES, documents, settings_markdown
 from mmdaemon.settings.model import bounds_of, catalogue, default_of, extra_of, is_hashed, tables
 from mmdaemon.settings.presets import COLUMNS, PRESETS
@@ -250,6 +251,13 @@ def test_a_fraction_that_is_too_large_is_no_percentage() -> None:
     assert ("above 0.95" in problem.reason, problem.nearest) == (True, "")
 
 
+REAL = {"run.mode": "testnet", "journal.durability": "power", "venue.in_flight_max_s": 30}
+NOT_LOOPBACK = (
+    "localhost:8080", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:8080/", "127.0.0.1:80@example.org:80",
+    "127.0.0.1.example.org:80", "[::1]:8080", "0.0.0.0:8080", "api.bitget.com:80", "127.1:80",
+)  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("overrides", "path"),
     [
@@ -271,8 +279,15 @@ def test_a_fraction_that_is_too_large_is_no_percentage() -> None:
         ({"quotes.model": "glft"}, "glft.fit_r2"),
         ({"derisk.touch_after_s": 301}, "derisk.touch_after_s"),
         ({"simulated.request_latency_s": 2, "venue.in_flight_max_s": 1}, "simulated.request_latency_s"),
-        ({"run.mode": "testnet", "journal.durability": "power", "venue.in_flight_max_s": 14}, "venue.in_flight_max_s"),
-        ({"run.mode": "live"}, "journal.durability"),
+        ({**REAL, "venue.in_flight_max_s": 29}, "venue.in_flight_max_s"),
+        ({**REAL, "venue.exchange": "okx", "venue.in_flight_max_s": 14}, "venue.in_flight_max_s"),
+        ({**REAL, "journal.durability": "process"}, "journal.durability"),
+        ({**REAL, "run.mode": "live", "venue.exchange": "okx"}, "venue.exchange"),
+        ({"quotes.depth_levels": 11}, "quotes.depth_levels"),
+        ({"venue.dead_man_s": 4}, "venue.dead_man_s"),
+        ({"venue.stop_bps": 49}, "venue.stop_bps"),
+        ({"venue.emulator": "http://127.0.0.1:8080"}, "venue.emulator"),
+        *(({**REAL, "venue.emulator": f"http://{where}"}, "venue.emulator") for where in NOT_LOOPBACK),
         ({"run.mode": "paper", "run.tape": "x"}, "run.tape"),
         ({"run.mode": "paper", "run.speed": "max"}, "run.speed"),
     ],
@@ -290,8 +305,35 @@ def test_settings_built_in_code_are_checked_too() -> None:
         Settings().limits.collar_bps = 900
 
 
-def test_short_windows_at_the_simulated_venue_are_allowed() -> None:
-    assert load(None, {"venue.in_flight_max_s": 1}, {}).settings.venue.in_flight_max_s == 1
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {},
+        {"run.mode": "paper"},
+        {**REAL, "venue.emulator": "http://127.0.0.1:8080"},
+        {**REAL, "run.mode": "live", "venue.emulator": "http://127.0.0.1:65535"},
+    ],
+)
+def test_short_windows_where_no_exchange_trades_are_allowed(overrides: dict[str, Any]) -> None:
+    assert load(None, {**overrides, "venue.in_flight_max_s": 1}, {}).settings.venue.in_flight_max_s == 1
+
+
+def test_an_exchange_without_proof_trades_live_where_the_operator_insists() -> None:
+    okx = {**REAL, "venue.exchange": "okx"}
+    assert load(None, okx, {}).settings.venue.exchange == "okx", "its test environment is there to find out"
+    insisted = {**okx, "run.mode": "live", "venue.insist_unproven": True}
+    assert load(None, insisted, {}).settings.run.mode == "live"
+
+
+def test_what_a_flag_stands_for_holds_where_nobody_says_anything(tmp_path: Path) -> None:
+    flag: Any = {"run.mode": "paper", "preset": "desk"}
+    loaded = load(None, {}, {}, flag)
+    assert (loaded.settings.run.mode, loaded.origins["run.mode"]) == ("paper", "flag")
+    assert loaded.settings.limits.cancels_per_minute == 50
+    file = tmp_path / "c.toml"
+    file.write_text('[run]\nmode = "simulated"')
+    said = load(file, {}, {}, flag)
+    assert (said.settings.run.mode, said.origins["run.mode"]) == ("simulated", str(file))
 
 
 CANARY = "canary-5f3a9c1e77d04b"
@@ -320,9 +362,31 @@ def test_keys_in_toml_are_an_error_and_never_repeated(tmp_path: Path, text: str)
 
 
 def test_keys_in_variables_and_overrides_are_not_repeated(tmp_path: Path) -> None:
-    found = problems(tmp_path, "", {"MMDAEMON_API_KEY": CANARY}, venue__secret=CANARY)
-    assert [problem.path for problem in found] == ["api_key", "venue.secret"]
+    found = problems(tmp_path, "", {"MMDAEMON_VENUE__API_KEY": CANARY}, venue__secret=CANARY)
+    assert [problem.path for problem in found] == ["venue.api_key", "venue.secret"]
     assert CANARY not in "".join(map(str, found))
+
+
+@pytest.mark.parametrize("value", ["bg_0123456789abcdef0123456789abcdef", "5f3a9c1e77d04b" * 3, f" {'A1' * 32} "])
+@pytest.mark.parametrize("path", ["venue.symbol", "run.state_dir", "run.instance", "venue.emulator", "preset"])
+def test_a_key_under_the_name_of_a_setting_is_an_error_and_never_repeated(
+    tmp_path: Path, path: str, value: str
+) -> None:
+    table, _, key = path.rpartition(".")
+    for found in (
+        problems(tmp_path, (f"[{table}]\n" if table else "") + f'{key} = "{value}"'),
+        problems(tmp_path, "", {"MMDAEMON_" + path.upper().replace(".", "__"): value}),
+        problems(tmp_path, "", None, **{path: value}),
+    ):
+        problem = only(found)
+        assert (problem.path, problem.reason) == (path, "looks like a key, which is never a setting")
+        assert value.strip() not in str(problem)
+        assert "bitget_api_secret" in problem.nearest
+
+
+def test_the_variables_of_credentials_are_no_settings(tmp_path: Path) -> None:
+    loaded = load_text(tmp_path, "", dict.fromkeys(VARIABLES, CANARY))
+    assert loaded.settings == Settings()
 
 
 def test_no_setting_looks_like_a_secret() -> None:
@@ -413,13 +477,20 @@ def another(path: str) -> Any:
         return not default
     if isinstance(default, str):
         choices = getattr(field.annotation, "__args__", ())
+        if path == "venue.emulator":
+            return "http://127.0.0.1:8080"
         return next((choice for choice in choices if choice != default), "other")
     if path == "quality.pull_horizon_s":
         return 30
     low, high = bounds_of(field)
     assert low is not None
     assert high is not None
-    special = {"limits.max_open_orders": 21, "quotes.max_position_quote": 90_000.0}
+    special = {
+        "venue.book_depth": 9,
+        "venue.dead_man_s": 29,
+        "limits.max_open_orders": 21,
+        "quotes.max_position_quote": 90_000.0,
+    }
     if path in special:
         return special[path]
     up = path.endswith(
@@ -434,8 +505,8 @@ def another(path: str) -> Any:
 def changed(path: str) -> Settings:
     value = 1.0 if default_of(path) == 0.0 and catalogue()[path].annotation is float else another(path)
     overrides = {path: value}
-    if path == "run.mode":
-        overrides["journal.durability"] = "process"
+    if path == "venue.emulator":
+        overrides["run.mode"] = "paper"
     if path == "quotes.model":
         overrides["glft.fit_r2"] = 0.9
     if path.endswith("levels_min"):
@@ -448,12 +519,15 @@ def changed(path: str) -> Settings:
 def test_every_setting_but_paths_and_ports_is_in_the_hash(path: str) -> None:
     settings = changed(path)
     assert settings.flat()[path] != default_of(path)
-    assert (settings.config_hash != Settings().config_hash) == is_hashed(catalogue()[path])
+    before = load(None, {"run.mode": settings.run.mode} if path != "run.mode" else {}, {}).settings
+    assert (settings.config_hash != before.config_hash) == is_hashed(catalogue()[path])
 
 
 def test_paths_and_ports_and_nothing_else_are_left_out_of_the_hash() -> None:
     left_out = {path for path, field in catalogue().items() if not is_hashed(field)}
-    assert left_out == {"run.tape", "run.state_dir", "run.instance", "venue.remote", "metrics.port"}
+    assert left_out == {
+        "run.tape", "run.state_dir", "run.instance", "venue.remote", "venue.emulator", "metrics.port",
+    }  # fmt: skip
 
 
 def test_the_hash_is_of_values_not_of_their_source(tmp_path: Path) -> None:
@@ -638,9 +712,10 @@ def test_shipped_files_load_clean_and_hold_every_key(name: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("name", ["paper", "testnet", "live"])
-def test_files_of_modes_that_do_not_run_yet_say_so(name: str) -> None:
+def test_files_of_modes_say_the_flag_that_runs_them(name: str) -> None:
     text = " ".join(shipped_config(name).read_text(encoding="utf-8").replace("\n# ", " ").split())
-    assert f'`mmdaemon run` refuses mode = "{name}"' in text
+    assert f"`mmdaemon run --{name} --config FILE`" in text
+    assert ("bitget_api_passphrase" in text) == (name != "paper")
     assert load(shipped_config(name), {}, {}).settings.run.mode == name
 
 

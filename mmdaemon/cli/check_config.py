@@ -11,7 +11,6 @@ from rich.text import Text
 from mmdaemon.cli import ExitCode, Refused
 from mmdaemon.core.types import E10
 from mmdaemon.settings import (
-    MODES_AVAILABLE,
     ConfigError,
     Loaded,
     assignments,
@@ -53,8 +52,8 @@ def check_config(
     _print_values(loaded, every=show_origin)
     _print_least_equity(loaded, price)
     mode = loaded.settings.run.mode
-    if mode not in MODES_AVAILABLE:
-        print(f'mode = "{mode}" can be checked but not run yet: `mmdaemon run` refuses it')
+    if mode != "simulated":
+        print(f'mode = "{mode}" runs with its flag only: `mmdaemon run --{mode}`')
     print(f"config hash {loaded.settings.config_hash}")
     print(f"{config or 'the defaults'}: usable")
     return ExitCode.OK

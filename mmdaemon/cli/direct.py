@@ -1,7 +1,8 @@
 """`mmdaemon kill --direct`: the kill without a daemon, by a process of its own. For when the daemon hangs or is gone.
 
-It needs the venue's address and, to leave a latch behind, the state directory. All that touches the disk runs on a
-thread that nothing waits for long: with a hung disk the cancels go out all the same, and the process ends all the same.
+It needs the venue's address, at an exchange the key, and, to leave a latch behind, the state directory. All that
+touches the disk runs on a thread that nothing waits for long: with a hung disk the cancels go out all the same, and the
+process ends all the same.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Final, TypeVar
+from typing import Final, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -31,8 +32,12 @@ from mmdaemon.journal.state_dir import StateDir, StateDirRefused
 from mmdaemon.journal.statements import STATEMENTS
 from mmdaemon.ops.control import ControlError
 from mmdaemon.ops.control_client import call
+from mmdaemon.secret import Credentials
 from mmdaemon.settings import Settings, load
-from mmdaemon.venues.base import VenueUnavailable
+from mmdaemon.settings.credentials import CredentialsMissing, read_credentials
+from mmdaemon.settings.rules import REAL_MODES
+from mmdaemon.venues.base import Venue, VenueUnavailable
+from mmdaemon.venues.ccxt_config import CcxtConfig
 from mmdaemon.venues.remote import RemoteVenue
 
 T = TypeVar("T")
@@ -47,6 +52,18 @@ _EVIDENCE_S: Final = 2.0
 _BUSY_S: Final = 0.2
 _SAY_EVERY_S: Final = 2.0
 _REQUEST_S: Final = 1.0
+_EXCHANGE_REQUEST_S: Final = 3.0
+
+
+class AtExchange(msgspec.Struct, frozen=True):
+    """An exchange as a run traded there. Its key is not here: it is read anew."""
+
+    exchange: str
+    account: Literal["classic", "unified"]
+    symbol: str
+    environment: Literal["demo", "live"]
+    emulator: str
+    """Address of an emulator in its place; empty is the exchange itself."""
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -54,8 +71,14 @@ class Address(msgspec.Struct, frozen=True):
     the journal cannot."""
 
     remote: str
-    """Socket of the venue process; empty: the venue is in the daemon's own process."""
+    """Socket of the venue process; empty: the venue is an exchange, or in the daemon's own process."""
     in_flight_max_s: float
+    at: AtExchange | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is anywhere but in the daemon's own process."""
+        return bool(self.remote) or self.at is not None
 
 
 class Left(msgspec.Struct, frozen=True):
@@ -68,11 +91,10 @@ class Left(msgspec.Struct, frozen=True):
 
 def remember(directory: StateDir, settings: Settings) -> None:
     """Put down how the venue is reached, before anything is sent to it. Raises OSError."""
-    remote = str(Path(settings.venue.remote).absolute()) if settings.venue.remote else ""
     path = _address_path(directory)
     fresh = path.with_suffix(".new")
     with fresh.open("wb") as file:
-        file.write(msgspec.json.encode(Address(remote, settings.venue.in_flight_max_s)))
+        file.write(msgspec.json.encode(_of(settings)))
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(path)
@@ -100,11 +122,17 @@ def kill_direct(
     address = _address(left, venue, config)
     latch = _Latch(directory, reason)
     latching = disk.do(latch.close)
-    if not address.remote:
+    if not address.is_known:
         return _nothing_outlives(latch, latching)
+    try:
+        key = _key(address.at)
+    except CredentialsMissing as missing:
+        # The latch is closed all the same; what rests at the exchange is not touched, and it is said so.
+        _within(_EVIDENCE_S, latching, ())
+        raise Refused(f"{missing}. Nothing was cancelled", ExitCode.CREDENTIALS) from None
     # Beside the cancels, and not before them.
     progress = Progress(tripped_ns=time.monotonic_ns())
-    reached, code = run_real(lambda clock: _cancel(clock, address, progress, wait=wait, for_s=for_s))
+    reached, code = run_real(lambda clock: _cancel(clock, address, key, progress, wait=wait, for_s=for_s))
     failures = _within(_EVIDENCE_S, disk.do(lambda: latch.add(reached, progress)), ("the disk takes too long",))
     for failure in failures:
         _say(f"not put down: {failure}")
@@ -152,14 +180,33 @@ def _address(left: Left, venue: Path | None, config: Path | None) -> Address:
     if venue is None and config is None and left.address is not None:
         return left.address
     settings = load(config, {"venue.remote": str(venue)} if venue else {}).settings
-    if not settings.venue.remote and left.address is None:
+    named = _of(settings)
+    if not named.is_known and left.address is None:
         raise Refused(
             "where the venue is is not known: name its socket (--venue), the daemon's file (--config), or its "
             "--state-dir. Nothing was cancelled",
             ExitCode.USAGE,
         )
-    in_flight_max_s = settings.venue.in_flight_max_s if left.address is None or config else left.address.in_flight_max_s
-    return Address(settings.venue.remote, in_flight_max_s)
+    if left.address is None or config:
+        return named
+    return msgspec.structs.replace(named, in_flight_max_s=left.address.in_flight_max_s)
+
+
+def _of(settings: Settings) -> Address:
+    """Where a run with these settings trades."""
+    venue, at = settings.venue, None
+    remote = str(Path(venue.remote).absolute()) if venue.remote else ""
+    if settings.run.mode in REAL_MODES:
+        environment = "demo" if settings.run.mode == "testnet" else "live"
+        at = AtExchange(venue.exchange, venue.account, venue.symbol, environment, venue.emulator)
+    return Address(remote, venue.in_flight_max_s, at)
+
+
+def _key(at: AtExchange | None) -> Credentials | None:
+    """Raises CredentialsMissing. Whatever is only a warning to who begins to trade is none to who ends it."""
+    if at is None:
+        return None
+    return read_credentials(at.exchange, os.environ, is_live=False).credentials
 
 
 def _address_path(directory: StateDir) -> Path:
@@ -180,13 +227,37 @@ def _nothing_outlives(latch: "_Latch", latching: "Future[tuple[str, ...]]") -> i
 # --- the venue --------------------------------------------------------------------------------------------------------
 
 
+class _Killed(Venue, Protocol):
+    """A venue that says why it cannot be reached."""
+
+    @property
+    def why(self) -> str: ...
+
+
+def _venue(clock: RealClock, address: Address, key: Credentials | None) -> _Killed:
+    if address.at is None:
+        return RemoteVenue(Path(address.remote), clock, _REQUEST_S, kills=True)
+    from mmdaemon.venues.ccxt_pro import CcxtVenue
+
+    config = CcxtConfig(
+        exchange=address.at.exchange,
+        account=address.at.account,
+        symbol=address.at.symbol,
+        environment=address.at.environment,
+        credentials=key,
+        emulator_url=address.at.emulator,
+        request_timeout_s=_EXCHANGE_REQUEST_S,
+    )
+    return CcxtVenue(config, clock, kills=True)
+
+
 async def _cancel(
-    clock: RealClock, address: Address, progress: Progress, *, wait: bool, for_s: float
+    clock: RealClock, address: Address, key: Credentials | None, progress: Progress, *, wait: bool, for_s: float
 ) -> tuple[KillState, int]:
     """Cancel and read until nothing rests (`wait`: until nothing can land any more), or for `for_s`; 0 is without end.
     What was reached, and the exit code."""
     reached = KillState.KILLING
-    venue = RemoteVenue(Path(address.remote), clock, _REQUEST_S, kills=True)
+    venue = _venue(clock, address, key)
     saying = asyncio.create_task(_say_how_it_goes(progress))
     try:
         async with asyncio.timeout(for_s or None):
@@ -208,7 +279,7 @@ async def _cancel(
     return reached, REMAIN if progress.orders_left >= 0 else NOT_REACHED
 
 
-async def _open(venue: RemoteVenue) -> None:
+async def _open(venue: Venue) -> None:
     said = ""
     while True:
         try:

@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal, NamedTuple
 from cyclopts import Parameter
 
 from mmdaemon.cli import ExitCode, Refused
-from mmdaemon.settings import MODES_AVAILABLE, shipped_config
+from mmdaemon.settings import shipped_config
 from mmdaemon.settings.documents import toml_value
 from mmdaemon.settings.model import default_of
 
@@ -28,11 +28,23 @@ class Origin(NamedTuple):
 
 
 ORIGINS: Final[Mapping[str, Origin]] = {
-    "tight": Origin("paper", "The simulated venue and its synthetic market, all at the defaults.", ("run.mode",)),
-    "desk": Origin("testnet", "The simulated venue, with the desk's figures.", ("run.mode", "journal.durability")),
+    "tight": Origin(
+        "paper", "The simulated venue and its synthetic market, all at the defaults.", ("run.mode", "venue.book_depth")
+    ),
+    "desk": Origin(
+        "testnet",
+        "The simulated venue, with the desk's figures.",
+        ("run.mode", "venue.in_flight_max_s", "journal.durability"),
+    ),
     **{name: Origin(name, "", ()) for name in ("demo", "paper", "testnet", "live")},
 }
 GENERATED: Final = "# Generated from the model"
+FLAGGED: Final = {
+    "paper": "make a market with it: live data, simulated fills, no key",
+    "testnet": "trade on the exchange's demo environment, with a demo key's files (see the file's top)",
+    "live": "trade real money; refused until a preflight of this very configuration has passed",
+}
+"""What runs with a flag of its name, and what for."""
 
 
 def init(
@@ -77,8 +89,9 @@ def init(
     print(f"{path} written, from preset {preset}. Next:")
     print("  # take the # away from a setting and change it; then see what the file amounts to")
     print(f"  mmdaemon check-config {file}")
-    if preset in {"paper", "testnet", "live"} and preset not in MODES_AVAILABLE:
-        print(f'  # mode = "{preset}" can be checked but not run yet; `mmdaemon init` without --preset can be run')
+    if preset in FLAGGED:
+        print(f"  # {FLAGGED[preset]}")
+        print(f"  mmdaemon run --{preset} --config {file}")
     else:
         print("  # make a market with it")
         print(f"  mmdaemon run --config {file}")

@@ -46,6 +46,12 @@ VERBS: Final[dict[str, Verb]] = {
     "venue": Verb(
         "mmdaemon.cli.venue:venue", "The simulated venue as a process of its own, for daemons that come and go."
     ),
+    "emulator": Verb(
+        "mmdaemon.cli.emulator:emulator", "Bitget's own protocol on loopback, faults included, to rehearse at."
+    ),
+    "preflight": Verb(
+        "mmdaemon.cli.preflight:preflight", "Measure in demo trading what only the venue can tell, and write it down."
+    ),
     "status": Verb("mmdaemon.cli.status:status", "What the daemon is doing, and first of all why it is not quoting."),
     "pause": Verb("mmdaemon.cli.operate:pause", "Take the quotes out until `resume`."),
     "resume": Verb("mmdaemon.cli.operate:resume", "End a pause or a finished kill, with a reason."),
@@ -71,7 +77,7 @@ VERBS: Final[dict[str, Verb]] = {
     ),
 }
 
-SHOWING: Final = frozenset({"status", "explain", "check-config", "tape info"})
+SHOWING: Final = frozenset({"status", "explain", "check-config", "tape info", "emulator --list-faults"})
 """Verbs that do nothing but show: they end when nobody reads any more, and have failed where it cannot be written."""
 
 HELP: Final = (

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mmdaemon.cli import ExitCode, Refused, summary
 from mmdaemon.cli.console import Console
+from mmdaemon.cli.modes import admitted, flag_of, loaded_for, where_it_is
 from mmdaemon.cli.telling import telling
 from mmdaemon.clock import Clock
 from mmdaemon.core.types import NS
@@ -26,11 +27,11 @@ from mmdaemon.research.report import read_report
 from mmdaemon.research.report.quoting import TOO_SMALL
 from mmdaemon.research.session import play, until_the_end
 from mmdaemon.research.summary import summarise
-from mmdaemon.settings import MODES_AVAILABLE, Settings, assignments, load
+from mmdaemon.settings import Settings, assignments
 from mmdaemon.settings.equity import least_equity
 from mmdaemon.tapes.playing import Tape, crossed_warning
 from mmdaemon.tapes.rows import TapeError
-from mmdaemon.venues.base import MarketSource
+from mmdaemon.venues.base import KeyRefused, MarketSource, OtherAccount
 from mmdaemon.venues.simulated.venue import SimulatedVenue
 
 SYNTHETIC_START_TS_NS = 1_767_571_200 * NS
@@ -39,6 +40,9 @@ SYNTHETIC_START_TS_NS = 1_767_571_200 * NS
 
 def run(
     *,
+    paper: Annotated[bool, Parameter(negative=())] = False,
+    testnet: Annotated[bool, Parameter(negative=())] = False,
+    live: Annotated[bool, Parameter(negative=())] = False,
     tape: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
     fills: Literal["through", "queue", "touch"] | None = None,
     speed: Literal["real", "max"] | None = None,
@@ -53,6 +57,12 @@ def run(
 
     Parameters
     ----------
+    paper
+        Live market data of the exchange, and simulated fills. Needs no key.
+    testnet
+        Trade in the exchange's demo environment, with a demo key.
+    live
+        Trade real money: needs run.mode = "live" in the file, a live key and a passed preflight.
     tape
         Replay this recording instead of the synthetic market: a file, the folder of one, or several files in order.
     fills
@@ -80,21 +90,18 @@ def run(
         "run.state_dir": str(state_dir) if state_dir else None,
     }
     flags = {path: value for path, value in chosen.items() if value is not None}
-    settings = load(config, {**assignments(set_), **flags}).settings
-    if settings.run.mode not in MODES_AVAILABLE:
-        raise Refused(
-            f"run.mode = {settings.run.mode!r} is not built yet; what runs now: {', '.join(MODES_AVAILABLE)}. "
-            "Remove the key to trade against the simulated venue",
-            ExitCode.CONFIG,
-        )
+    mode = flag_of(paper=paper, testnet=testnet, live=live)
+    settings = loaded_for(mode, config, {**assignments(set_), **flags}).settings
     given = Path(settings.run.state_dir) if settings.run.state_dir else None
-    directory = locked(locate(given, settings.run.instance, os.environ), os.environ)
+    path = locate(given, settings.run.instance, os.environ)
+    credentials = admitted(settings, path)
+    directory = locked(path, os.environ)
     try:
         if settings.run.speed == "max":
             return _to_the_end(settings, directory)
         from mmdaemon.cli.service import serve
 
-        code = serve(settings, directory)
+        code = serve(settings, directory, credentials)
         if settings.run.tape:
             _sum_up(directory.journal_path)
         return code
@@ -108,8 +115,10 @@ def run(
             "state directory (--state-dir)",
             ExitCode.RETRY,
         ) from failed
-    except TapeError as error:
+    except (TapeError, OtherAccount) as error:
         raise Refused(str(error), ExitCode.CONFIG) from error
+    except KeyRefused as error:
+        raise Refused(f"{error}; {where_it_is(settings)}", ExitCode.CREDENTIALS) from error
     finally:
         directory.release()
 

@@ -5,6 +5,7 @@ import gc
 import signal
 import time
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 
 from loguru import logger
 
@@ -19,9 +20,10 @@ from mmdaemon.ops import logging
 from mmdaemon.ops.control import ControlError, ControlServer
 from mmdaemon.ops.metrics_server import MetricsError, MetricsServer
 from mmdaemon.research.summary import BROKE_OFF, INTERRUPTED
+from mmdaemon.secret import Credentials
 from mmdaemon.settings import Settings
+from mmdaemon.settings.rules import REAL_MODES
 from mmdaemon.tapes.rows import TapeError
-from mmdaemon.venues.base import Venue
 
 _GC_THRESHOLDS = (50_000, 20, 100)
 """After a freeze almost nothing is left to collect; a full collection on a warm heap cost 13 to 37 ms."""
@@ -29,37 +31,42 @@ _DYING_S = 60.0
 """How long a run whose recording broke off may take to read the venue empty."""
 
 
-def serve(settings: Settings, directory: StateDir) -> int:
+def serve(settings: Settings, directory: StateDir, credentials: Credentials | None = None) -> int:
     """Run until stopped: by a signal, the control socket, the end of a tape, or `run.duration_s`. The exit code.
+    `credentials` are what testnet and live trade with.
 
     Raises:
         TapeError: the recording breaks off; what rested is cancelled and the venue was read empty.
     """
     written = logging.setup()
     try:
-        return run_real(lambda clock: _serve(settings, directory, clock, written))
+        return run_real(lambda clock: _serve(settings, directory, clock, written, credentials))
     except (ControlError, MetricsError) as error:
         raise Refused(str(error), ExitCode.CONFIG) from error
     finally:
         written.close()
 
 
-async def _serve(settings: Settings, directory: StateDir, clock: RealClock, written: logging.LogWriter) -> int:
+async def _serve(
+    settings: Settings,
+    directory: StateDir,
+    clock: RealClock,
+    written: logging.LogWriter,
+    credentials: Credentials | None,
+) -> int:
     connect = wire.connection_of(settings, clock)
-    venue: Venue
-    if settings.venue.remote:
-        # Its account was there before this run and outlives it.
-        venue = wire.remote_of(settings, clock)
-        daemon = Daemon(settings, clock, venue, directory, connect, fresh_account=False, log=_log)
-    else:
-        source = wire.market_of(settings, clock.wall_ns())
-        venue = wire.venue_of(settings, source, clock, f"{time.time_ns() // NS:x}-")
-        daemon = Daemon(settings, clock, venue, directory, connect, fresh_account=True, log=_log)
+    venue = await wire.venue_for(settings, clock, f"{time.time_ns() // NS:x}-", credentials)
+    # An exchange's account, and a venue process's, was there before this run and outlives it.
+    is_fresh = settings.run.mode not in REAL_MODES and not settings.venue.remote
+    daemon = Daemon(settings, clock, venue, directory, connect, fresh_account=is_fresh, log=_log)
     try:
         direct.remember(directory, settings)
     except OSError as error:
         logger.bind(error=str(error)).error("address_not_kept: `mmdaemon kill --direct` would need --venue")
-    await daemon.start()
+    async with AsyncExitStack() as undo:
+        undo.push_async_callback(venue.close)  # it may have a session already, and a daemon that did not start has none
+        await daemon.start()
+        undo.pop_all()
     # Not earlier: the check of a large journal, before anything can be sent, takes as long as it takes.
     with stall.StallWatch(daemon.gate, directory.write_latch, settings.run.stall_s):
         return await _run(daemon, settings, directory, written)

@@ -180,8 +180,9 @@ def _is_funding(e: FundingRate) -> bool:
 
 
 def _is_account(e: AccountSnapshot) -> bool:
+    # Without the venue's own time nobody knows when it was so: ours says only when we heard of it.
     money = (e.wallet_e10, e.unrealised_e10, e.available_margin_e10)
-    return figures.is_money(e.position_lots) and all(map(figures.is_money, money))
+    return figures.is_time(e.venue_ts_ns) and figures.is_money(e.position_lots) and all(map(figures.is_money, money))
 
 
 def _on_health(state: State, event: HealthFacts) -> None:
@@ -195,6 +196,7 @@ def _on_health(state: State, event: HealthFacts) -> None:
         or event.journal_age_s != before.journal_age_s
         or event.journal_failed is not before.journal_failed
         or event.account_facts_ok is not before.account_facts_ok
+        or event.unprotected_s != before.unprotected_s
         or state.guard.active & _NO_FACTS_BIT
     ):
         state.guard.dirty = True

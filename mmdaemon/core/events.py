@@ -88,6 +88,8 @@ class SourceEnded(_Fact, frozen=True, tag=True, gc=False):
 
 RATE_LIMITED = "rate_limit"
 """Why the venue refused a request that came too soon after others: it says nothing of the order, only of the pace."""
+DUPLICATE = "duplicate"
+"""Why the venue refused an order whose client id it has seen: it says nothing of that order, which may be this one."""
 
 
 class OrderUpdate(_Fact, frozen=True, tag=True, gc=False):
@@ -104,8 +106,16 @@ class OrderUpdate(_Fact, frozen=True, tag=True, gc=False):
     qty_lots: int | None
     revision: int | None
     reason: str
-    """Empty, or why: "post_only", "timeout", "gate:closed", "margin", "cancelled", ... Each venue's own word for too
-    many requests is handed on as `RATE_LIMITED`."""
+    """Empty, or why: "post_only", "timeout", "gate:closed", "margin", "cancelled", ... Each venue's own words for too
+    many requests and for an id that it has seen are handed on as `RATE_LIMITED` and `DUPLICATE`."""
+
+    @property
+    def word(self) -> OrderStatus:
+        """What it says of the order, to the books and to the journal alike. A refusal as a duplicate is UNKNOWN: no id
+        is used twice here, so a copy of the same request came first (the network doubled it), and that may rest."""
+        if self.status is OrderStatus.REJECTED and self.reason == DUPLICATE:
+            return OrderStatus.UNKNOWN
+        return self.status
 
 
 class RequestFailed(_Fact, frozen=True, tag=True, gc=False):
@@ -172,7 +182,9 @@ class FeeSchedule(_Fact, frozen=True, tag=True, gc=False):
 
 
 class AccountSnapshot(_Fact, frozen=True, tag=True, gc=False):
-    """The venue's own account of us. Built from a venue's answer only, never from our state."""
+    """The venue's own account of us. Built from a venue's answer only, never from our state.
+
+    Here `venue_ts_ns` is mandatory: history is read from it on, and an account without it is refused."""
 
     position_lots: int
     wallet_e10: int
@@ -246,6 +258,8 @@ class HealthFacts(_Fact, frozen=True, tag=True, gc=False):
     account_facts_ok: bool | None
     account_detail: str = ""
     """What of the account is not as configured, or was not read; empty while all is well."""
+    unprotected_s: float = 0.0
+    """How long the venue has lacked what it is to do should nobody be here: the stop of a position, the countdown."""
 
 
 class TaskDied(_Fact, frozen=True, tag=True, gc=False):

@@ -22,7 +22,8 @@ Law
     fills booked here make up that figure. A cancel without a figure keeps everything: unknown is not zero.
   * A figure is implied in two cases only: FILLED means the size in force (unless an amend in flight, or another size in
     the same report, makes that ambiguous), and REJECTED means 0 (unless anything showed that the order was accepted).
-  * UNKNOWN is left by a venue's report alone. A fill proves that the order landed, not that it still rests.
+  * UNKNOWN is left by a venue's report alone. A fill proves that the order landed, not that it still rests. A refusal
+    as a duplicate leads to it (`OrderUpdate.word`).
   * A size is believed only with a higher revision than the one in force, so only an amend of ours can change it; a
     price also with an equal one (some venues move a post-only order). A report without revision counts as revision 0 of
     an order that was never amended, and says nothing of price and size of any other. An amend in flight ends when its
@@ -178,9 +179,9 @@ def on_update(orders: Orders, e: OrderUpdate) -> bool:
         elif cum_lots is None or e.status not in TERMINAL:
             _count_absent(orders, e.client_id, "report")
         return False
+    e = e if e.word is e.status else msgspec.structs.replace(e, status=e.word)
     was = (order.status, order.px_ticks, order.qty_lots, order.pending_ns, order.known_filled_lots)
-    before = order.reserved_lots
-    final = False
+    before, final = order.reserved_lots, False
     if e.status is not UNKNOWN and e.status is not SENT:  # those two are our own words, and no evidence
         _believe_size(orders, order, e)
         final = _believe_filled(orders, order, e)
@@ -366,8 +367,7 @@ def _live_on(orders: Orders, order: WorkingOrder, e: OrderUpdate) -> None:
 def _acknowledge(orders: Orders, order: WorkingOrder, mono_ns: int) -> None:
     """The venue showed for the first time that it took the order."""
     if not order.acked_ns:
-        order.acked_ns, orders.taken = mono_ns, orders.taken + 1
-        orders.reject_streak = 0
+        order.acked_ns, orders.taken, orders.reject_streak = mono_ns, orders.taken + 1, 0
 
 
 def _settle(orders: Orders, order: WorkingOrder, before_lots: int) -> bool:

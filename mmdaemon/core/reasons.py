@@ -42,6 +42,7 @@ class Reason(StrEnum):
     FUNDING_UNKNOWN = "funding_unknown"
     EDGE = "edge"
     DAY_ENDING = "day_ending"
+    UNPROTECTED = "unprotected"
     BOOK = "book"
     MARK = "mark"
     FEES = "fees"
@@ -126,6 +127,14 @@ def _edge(s: "State", _now: int, _p: Params) -> tuple[bool, int]:
 
 def _day_ending(s: "State", _now: int, _p: Params) -> tuple[bool, int]:
     return is_day_ending(s), NEVER_NS
+
+
+def _unprotected(s: "State", _now: int, _p: Params) -> tuple[bool, int]:
+    health = s.facts.health
+    return health is not None and not health.unprotected_s <= _UNPROTECTED_MAX_S, NEVER_NS
+
+
+_UNPROTECTED_MAX_S = 30.0
 
 
 def _book(s: "State", now: int, p: Params) -> tuple[bool, int]:
@@ -271,6 +280,14 @@ RULES: tuple[Rule, ...] = (
     Rule(Reason.FUNDING_UNKNOWN, Blocks.INCREASE, "cost", _funding_unknown, "FundingRate", "no funding rate is known"),
     Rule(Reason.EDGE, Blocks.INCREASE, "cost", _edge, "TimerFired", "the market pays for neither side"),
     Rule(Reason.DAY_ENDING, Blocks.INCREASE, "risk", _day_ending, "TimerFired", "too much is held as the day ends"),
+    Rule(
+        Reason.UNPROTECTED,
+        Blocks.INCREASE,
+        "protect",
+        _unprotected,
+        "HealthFacts",
+        "the venue keeps no stop, or no countdown, for us",
+    ),
     Rule(Reason.BOOK, Blocks.ALL, "book", _book, "BookUpdate", "no healthy book within its age limit"),
     Rule(Reason.MARK, Blocks.ALL, "market", _mark, "MarkPrice", "no mark price within its age limit"),
     Rule(Reason.FEES, Blocks.ALL, "cost", _fees, "FeeSchedule", "the account's fee rates are unknown"),

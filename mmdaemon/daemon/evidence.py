@@ -5,7 +5,7 @@ from mmdaemon.core.orders import WorkingOrder
 from mmdaemon.core.params import Params
 from mmdaemon.core.types import OrderStatus
 from mmdaemon.daemon.sender import LATEST_NS
-from mmdaemon.venues.base import OrderReport
+from mmdaemon.venues.base import OrderReport, VenueUnavailable
 
 
 def evidence(
@@ -13,6 +13,9 @@ def evidence(
 ) -> list[OrderUpdate | RequestFailed]:
     """The answer of a query by id, or of the open orders, as events; empty where it says nothing new."""
     now = (mono_ns, ts_ns, None)
+    if _is_of_another_life(report, known):
+        # Nothing of ours is there: that one is unknown from here on, and taken out as such where it rests.
+        return [OrderUpdate(*now, report.client_id, OrderStatus.REJECTED, 0, None, None, None, "id_used")]
     told: list[OrderUpdate | RequestFailed] = []
     pending = (known.pending_px_ticks, known.pending_qty_lots)
     # The price and size that an amend asked for prove that it took; anything else proves nothing until its time
@@ -30,6 +33,15 @@ def evidence(
     said = (report.status, report.cum_filled_lots, report.px_ticks, report.qty_lots)
     told.append(OrderUpdate(*now, report.client_id, *said, revision, "reconciled"))
     return told
+
+
+def _is_of_another_life(report: OrderReport, known: WorkingOrder) -> bool:
+    """The id was used before this one (a journal that was put back, another's hand), and the venue knows that order. So
+    it is where nobody has seen ours and size or side are not what was sent: the venue changes neither, but the size of
+    a reduce-only order. Of an order of an earlier run it is not known which size is in force."""
+    if known.acked_ns or known.adopted or known.status is not OrderStatus.UNKNOWN:
+        return False
+    return report.side is not known.side or (report.qty_lots != known.qty_lots and not known.reduce_only)
 
 
 class NotFound:
@@ -63,6 +75,11 @@ class NotFound:
 
 def at_venue(mono_ns: int, snapshot: AccountSnapshot) -> int:
     """A moment of our monotonic clock as the venue's time: its stamp on the answer, less what passed here until that
-    came. What our wall clock says is no time of the venue."""
-    stamp_ns = snapshot.ts_ns if snapshot.venue_ts_ns is None else snapshot.venue_ts_ns
-    return stamp_ns - (snapshot.mono_ns - mono_ns)
+    came. What our wall clock says is no time of the venue.
+
+    Raises:
+        VenueUnavailable: the answer has no stamp of the venue's own, so it does not say when the account was so.
+    """
+    if snapshot.venue_ts_ns is None:
+        raise VenueUnavailable("snapshot: the account came without the venue's own time")
+    return snapshot.venue_ts_ns - (snapshot.mono_ns - mono_ns)

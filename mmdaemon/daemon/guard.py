@@ -6,6 +6,7 @@ is None, which the table takes for bad: not measured is not fine.
 """
 
 import asyncio
+from collections.abc import Callable
 
 from mmdaemon.clock import Clock
 from mmdaemon.core.events import HealthFacts
@@ -22,6 +23,8 @@ _FACTS_EVERY_NS = 60 * NS
 _FACTS_AGE_MAX_NS = 300 * NS
 """Facts that were not read again for this long are not known any more: the clock drifts, and people change accounts."""
 _FACTS_RETRY_NS = 5 * NS
+_MARGIN_MODE = "crossed"
+"""What sizes and margin limits are counted by; no setting, because nothing here would be right with another."""
 
 
 class GuardActor:
@@ -34,19 +37,23 @@ class GuardActor:
         journal: JournalWriter,
         clock: Clock,
         inbox: Inbox,
-        leverage_max: float,
+        leverage: float,
         instrument: Instrument,
+        unprotected_s: Callable[[int], float],
     ) -> None:
         self._state = state
         self._venue = venue
         self._journal = journal
         self._clock = clock
         self._inbox = inbox
-        self._leverage_max = leverage_max
+        self._leverage = leverage
+        self._unprotected_s = unprotected_s
         self._instrument = instrument
         self.instrument = instrument
         """As the venue last stated it."""
         self.facts: AccountFacts | None = None
+        self._account = ""
+        """Whose facts were read first. Another's are not those of the positions and orders in the books."""
         self._facts_ns = 0
         self._wall_less_mono_ns = 0
         """When the facts were read: what is more or less since then is a step of our clock, seen before they are read
@@ -84,6 +91,7 @@ class GuardActor:
                 journal_failed=self._journal.failed,
                 account_facts_ok=not wrong if self.facts else None,
                 account_detail="; ".join(wrong),
+                unprotected_s=self._unprotected_s(now),
             )
         )
 
@@ -91,6 +99,7 @@ class GuardActor:
         while True:
             try:
                 self.facts, self.instrument = await self._venue.facts(), await self._venue.instrument()
+                self._account = self._account or self.facts.account
                 self._facts_ns = self._clock.mono_ns()
                 self._wall_less_mono_ns = self._clock.wall_ns() - self._facts_ns
             except VenueUnavailable:
@@ -101,15 +110,23 @@ class GuardActor:
             await sleep_ns(self._clock, _FACTS_EVERY_NS)
 
     def wrong_facts(self) -> list[str]:
-        """What of the account is not as it must be, one line each."""
+        """What of the account is not as it must be and what to do about it, one line each. The daemon mends none of it:
+        what somebody set may have been set on purpose."""
         facts = self.facts
         if facts is None:
             return ["the account's facts were never read"]
         wrong: list[str] = []
         if facts.position_mode != "one_way":
-            wrong.append(f"position mode is {facts.position_mode}, only one_way is supported")
-        if not 0 < facts.leverage <= self._leverage_max:
-            wrong.append(f"leverage is {facts.leverage:g}, configured {self._leverage_max:g}")
+            wrong.append(f"position mode is {facts.position_mode}, only one_way is supported: set it at the venue")
+        if facts.margin_mode != _MARGIN_MODE:
+            wrong.append(f"margin mode is {facts.margin_mode}, only {_MARGIN_MODE} is supported: set it at the venue")
+        if facts.leverage != self._leverage:
+            wrong.append(
+                f"leverage is {facts.leverage:g}, configured {self._leverage:g}: set it to that at the venue "
+                "(or venue.leverage here, and restart)"
+            )
+        if facts.account != self._account:
+            wrong.append(f"the account is {facts.account} and was {self._account}: the key is another's, restart")
         if not facts.can_trade:
             wrong.append("the key cannot trade")
         if facts.can_withdraw:

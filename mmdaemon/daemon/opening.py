@@ -1,10 +1,12 @@
 """How a run begins: with which state, by what the journal knows, and with which of the facts that the venue tells."""
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import msgspec
 
+from mmdaemon.clock import Clock
 from mmdaemon.core import apply as core_apply
 from mmdaemon.core.events import Bill, Event, Fill
 from mmdaemon.core.limits import Budgets
@@ -13,9 +15,24 @@ from mmdaemon.core.position import Position
 from mmdaemon.core.state import Risk, State, new_state
 from mmdaemon.core.types import Purpose
 from mmdaemon.daemon import learned
-from mmdaemon.journal.recovery import KILLED_BY_JOURNAL, JournalUnreadable, Recovered
+from mmdaemon.journal.connection import Connection
+from mmdaemon.journal.recovery import KILLED_BY_JOURNAL, JournalUnreadable, Recovered, RecoveryRefused
+from mmdaemon.journal.rows import NOT_STARTED, run_ended_row
+from mmdaemon.venues.base import VenueUnavailable
 
 T = TypeVar("T")
+
+
+@asynccontextmanager
+async def attempted(recovered: Recovered, connection: Connection, clock: Clock) -> AsyncGenerator[None]:
+    """A run that the venue does not let in, or that may not go on with this journal, has sent nothing: it is no crash,
+    and it leaves things as clean as it found them."""
+    try:
+        yield
+    except (VenueUnavailable, RecoveryRefused) as error:
+        ended = (clock.mono_ns(), clock.wall_ns(), recovered.clean_start, f"{NOT_STARTED}{error}")
+        await connection.commit([run_ended_row(recovered.epoch, *ended)])
+        raise
 
 
 def first_state(recovered: Recovered, params: Params, start_e10: int, mono_ns: int, ts_ns: int) -> State:

@@ -91,11 +91,12 @@ class Reconciler:
         self._one_at_a_time = asyncio.Lock()
         self.orders: tuple[OrderReport, ...] = ()
         """What was open at the venue when it was last asked."""
-        self.foreign_orders = 0
-        self.orphans = 0
+        self.foreign_orders = self.orphans = 0
+        self._orders_at = 0
 
     def wake(self) -> None:
-        """Look now: the guard went to RECONCILING."""
+        """Look now: the guard went to RECONCILING, or the venue cancelled by itself."""
+        self._orders_at = 0
         self._wake.set()
 
     def link_changed(self, link: str) -> None:
@@ -105,20 +106,20 @@ class Reconciler:
 
     async def run(self) -> None:
         """Until cancelled."""
-        orders_at = whole_at = self._clock.mono_ns()
+        self._orders_at = whole_at = self._clock.mono_ns()
         while True:
             now = self._clock.mono_ns()
             try:
                 if self._is_in_doubt():
                     await self.reconcile("start" if not self._state.facts.reconciled_ns else "gap")
-                    whole_at, orders_at = self._next()
-                elif now >= whole_at or (now >= orders_at and self.ledger.is_mending):
+                    whole_at, self._orders_at = self._next()
+                elif now >= whole_at or (now >= self._orders_at and self.ledger.is_mending):
                     await self.reconcile("periodic")
-                    whole_at, orders_at = self._next()
-                elif now >= orders_at:
+                    whole_at, self._orders_at = self._next()
+                elif now >= self._orders_at:
                     async with self._one_at_a_time:
                         seen = await self._check_orders()
-                    _, orders_at = self._next()
+                    _, self._orders_at = self._next()
                     self._news = [each for each in seen if each.name not in self.ledger.open]
                     if self._news:
                         # A verdict now: another daemon's order is nothing to leave for the next round.

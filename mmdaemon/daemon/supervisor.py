@@ -17,7 +17,6 @@ from mmdaemon.clock import Clock
 from mmdaemon.core.book import condition
 from mmdaemon.core.engine import Step, Strategy
 from mmdaemon.core.events import (
-    AccountSnapshot,
     Event,
     KillChanged,
     LinkChanged,
@@ -33,10 +32,11 @@ from mmdaemon.core.reasons import reasons_of
 from mmdaemon.core.state import State
 from mmdaemon.core.types import NS, GuardState, KillState
 from mmdaemon.daemon.ending import confirm_nothing_rests
+from mmdaemon.daemon.evidence import at_venue
 from mmdaemon.daemon.gate import Gate
 from mmdaemon.daemon.inbox import Inbox
 from mmdaemon.daemon.instrument import refuse_other_steps
-from mmdaemon.daemon.opening import Door, first_state
+from mmdaemon.daemon.opening import Door, attempted, first_state
 from mmdaemon.daemon.pace import sleep_ns
 from mmdaemon.daemon.record import checkpoint_of, minute_of, opened_of
 from mmdaemon.daemon.wire import Parts
@@ -61,7 +61,6 @@ _CLOSE_S = 10.0
 
 Log = Callable[[str, Mapping[str, object]], None]
 """(event name, fields): where transitions and deaths are said aloud. Never on the hot path."""
-
 
 FAILURES = frozenset(
     {"task_died", "journal_failed", "latch_file_failed", "request_failed", "orders_may_rest", "not_ended"}
@@ -148,7 +147,6 @@ class Daemon:
             crash_loop_window_s=settings.run.crash_loop_window_s,
             bot_tag=self._bot_tag,
         )
-        refuse_other_steps(recovered.instruments, instrument)
         latched = self._latch_of(recovered)
         self.params = settings.to_params(instrument, recovered.bot_tag, recovered.epoch, can_amend=self.venue.can_amend)
         connection = self._connect(self.state_dir)
@@ -158,7 +156,9 @@ class Daemon:
             undo.push_async_callback(connection.close)  # a thread left running: the process would never end
             # From here on callbacks of the venue run, and each may raise.
             asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
-            await self.venue.open(self._door.deliver)
+            async with attempted(recovered, connection, self.clock):
+                refuse_other_steps(recovered.instruments, instrument)
+                await self.venue.open(self._door.deliver)
             self.state = await self._first_state(recovered)
             self._build(recovered, latched)
             undo.pop_all()
@@ -179,8 +179,7 @@ class Daemon:
         start_e10, opened_ns = recovered.start_e10, recovered.opened_ts_ns
         self._since_ns = recovered.read_until_ts_ns
         if start_e10 is None:
-            opening = await self._read_account()
-            start_e10, opened_ns = opening.equity_e10, opening.venue_ts_ns or opening.ts_ns
+            start_e10, opened_ns = await self._read_account()
             self._since_ns = opened_ns
         self._door.opened_ns = opened_ns
         state = first_state(recovered, self.params, start_e10, self.clock.mono_ns(), self.clock.wall_ns())
@@ -195,10 +194,11 @@ class Daemon:
         )
         return state
 
-    async def _read_account(self) -> AccountSnapshot:
+    async def _read_account(self) -> tuple[int, int]:
         while True:
             try:
-                return await self.venue.snapshot()
+                opening = await self.venue.snapshot()
+                return opening.equity_e10, at_venue(opening.mono_ns, opening)
             except VenueUnavailable:
                 await sleep_ns(self.clock, _RETRY_NS)
 
@@ -221,6 +221,7 @@ class Daemon:
             breaks=recovered.breaks,
             on_step=self._on_step,
             on_latch_failure=lambda failure: self._log("latch_file_failed", {"failure": failure}),
+            log=self._log,
             metrics_port=lambda: self.metrics_port,
             strategy=self._strategy,
         )
@@ -346,7 +347,9 @@ class Daemon:
         self.gate.close(f"stopping: {self._stop_reason}")
         self.inbox.post(StopRequested(self.clock.mono_ns(), self.clock.wall_ns(), None, self._stop_reason))
         quiet = await confirm_nothing_rests(self.venue, self.state, self.params, self.clock)
-        if not quiet:
+        if quiet:
+            await self.parts.protector.let_go()
+        else:
             # Said aloud and by the exit code: whoever stopped it must not believe that nothing is out there.
             self._log(
                 "orders_may_rest", {"in": self.params.instrument.symbol, "what": "look at the venue's open orders"}

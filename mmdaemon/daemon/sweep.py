@@ -2,9 +2,11 @@
 the daemon, and `mmdaemon kill --direct` from without.
 
 It needs the venue and nothing else: no core, no journal. A read that fails proves nothing and is repeated without end.
+Nothing waits long for an answer that may never come: the next cancels and reads go out beside what was not answered.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable
 
 import msgspec
 
@@ -18,6 +20,10 @@ READ_AGAIN_NS = NS // 20
 BACK_OFF_MAX_NS = 2 * NS
 LOOK_AGAIN_NS = NS
 """Longest between two reads while it waits for what may still land: such an order is to be gone within 2 s."""
+CANCEL_PATIENCE_S = 0.1
+"""How long the answer to a cancel of the symbol is waited for. Whether it came or not, what counts is what is read."""
+READ_PATIENCE_S = 0.25
+"""How long the first read may take. Twice as long each time one takes longer: in the end a slow venue is read too."""
 
 
 class Progress(msgspec.Struct):
@@ -38,61 +44,99 @@ class Progress(msgspec.Struct):
 
 async def sweep(
     venue: Venue, clock: Clock, in_flight_max_ns: int, known: Callable[[], Iterable[str]], progress: Progress
-) -> AsyncIterator[KillState]:
+) -> AsyncGenerator[KillState, None]:
     """Cancel all by symbol and by id until nothing has rested throughout the in-flight window.
 
     Yields QUIET (read empty twice), KILLING (something landed after it, and all begins anew), and VERIFIED, the last.
-    `known` are the ids that may rest there, besides what is read.
+    `known` are the ids that may rest there, besides what is read. Whoever leaves it early closes it (`aclosing`).
     """
+    cancels = _Cancels(venue, progress)
     back_off_ns = READ_AGAIN_NS
+    patience_s = READ_PATIENCE_S
     empty_reads = 0
     empty_since_ns = 0
     is_quiet = False
     quiet_pace_ns = min(LOOK_AGAIN_NS, in_flight_max_ns // 5)
     rested: list[OrderReport] | None = []
-    while True:
-        if not empty_reads:
-            await _cancel_everything(venue, known(), rested or [], progress)
-            if rested:
-                await sleep_ns(clock, READ_AGAIN_NS)
-        rested = await read_open_orders(venue, progress)
-        now = clock.mono_ns()
-        if rested is None:
-            # A failed read proves nothing, not even that what was empty still is.
-            empty_reads = 0
-            await sleep_ns(clock, back_off_ns)
-            back_off_ns = min(2 * back_off_ns, BACK_OFF_MAX_NS)
-            continue
-        back_off_ns = READ_AGAIN_NS
-        if rested:
-            if is_quiet:
-                is_quiet = False
-                progress.late += len(rested)
-                yield KillState.KILLING
-            empty_reads = 0
-            continue
-        empty_reads += 1
-        if empty_reads == 1:
-            empty_since_ns = now
-        elif not is_quiet:
-            is_quiet = True
-            progress.quiet_ns = now
-            yield KillState.QUIET
-        if now - empty_since_ns >= in_flight_max_ns and empty_reads > 1:
-            yield KillState.VERIFIED
-            return
-        await sleep_ns(clock, READ_AGAIN_NS if empty_reads == 1 else quiet_pace_ns)
-
-
-async def _cancel_everything(venue: Venue, known: Iterable[str], rested: list[OrderReport], progress: Progress) -> None:
-    """By symbol, and each id that is known or UNKNOWN. A foreign order is cancelled too: the symbol is to be empty."""
     try:
-        await venue.cancel_all()
-    except VenueUnavailable:
-        progress.failed_reads += 1
-    for client_id in dict.fromkeys((*known, *(report.client_id for report in rested))):
-        progress.cancels += 1
-        await venue.send(Cancel(client_id, risk=True))
+        while True:
+            if not empty_reads:
+                await cancels.everything(known(), rested or [])
+                if rested:
+                    await sleep_ns(clock, READ_AGAIN_NS)
+            asked_ns = clock.mono_ns()
+            try:
+                async with asyncio.timeout(patience_s):
+                    rested = await read_open_orders(venue, progress)
+            except TimeoutError:
+                progress.failed_reads += 1
+                rested, patience_s = None, 2 * patience_s
+            if rested is None:
+                # A failed read proves nothing, not even that what was empty still is.
+                empty_reads = 0
+                await sleep_ns(clock, back_off_ns)
+                back_off_ns = min(2 * back_off_ns, BACK_OFF_MAX_NS)
+                continue
+            back_off_ns = READ_AGAIN_NS
+            if rested:
+                if is_quiet:
+                    is_quiet = False
+                    progress.late += len(rested)
+                    yield KillState.KILLING
+                empty_reads = 0
+                continue
+            empty_reads += 1
+            if empty_reads == 1:
+                empty_since_ns = clock.mono_ns()
+            elif not is_quiet:
+                is_quiet = True
+                progress.quiet_ns = clock.mono_ns()
+                yield KillState.QUIET
+            # From an answer to a question: however slow either was, the venue was empty in between.
+            if asked_ns - empty_since_ns >= in_flight_max_ns and empty_reads > 1:
+                yield KillState.VERIFIED
+                return
+            await sleep_ns(clock, READ_AGAIN_NS if empty_reads == 1 else quiet_pace_ns)
+    finally:
+        await cancels.close()
+
+
+class _Cancels:
+    """By symbol, and each id that is known or UNKNOWN, side by side: neither waits for what becomes of the other. A
+    foreign order is cancelled too: the symbol is to be empty."""
+
+    def __init__(self, venue: Venue, progress: Progress) -> None:
+        self._venue, self._progress = venue, progress
+        self._by_symbol: set[asyncio.Task[None]] = set()
+
+    async def everything(self, known: Iterable[str], rested: list[OrderReport]) -> None:
+        """All of it once, and then wait a little for the answer to the cancel of the symbol.
+
+        Raises what the venue raised but `VenueUnavailable`: a defect, of which whoever sweeps must hear.
+        """
+        newest = asyncio.get_running_loop().create_task(self._cancel_all(), name="sweep.cancel_all")
+        self._by_symbol.add(newest)
+        await asyncio.sleep(0)  # the one that takes out all goes first
+        for client_id in dict.fromkeys((*known, *(report.client_id for report in rested))):
+            self._progress.cancels += 1
+            await self._venue.send(Cancel(client_id, risk=True))
+        await asyncio.wait((newest,), timeout=CANCEL_PATIENCE_S)
+        answered = {task for task in self._by_symbol if task.done()}
+        self._by_symbol -= answered
+        for task in answered:
+            task.result()
+
+    async def _cancel_all(self) -> None:
+        try:
+            await self._venue.cancel_all()
+        except VenueUnavailable:
+            self._progress.failed_reads += 1
+
+    async def close(self) -> None:
+        """What was sent may still be worked on; its answer is of no interest."""
+        for task in self._by_symbol:
+            task.cancel()
+        await asyncio.gather(*self._by_symbol, return_exceptions=True)
 
 
 async def read_open_orders(venue: Venue, progress: Progress) -> list[OrderReport] | None:

@@ -1,22 +1,23 @@
 """The composition root: the one module that knows every concrete class. Read it to see what a daemon is made of.
 
-`market_of`, `venue_of`, `remote_of` and `connection_of` say what settings mean; `parts_of` puts the coroutines around
+`market_of`, `venue_of`, `remote_of`, `exchange_of`, `paper_of` and `connection_of` say what settings mean, and
+`venue_for` which of the venues a run trades at; `parts_of` puts the coroutines around
 one `State`. The same wiring runs in real and in virtual time: what differs is the clock, the journal's connection and
 the venue, and all three are handed in.
 """
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 import msgspec
 
 from mmdaemon.clock import Clock, VirtualClock
 from mmdaemon.core.engine import Step, Strategy
-from mmdaemon.core.events import Event
+from mmdaemon.core.events import Event, Fill
 from mmdaemon.core.params import Params
 from mmdaemon.core.quotes import decide
 from mmdaemon.core.state import State
@@ -28,6 +29,7 @@ from mmdaemon.daemon.guard import GuardActor
 from mmdaemon.daemon.inbox import Inbox
 from mmdaemon.daemon.kill_switch import KillSwitch
 from mmdaemon.daemon.operator import Operator
+from mmdaemon.daemon.protect import Protector
 from mmdaemon.daemon.quoting import QuotingController
 from mmdaemon.daemon.reconcile import Cadences, Reconciler
 from mmdaemon.daemon.record import Recorder
@@ -38,9 +40,13 @@ from mmdaemon.journal.records import Break
 from mmdaemon.journal.rows import DecisionChain
 from mmdaemon.journal.state_dir import StateDir
 from mmdaemon.journal.writer import JournalWriter
+from mmdaemon.secret import Credentials
 from mmdaemon.settings import Settings
+from mmdaemon.settings.rules import in_flight_floor_s
 from mmdaemon.tapes.reading import open_tape
 from mmdaemon.venues.base import MarketSource, Venue
+from mmdaemon.venues.ccxt_config import CcxtConfig
+from mmdaemon.venues.paper import PaperVenue
 from mmdaemon.venues.remote import RemoteVenue
 from mmdaemon.venues.simulated.config import SimulatedConfig
 from mmdaemon.venues.simulated.latency import Delay
@@ -50,6 +56,9 @@ from mmdaemon.venues.simulated.order_flow import MarketConfig
 from mmdaemon.venues.simulated.queueing import QueueModel, QueueRule
 from mmdaemon.venues.simulated.stretches import Schedule
 from mmdaemon.venues.simulated.venue import SimulatedVenue
+
+if TYPE_CHECKING:
+    from mmdaemon.venues.ccxt_pro import CcxtVenue
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -68,13 +77,18 @@ def market_of(settings: Settings, start_ts_ns: int, schedule: Schedule = ()) -> 
 
 def venue_of(settings: Settings, source: MarketSource, clock: Clock, tag: str) -> SimulatedVenue:
     """The simulated venue around a market. `tag` opens every id it gives, so that those of two runs never meet."""
+    return SimulatedVenue(source, clock, simulated_config(settings, tag), settings.run.seed)
+
+
+def simulated_config(settings: Settings, tag: str) -> SimulatedConfig:
+    """What the settings say of the simulated venue, which is paper's too."""
     chosen = settings.simulated
     jitter = chosen.latency_jitter_fraction
 
     def delay(base_s: float) -> Delay:
         return Delay(base_s, base_s * jitter)
 
-    config = SimulatedConfig(
+    return SimulatedConfig(
         tag=tag,
         start_e10=round(Decimal(str(chosen.equity_quote)) * E10),
         maker_rate=Decimal(str(chosen.maker_fee_bps)) / 10_000,
@@ -92,12 +106,67 @@ def venue_of(settings: Settings, source: MarketSource, clock: Clock, tag: str) -
         feed=Delay(0.0),
         request_timeout_s=settings.venue.request_timeout_s,
     )
-    return SimulatedVenue(source, clock, config, settings.run.seed)
 
 
 def remote_of(settings: Settings, clock: Clock) -> RemoteVenue:
     """The venue process that `venue.remote` names. Its market and its account are its own."""
     return RemoteVenue(Path(settings.venue.remote), clock, settings.venue.request_timeout_s)
+
+
+def exchange_of(settings: Settings, clock: Clock, credentials: Credentials | None) -> "CcxtVenue":
+    """The exchange that the settings name, or the emulator in its place; without credentials its public data alone."""
+    from mmdaemon.venues.ccxt_pro import CcxtVenue  # noqa: PLC0415 - ccxt is loaded where it is used, and nowhere else
+
+    return CcxtVenue(exchange_config(settings, credentials), clock)
+
+
+def exchange_config(settings: Settings, credentials: Credentials | None) -> CcxtConfig:
+    """How that exchange is reached."""
+    venue, mode = settings.venue, settings.run.mode
+    return CcxtConfig(
+        exchange=venue.exchange,
+        account=venue.account,
+        symbol=venue.symbol,
+        environment="demo" if mode == "testnet" else "live",
+        credentials=credentials,
+        emulator_url=venue.emulator,
+        request_timeout_s=venue.request_timeout_s,
+        in_flight_floor_s=in_flight_floor_s(venue.exchange, venue.emulator),
+        book_depth=venue.book_depth,
+        tries_dead_man=venue.dead_man_s > 0,
+    )
+
+
+async def paper_of(settings: Settings, clock: Clock, tag: str) -> PaperVenue:
+    """The exchange's public data, and the simulated venue's matching.
+
+    Raises:
+        VenueUnavailable: the exchange does not say what the contract's steps are.
+    """
+    return await PaperVenue.at(
+        exchange_of(settings, clock, None), clock, simulated_config(settings, tag), settings.run.seed
+    )
+
+
+async def venue_for(settings: Settings, clock: Clock, tag: str, credentials: Credentials | None = None) -> Venue:
+    """The venue of a run in real time.
+
+    Raises:
+        TapeError, VenueUnavailable: the market cannot be had; says why.
+    """
+    match settings.run.mode:
+        case "testnet" | "live":
+            if credentials is None:
+                raise ValueError(f"{settings.run.mode} trades, and was given no credentials")
+            return exchange_of(settings, clock, credentials)
+        case "paper":
+            return await paper_of(settings, clock, tag)
+        case "simulated":
+            if settings.venue.remote:
+                return remote_of(settings, clock)
+            return venue_of(settings, market_of(settings, clock.wall_ns()), clock, tag)
+        case _:
+            assert_never(settings.run.mode)
 
 
 def connection_of(settings: Settings, clock: Clock) -> Callable[[StateDir], Connection]:
@@ -133,6 +202,7 @@ class Parts:
         breaks: Sequence[Break],
         on_step: Callable[[Event, Step], None],
         on_latch_failure: Callable[[str], None],
+        log: Callable[[str, Mapping[str, object]], None],
         metrics_port: Callable[[], int],
         strategy: Strategy = decide,
     ) -> None:
@@ -145,6 +215,11 @@ class Parts:
             write = state_dir.write_latch
             for failure in write(reason) if in_line else await asyncio.to_thread(write, reason):
                 on_latch_failure(failure)
+
+        def stepped(event: Event, step: Step) -> None:
+            if type(event) is Fill:
+                self.protector.on_fill()
+            on_step(event, step)
 
         self.kill_switch = KillSwitch(
             state,
@@ -161,13 +236,25 @@ class Parts:
         self.chain = DecisionChain(params.run_epoch, _encode(params))
         self.ledger = Ledger(params.bot_tag, params.run_epoch, breaks, clock.mono_ns())
         self.recorder = Recorder(journal, params, self.chain, self.ledger)
-        self.controller = QuotingController(state, params, inbox, self.recorder, self.sender, on_step, strategy)
+        self.controller = QuotingController(state, params, inbox, self.recorder, self.sender, stepped, strategy)
         cadences = Cadences(
             orders_ns=round(settings.venue.reconcile_orders_s * NS),
             position_ns=round(settings.venue.reconcile_position_s * NS),
         )
         self.reconciler = Reconciler(state, params, venue, inbox, clock, cadences, self.ledger, since_ns, opened_ns)
-        self.guard = GuardActor(state, venue, journal, clock, inbox, settings.venue.leverage, params.instrument)
+        self.protector = Protector(
+            state,
+            params,
+            venue,
+            inbox,
+            clock,
+            settings.venue.dead_man_s,
+            settings.venue.stop_bps,
+            self.reconciler.wake,
+            log,
+        )
+        leverage, unprotected_s = settings.venue.leverage, self.protector.unprotected_s
+        self.guard = GuardActor(state, venue, journal, clock, inbox, leverage, params.instrument, unprotected_s)
         self.operator = Operator(
             state, params, gate, self.kill_switch, self.reconciler, inbox, journal, clock, state_dir.clear_latch
         )
@@ -194,6 +281,7 @@ class Parts:
             "kill_file": lambda: self.kill_switch.watch_file(state_dir.latched),
             "guard": self.guard.run,
             "reconcile": self.reconciler.run,
+            "protect": self.protector.run,
             "cost": lambda: cost.run(venue, clock, post, ledger_ns, opened_ns, since_ns, state.venue.charged),
             "regime": lambda: regime.run(venue, clock, post),
             "timers": lambda: timers.run(clock, post),

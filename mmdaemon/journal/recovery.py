@@ -21,7 +21,7 @@ from mmdaemon.journal import known
 from mmdaemon.journal.connection import BUSY_S, Durability, pragmas, writable_uri
 from mmdaemon.journal.known import Learned
 from mmdaemon.journal.records import Break
-from mmdaemon.journal.rows import RunStart, old_breaks_closed_row, run_started_row
+from mmdaemon.journal.rows import NOT_STARTED, RunStart, old_breaks_closed_row, run_started_row
 from mmdaemon.journal.state_dir import StateDir
 from mmdaemon.journal.statements import STATEMENTS
 
@@ -259,8 +259,8 @@ def _begin(
     statement, values = run_started_row(epoch, account, clean, start, mono_ns, ts_ns)
     db.execute(STATEMENTS[statement], values)
     (unclean_starts,) = db.execute(
-        "SELECT count(*) FROM runs WHERE started_ts_ns > ? AND after_clean = 0",
-        (ts_ns - round(crash_loop_window_s * NS),),
+        "SELECT count(*) FROM runs WHERE started_ts_ns > ? AND after_clean = 0 AND coalesce(end_reason, '') NOT LIKE ?",
+        (ts_ns - round(crash_loop_window_s * NS), f"{NOT_STARTED}%"),
     ).fetchone()
     (start_e10,) = db.execute("SELECT start_e10 FROM runs WHERE epoch = ?", (account,)).fetchone()
     checkpoint = _checkpoint(db, account)

@@ -6,6 +6,7 @@ Builders take core facts and return rows. All raise `ValueRefused`, naming table
 import hashlib
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
@@ -70,6 +71,10 @@ def run_started_row(
 def provenance_row(epoch: int, provenance: Mapping[str, str]) -> Row:
     """Where the market comes from, as the venue says: once it is open, and at the end, when all is known."""
     return row(Statement.RUN_PROVENANCE, _json(dict(provenance)), epoch)
+
+
+NOT_STARTED: Final = "not started: "
+"""Opens the end reason of a run that the venue did not let in: it sent nothing, and counts as no crash."""
 
 
 def run_ended_row(epoch: int, mono_ns: int, ts_ns: int, clean: bool, reason: str) -> Row:
@@ -145,7 +150,7 @@ def order_rows(epoch: int, seq: int, event: OrderUpdate | OrderAdopted | Request
     times = (epoch, seq, event.mono_ns, event.ts_ns, event.venue_ts_ns, event.client_id)
     match event:
         case OrderUpdate():
-            said = (str(event.status), event.cum_filled_lots, event.px_ticks, event.qty_lots, event.revision)
+            said = (str(event.word), event.cum_filled_lots, event.px_ticks, event.qty_lots, event.revision)
             return [
                 row(Statement.ORDER_EVENT, *times, "update", *said, event.reason),
                 row(Statement.ORDER_UPDATED, *said, event.reason, seq, event.ts_ns, event.client_id),

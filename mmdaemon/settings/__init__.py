@@ -6,6 +6,7 @@
     trading.py    settings of the trading rules, likewise, beside their conversion for the core
     model.py      `Settings`: the sections together, `config_hash`, `to_params`
     rules.py      what must hold between settings
+    credentials.py keys: files of systemd, or the environment for development; never a setting
     loading.py    `load`: layers, precedence, origin of each value, every error at once
     equity.py     the least equity at which each regime's order is valid
     documents.py  config/*.toml and docs/SETTINGS.md, generated from the model
@@ -15,7 +16,7 @@ Keys and credentials are not settings: they come from systemd credentials, and o
 
 from mmdaemon.settings.equity import LeastEquity, least_equity
 from mmdaemon.settings.loading import Loaded, assignments, config_folder, load, shipped_config
-from mmdaemon.settings.model import MODES_AVAILABLE, Settings
+from mmdaemon.settings.model import Settings
 from mmdaemon.settings.problems import ConfigError, Problem
 
 __all__ = [
@@ -23,7 +24,6 @@ __all__ = [
     "Loaded",
     "assignments",
     "Settings",
-    "MODES_AVAILABLE",
     "ConfigError",
     "Problem",
     "LeastEquity",

@@ -29,10 +29,10 @@ class ConfigFile(NamedTuple):
     sets: Mapping[str, Value]
 
 
-NOT_YET: Final = (
-    'This version runs the simulated venue only: `mmdaemon run` refuses mode = "{mode}" and says so. The file can be '
-    "written and checked today (`mmdaemon check-config config/{mode}.toml`). To run now: `mmdaemon run`, or "
-    "`mmdaemon run --tape PATH` for a recording."
+FLAGGED: Final = "`mmdaemon run --{mode} --config FILE` runs it, and no other flag does. "
+KEYS: Final = (
+    "The key is no setting: it is three files that systemd hands over (LoadCredential=bitget_api_key, "
+    "bitget_api_secret, bitget_api_passphrase; without systemd, a folder of them named by CREDENTIALS_DIRECTORY). "
 )
 CONFIG_FILES: Final[Mapping[str, ConfigFile]] = {
     "demo": ConfigFile(
@@ -48,16 +48,21 @@ CONFIG_FILES: Final[Mapping[str, ConfigFile]] = {
         },
     ),
     "paper": ConfigFile(
-        "Paper: live market data, simulated fills. " + NOT_YET.format(mode="paper"),
-        {"run.mode": "paper"},
+        "Paper: live market data, simulated fills. "
+        + FLAGGED.format(mode="paper")
+        + "It needs no key. A deeper book than elsewhere, because a place in its queue is looked for in it.",
+        {"run.mode": "paper", "venue.book_depth": 50},
     ),
     "testnet": ConfigFile(
-        "Testnet: an exchange's test environment. " + NOT_YET.format(mode="testnet"),
-        {"run.mode": "testnet", "preset": "desk", "journal.durability": "power"},
+        "Testnet: an exchange's demo trading, with a demo key. " + FLAGGED.format(mode="testnet") + KEYS,
+        {"run.mode": "testnet", "preset": "desk", "venue.in_flight_max_s": 30.0, "journal.durability": "power"},
     ),
     "live": ConfigFile(
-        "Live: real money. " + NOT_YET.format(mode="live"),
-        {"run.mode": "live", "preset": "desk", "journal.durability": "power"},
+        "Live: real money. "
+        + FLAGGED.format(mode="live")
+        + 'It is refused unless a file (not a variable, not --set) says mode = "live" and a passed preflight of this '
+        "very configuration, account and version lies in the state directory. " + KEYS,
+        {"run.mode": "live", "preset": "desk", "venue.in_flight_max_s": 30.0, "journal.durability": "power"},
     ),
 }
 

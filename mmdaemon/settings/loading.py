@@ -19,16 +19,28 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import PydanticBaseSettingsSource
 
+from mmdaemon.settings.credentials import VARIABLES
 from mmdaemon.settings.model import Settings, bounds_of, catalogue, default_of, overlaid, tables
 from mmdaemon.settings.presets import DEFAULT_PRESET, PRESETS, Value
-from mmdaemon.settings.problems import ConfigError, Problem, looks_secret, nearest_key, unit_hint, unit_of
+from mmdaemon.settings.problems import (
+    CREDENTIALS,
+    ConfigError,
+    Problem,
+    is_secret,
+    looks_secret,
+    nearest_key,
+    unit_hint,
+    unit_of,
+)
 from mmdaemon.settings.rules import contradictions
 
 PREFIX: Final = "MMDAEMON_"
-NOT_SETTINGS: Final = frozenset({"MMDAEMON_SHARED", "MMDAEMON_NEED_CHROMIUM"})
-"""Variables of the prefix that are none of ours: where the tests find recordings, and that they need a browser."""
+NOT_SETTINGS: Final = frozenset({"MMDAEMON_SHARED", "MMDAEMON_NEED_CHROMIUM", *VARIABLES})
+"""Variables of the prefix that are no settings: where the tests find recordings, that they need a browser, and what
+`credentials` reads."""
 PACKAGE: Final = Path(__file__).resolve().parents[1]
 COMMAND_LINE: Final = "command line"
+FLAG: Final = "flag"
 HIDDEN: Final = "(not shown)"
 LARGEST_BYTES: Final = 1 << 20
 LONGEST: Final = 200
@@ -61,8 +73,10 @@ def load(
     config: Path | None = None,
     overrides: Mapping[str, Value] | None = None,
     environ: Mapping[str, str] | None = None,
+    unless_said: Mapping[str, Value] | None = None,
 ) -> Loaded:
     """Read, merge and check. `overrides` are of the command line, by path; `environ` is the process's own if None.
+    `unless_said` holds, above the preset, where no source says anything: what a flag of a mode stands for.
 
     Raises:
         ConfigError: with every problem of every source.
@@ -76,7 +90,8 @@ def load(
         problems,
     )
     cli_layer = _layer(overrides.items() if overrides else (), lambda _: COMMAND_LINE, problems)
-    layers = (cli_layer, env_layer, toml_layer)
+    flag_layer = _layer(unless_said.items() if unless_said else (), lambda _: FLAG, problems)
+    layers = (cli_layer, env_layer, toml_layer, flag_layer)
 
     said = {path: value for layer in reversed(layers) for path, value in layer.values.items()}
     preset = _preset(said)
@@ -219,7 +234,11 @@ def _layer(values: Iterable[tuple[str, Any]], origin: Callable[[str], str], prob
     known = catalogue()
     kept: dict[str, Any] = {}
     for path, value in values:
-        if path in known:
+        if path in known and is_secret(value):
+            problems.append(
+                Problem(path, origin(path), HIDDEN, "looks like a key, which is never a setting", CREDENTIALS)
+            )
+        elif path in known:
             kept[path] = value
         elif path in tables():
             problems.append(
@@ -234,8 +253,7 @@ def _layer(values: Iterable[tuple[str, Any]], origin: Callable[[str], str], prob
 
 def _unknown(path: str, value: object, origin: str) -> Problem:
     if looks_secret(path):
-        how = "keys and credentials come from systemd credentials (LoadCredential); take it out and change it"
-        return Problem(path, origin, HIDDEN, "looks like a key or credential, which is never a setting", how)
+        return Problem(path, origin, HIDDEN, "looks like a key or credential, which is never a setting", CREDENTIALS)
     # Text under a misspelt name may be anything, a passphrase too; numbers may not.
     shown = HIDDEN if isinstance(value, str | list | dict) else _shown(value)
     nearest = nearest_key(path, catalogue())

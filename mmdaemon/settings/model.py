@@ -36,9 +36,6 @@ from mmdaemon.settings.trading import (
     RegimesSection,
 )
 
-MODES_AVAILABLE: Final = frozenset({"simulated"})
-"""Modes that `run` can run. The others can be configured and checked, and `run` refuses them."""
-
 
 def overlaid(tree: Mapping[str, Any], under: Mapping[str, Value]) -> dict[str, Any]:
     """A copy of `tree` with the values of `under` (by path) where it has none. What is no table stays as it is."""

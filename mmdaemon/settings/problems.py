@@ -4,6 +4,7 @@ A problem names the setting, where its value came from, the value, the reason an
 problems of a configuration are found before any is reported. A value that may be a secret is never repeated.
 """
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Final, NamedTuple
@@ -27,6 +28,12 @@ SECRET_WORDS: Final = (
     "key", "keys", "apikey", "secret", "secrets", "passphrase", "password", "passwd", "token", "tokens", "credential",
     "credentials", "signature", "webhook", "mnemonic",
 )  # fmt: skip
+SECRET_VALUE: Final = re.compile(r"(bg_[0-9a-zA-Z]{16,}|[0-9a-fA-F]{32,})")
+"""How exchanges write keys and secrets."""
+CREDENTIALS: Final = (
+    "keys are files that systemd hands over (LoadCredential=bitget_api_key, bitget_api_secret, bitget_api_passphrase); "
+    "take it out, and change it at the exchange"
+)
 
 
 class Problem(NamedTuple):
@@ -57,6 +64,11 @@ def looks_secret(path: str) -> bool:
     """Whether a name may hold a key or credential, also when misspelt ("api_key", "passphrse")."""
     words = path.lower().replace("-", "_").replace(".", "_").split("_")
     return any(get_close_matches(word, SECRET_WORDS, n=1, cutoff=0.85) for word in words if len(word) > 2)
+
+
+def is_secret(value: object) -> bool:
+    """Whether a value looks like a key, under whatever name it stands."""
+    return isinstance(value, str) and SECRET_VALUE.fullmatch(value.strip()) is not None
 
 
 def stem(key: str) -> str:

@@ -3,7 +3,9 @@
 A rule whose values are not all valid is silent: its turn comes when they are.
 """
 
+import re
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from mmdaemon.core.fill_quality import BLOCKS_LEAST, block_ns
 from mmdaemon.core.markout import HORIZONS_S
@@ -11,8 +13,17 @@ from mmdaemon.core.types import NS, Regime
 from mmdaemon.settings.presets import Value
 
 REAL_MODES = frozenset({"testnet", "live"})
-IN_FLIGHT_FLOOR_S = 15.0
+PROVEN: Final = frozenset({"bitget"})
+"""Exchanges of which `docs/VENUES.md` says what was proven, and how."""
+IN_FLIGHT_FLOOR_S: Final = 15.0
 """At a real venue: longer than it accepts an old signature."""
+IN_FLIGHT_FLOORS_S: Final[Mapping[str, float]] = {"bitget": 30.0}
+"""Where it is known to be more. Bitget's is reported, and to be measured on demo trading."""
+DEAD_MAN_LEAST_S: Final = 5
+STOP_LEAST_BPS: Final = 50.0
+"""A stop that is nearer would be hit by what the quotes are there for."""
+EMULATOR: Final = re.compile(r"http://127\.0\.0\.1:([1-9][0-9]{0,4})")
+"""A literal of the loopback, so that no name and no proxy can lead anywhere else."""
 
 LEAST_BPS = 0.01
 """No fee, edge or width is less, unless it is none: 1e-6 of the price."""
@@ -25,6 +36,7 @@ AT_MOST = (
     ("cost.turnover_soft_multiple", "cost.turnover_cap_multiple"),
     ("guard.margin_hard_fraction", "guard.margin_soft_fraction"),
     ("venue.reconcile_position_s", "guard.position_unknown_s"),
+    ("quotes.depth_levels", "venue.book_depth"),
     ("limits.max_order_quote", "quotes.max_position_quote"),
     ("limits.cancels_per_minute", "limits.messages_per_minute"),
     ("simulated.request_latency_s", "venue.in_flight_max_s"),
@@ -82,13 +94,41 @@ def contradictions(flat: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
         if flat.get("run.tape"):
             yield "run.tape", "the market is the venue process's: give the recording to `mmdaemon venue --tape`"
 
-    mode = flat.get("run.mode")
+    yield from _at_an_exchange(flat, number)
+
+
+def in_flight_floor_s(exchange: str, emulator: str) -> float:
+    """The least `venue.in_flight_max_s` of testnet and live: the emulator's signature window is a setting of its own,
+    and its user's affair."""
+    return 1.0 if emulator else IN_FLIGHT_FLOORS_S.get(exchange, IN_FLIGHT_FLOOR_S)
+
+
+def is_emulator(url: str) -> bool:
+    """Whether that is an address that `venue.emulator` may have."""
+    found = EMULATOR.fullmatch(url)
+    return found is not None and int(found[1]) <= 65_535
+
+
+def _at_an_exchange(flat: Mapping[str, Value], number: Mapping[str, float]) -> Iterator[tuple[str, str]]:
+    mode, emulator = flat.get("run.mode"), str(flat.get("venue.emulator", ""))
+    if emulator and not is_emulator(emulator):
+        yield "venue.emulator", "is not http://127.0.0.1:PORT, and an emulator is nowhere else"
+    elif emulator and mode == "simulated":
+        yield "venue.emulator", "is for paper, testnet and live: name one, by its flag (`mmdaemon run --testnet`)"
+    if 0 < number.get("venue.dead_man_s", 0) < DEAD_MAN_LEAST_S:
+        yield "venue.dead_man_s", f"is below {DEAD_MAN_LEAST_S}, the shortest countdown that there is, and not 0"
+    if 0 < number.get("venue.stop_bps", 0) < STOP_LEAST_BPS:
+        yield "venue.stop_bps", f"is below {STOP_LEAST_BPS:g}, and not 0: quotes would set it off"
     if mode in REAL_MODES:
-        if number.get("venue.in_flight_max_s", IN_FLIGHT_FLOOR_S) < IN_FLIGHT_FLOOR_S:
-            least = f"{IN_FLIGHT_FLOOR_S:g}, the least at a real venue"
-            yield "venue.in_flight_max_s", f"is below {least} (run.mode = {mode})"
+        exchange = str(flat.get("venue.exchange", ""))
+        least_s = in_flight_floor_s(exchange, emulator)
+        if number.get("venue.in_flight_max_s", least_s) < least_s:
+            where = "at the emulator" if emulator else f"at {exchange}"
+            yield "venue.in_flight_max_s", f"is below {least_s:g}, the least {where} (run.mode = {mode})"
         if flat.get("journal.durability", "power") != "power":
             yield "journal.durability", f'must be "power" where money trades (run.mode = {mode})'
+        if mode == "live" and exchange and exchange not in PROVEN and flat.get("venue.insist_unproven") is False:
+            yield "venue.exchange", f"nothing is proven of {exchange}: set venue.insist_unproven to trade live there"
     if mode in REAL_MODES or mode == "paper":
         if flat.get("run.tape"):
             yield "run.tape", f"a recording is replayed at the simulated venue only (run.mode = {mode})"

@@ -29,7 +29,8 @@ class RunSection(Section):
     """What is run, for how long, and where its state lies."""
 
     mode: Literal["simulated", "paper", "testnet", "live"] = "simulated"
-    """Who trades: the simulated venue, live data with simulated fills, or an exchange."""
+    """Who trades: the simulated venue, live data with simulated fills, or an exchange. All but the first need the flag
+    of that name too (`mmdaemon run --testnet`)."""
     tape: str = Field(default="", json_schema_extra=NOT_HASHED)
     """Recording to replay at the simulated venue: a file, a folder, or files in order with `:` between; empty is the
     synthetic market."""
@@ -56,14 +57,31 @@ class RunSection(Section):
 
 
 class VenueSection(Section):
-    """How a venue is spoken to, whichever it is."""
+    """Which venue, which account, and how it is spoken to."""
 
+    exchange: Literal["bitget", "bybit", "okx", "binanceusdm", "hyperliquid", "gate"] = "bitget"
+    """Exchange of paper, testnet and live, by ccxt's name. One without proof (docs/VENUES.md) is refused for live."""
+    account: Literal["unified", "classic"] = "unified"
+    """Which of Bitget's two APIs the account has. It is said here and never guessed from an error."""
+    symbol: str = Field(default="BTCUSDT", pattern=r"^[A-Za-z0-9][A-Za-z0-9/:_.-]{0,31}$")
+    """The contract at the exchange, by the exchange's own name."""
+    emulator: str = Field(default="", json_schema_extra=NOT_HASHED)
+    """`http://127.0.0.1:PORT` of `mmdaemon emulator`, in place of the exchange; empty is the exchange itself."""
+    insist_unproven: bool = False
+    """Trade live at an exchange that nothing has been proven of."""
+    dead_man_s: int = Field(default=30, ge=0, le=60)
+    """Countdown after which the venue cancels everything unless told again, where it has one: 5 to 60, 0 is off."""
+    stop_bps: float = Field(default=500.0, ge=0, le=2_000)
+    """Distance from mark of the stop that the exchange keeps while a position exists; 0 is off."""
+    book_depth: int = Field(default=10, ge=5, le=200, json_schema_extra={"unit": "levels a side"})
+    """How much of the exchange's book is used. Paper looks for our place in the queue in it."""
     remote: str = Field(default="", json_schema_extra=NOT_HASHED)
     """Socket of a venue process (`mmdaemon venue --listen`); empty is a simulated venue in the daemon's process."""
     request_timeout_s: float = Field(default=5.0, ge=0.1, le=30)
     """A request without answer for this long is UNKNOWN: not rejected, and never sent again under a new id."""
     in_flight_max_s: float = Field(default=15.0, ge=1, le=300)
-    """Longest a request may still arrive. Least 1 at the simulated venue and paper, 15 at a real one."""
+    """Longest a request may still arrive. Least 1 at the simulated venue, in paper and at the emulator; 15 at an
+    exchange, 30 at Bitget."""
     ack_check_s: float = Field(default=5.0, ge=0.5, le=30)
     """An order not acknowledged after this long is looked into."""
     amend: bool = True

@@ -33,6 +33,14 @@ class VenueUnavailable(Exception):
     """A read failed: time-out, network, maintenance. It says nothing about what would have been read."""
 
 
+class KeyRefused(VenueUnavailable):
+    """It answers, and does not take our key. To try again is of no use: a person must look."""
+
+
+class OtherAccount(VenueUnavailable):
+    """It answers, and the key's account is of another kind than the configuration says."""
+
+
 class OrderReport(msgspec.Struct, frozen=True):
     """One order as the venue answers for it. An order without our client id has the venue's own id prefixed by
     `venue:`."""

@@ -1,10 +1,12 @@
-"""`python -m tests.bench.fuzz --control 500000 --events 2000000 --config 20000 --tapes 20000`: the large fuzzing runs.
+"""`python -m tests.bench.fuzz --control 500000 --events 2000000 --config 20000 --tapes 20000 --frames 2000000`: the
+large fuzzing runs.
 
 Each part stops at the first thing that must not be, with the seed and the input that did it, and fails. The same parts
 run small in `make test` (tests/fuzz). Part of the same seed plays the same inputs.
 """
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -14,7 +16,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from tests.fuzz import configs, events, sockets, tapes
+from tests.conftest import BESIDE_THE_CHECKOUT, SHARED_VARIABLE
+from tests.fuzz import configs, events, frames, sockets, tapes
 
 Play = Callable[[int, int, Callable[[int], None]], str]
 """(seed, how many, tell how many were done) -> what it was made of."""
@@ -57,11 +60,23 @@ def play_tapes(seed: int, files: int, done: Callable[[int], None]) -> str:
     )
 
 
+def play_frames(seed: int, damaged: int, done: Callable[[int], None]) -> str:
+    samples = Path(os.environ.get(SHARED_VARIABLE) or BESIDE_THE_CHECKOUT) / "data" / "bitget_messages"
+    tally = frames.fuzz(samples if samples.is_dir() else None, seed, damaged, lambda t: done(t.damaged))
+    return (
+        f"{tally.damaged:,} damaged frames of {tally.frames:,} ({dict(tally.kinds)}), "
+        f"{'with' if samples.is_dir() else 'WITHOUT'} the venue's samples: {tally.refused:,} refusals, "
+        f"{sum(tally.lost.values()):,} books lost ({dict(tally.lost)}), told {dict(tally.facts)}; "
+        f"{tally.damaged_told:,} damaged ones said something all the same, each as a plain reading has it"
+    )
+
+
 PARTS: dict[str, tuple[Play, str]] = {
     "control": (play_control, "hostile inputs to the control socket"),
     "events": (play_events, "hostile events into the core"),
     "config": (play_config, "random configurations"),
     "tapes": (play_tapes, "damaged recordings"),
+    "frames": (play_frames, "damaged frames of Bitget's streams"),
 }
 
 

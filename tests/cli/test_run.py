@@ -122,13 +122,6 @@ def test_a_recording_that_is_none_is_named(tmp_path: Path, capsys: pytest.Captur
     assert "strange.csv" in capsys.readouterr().err
 
 
-def test_a_mode_that_is_not_built_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = tmp_path / "c.toml"
-    config.write_text('[run]\nmode = "paper"\n')
-    assert main(["run", "--config", str(config), "--state-dir", str(tmp_path / "state")]) == ExitCode.CONFIG
-    assert "paper" in capsys.readouterr().err
-
-
 def test_a_directory_in_use_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     held = open_dir(tmp_path, {}).lock()
     try:

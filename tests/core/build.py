@@ -222,7 +222,9 @@ class Desk:
 
     def account(self, equity_e10: int = EQUITY_E10, available_e10: int | None = None) -> AccountSnapshot:
         available = equity_e10 if available_e10 is None else available_e10
-        return AccountSnapshot(*self.now, self.state.position.position_lots, equity_e10, 0, available, self.mark_px)
+        return AccountSnapshot(
+            *self.now[:2], self.now[1], self.state.position.position_lots, equity_e10, 0, available, self.mark_px
+        )
 
     def health(
         self,
@@ -231,8 +233,9 @@ class Desk:
         journal_s: float | None = 0.0,
         failed: bool = False,
         facts_ok: bool | None = True,
+        bare_s: float = 0.0,
     ) -> HealthFacts:
-        return HealthFacts(*self.now, lag_s, offset_s, journal_s, failed, facts_ok)
+        return HealthFacts(*self.now, lag_s, offset_s, journal_s, failed, facts_ok, unprotected_s=bare_s)
 
     def link(self, name: str, up: bool) -> LinkChanged:
         return LinkChanged(*self.now, Link(name), up)

@@ -175,6 +175,14 @@ def test_an_account_with_a_figure_that_cannot_be_is_none_and_its_mark_neither(fi
     assert "position" in desk.reasons
 
 
+@pytest.mark.parametrize("stamp", [None, -1, 1.5])
+def test_an_account_that_the_venue_did_not_date_is_none(stamp: Any) -> None:
+    desk = running(PARAMS)
+    desk.feed(msgspec.structs.replace(desk.wait(1).account(), venue_ts_ns=stamp))
+    assert desk.state.venue.account is None
+    assert "position" in desk.reasons
+
+
 # --- fills, bars, what was refused ------------------------------------------------------------------------------------
 
 

@@ -80,6 +80,19 @@ def with_order(*updates: OrderUpdate) -> tuple[Orders, WorkingOrder]:
     return orders, order
 
 
+def test_a_refusal_as_a_duplicate_says_nothing_of_the_order_and_keeps_all_of_it_reserved() -> None:
+    """The network doubled the request: the copy that came first may rest, and its answer may never come."""
+    refused = update(S.REJECTED, 0, reason="duplicate")
+    orders, order = with_order(refused)
+    assert (order.status, order.reserved_lots, orders.reject_streak) == (S.UNKNOWN, 10, 0)
+    assert on_update(orders, update(S.LIVE, 0))
+    assert order.status is S.LIVE
+    on_update(orders, refused)  # late: an order that rests is not ended by it either
+    assert (order.status, orders.reserved_buy_lots) == (S.UNKNOWN, 10)
+    on_update(orders, update(S.CANCELLED, 0))
+    assert not orders.live
+
+
 def reserved(orders: Orders) -> tuple[int, int]:
     sums = (orders.reserved_buy_lots, orders.reserved_sell_lots)
     assert sums == reserved_full(orders)

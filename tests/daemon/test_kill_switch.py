@@ -725,7 +725,8 @@ class Answering:
 
     async def snapshot(self) -> AccountSnapshot:
         self.snapshots += 1
-        return AccountSnapshot(self.clock.mono_ns(), self.clock.wall_ns(), None, self._next(self.lots), 0, 0, 0, 1)
+        now = (self.clock.mono_ns(), self.clock.wall_ns(), self.clock.wall_ns())
+        return AccountSnapshot(*now, self._next(self.lots), 0, 0, 0, 1)
 
     async def mark(self) -> MarkPrice:
         at_ns = self.clock.mono_ns() - self._next(self.mark_ages_ns)

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from mmdaemon.cli.direct import left_by
 from mmdaemon.core import position
 from mmdaemon.core.commands import Amend, Cancel, Command, Place
 from mmdaemon.core.events import Event, Fill
@@ -18,8 +19,9 @@ from mmdaemon.core.types import NS, GuardState, KillState, OrderStatus
 from mmdaemon.journal.connection import CrashPoint
 from mmdaemon.journal.recovery import JournalUnreadable, NewerSchema, OtherInstrument
 from mmdaemon.journal.replay import pnl_identity
-from mmdaemon.journal.state_dir import InUse, open_dir
+from mmdaemon.journal.state_dir import InUse, StateDir, open_dir
 from mmdaemon.journal.statements import Row, Statement
+from mmdaemon.venues.base import Deliver, VenueUnavailable
 from mmdaemon.venues.simulated.faults import FaultKind
 from tests.daemon.build import World, busy, next_place, run_world
 
@@ -452,6 +454,32 @@ def test_a_crash_loop_starts_killed(path: Path) -> None:
         assert world.venue.increasing_since(begun_ns) == []
         assert (await world.parts.operator.resume("looked into it", "test")).ok
         await world.until(lambda: world.guard is GuardState.RUNNING, 20)
+
+    run_world(script, path, busy(run__crash_loop_starts=3))
+
+
+@pytest.mark.parametrize("clean", [False, True])
+def test_a_start_that_never_reached_the_venue_is_no_crash_and_no_clean_stop(path: Path, clean: bool) -> None:
+    """A wrong key tried three times must not latch; and after a crash, with orders resting, it must not pass for the
+    clean stop that `kill --direct --if-dirty` and the next start look for."""
+
+    async def script(world: World) -> None:
+        await world.trade()
+        await (world.stop() if clean else world.crash())
+        opens = world.venue.open
+
+        async def refuses(_deliver: Deliver) -> None:
+            raise VenueUnavailable("the venue does not take this key")
+
+        world.venue.open = refuses
+        for _ in range(4):
+            with pytest.raises(VenueUnavailable, match="this key"):
+                await world.begin(fresh_account=False)
+            assert ("did not stop cleanly" in left_by(StateDir(path, None)).dirty) is not clean
+        world.venue.open = opens
+        await world.begin(fresh_account=False)
+        assert world.daemon.gate.closed_because == ""
+        await world.until(world.is_two_sided_with_position, 60)
 
     run_world(script, path, busy(run__crash_loop_starts=3))
 

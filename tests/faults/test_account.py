@@ -1,6 +1,7 @@
 """Rows of docs/FAULTS.md about the account and its instrument: what others change of it while orders rest and a
 position is held."""
 
+import asyncio
 from decimal import Decimal
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import msgspec
 import pytest
 
 from mmdaemon.core.commands import Place
-from mmdaemon.core.events import BillKind, FeeSchedule, OrderUpdate
+from mmdaemon.core.events import AccountSnapshot, BillKind, FeeSchedule, OrderUpdate
 from mmdaemon.core.reasons import BIT, Reason
 from mmdaemon.core.types import E10, NS, GuardState, Instrument, KillState, Liquidity, OrderStatus
 from mmdaemon.venues.simulated import rules
@@ -20,6 +21,8 @@ from tests.faults.build import agrees, emptied, listening, requests_since
 CHANGES: dict[str, dict[str, object]] = {
     "hedge mode": {"position_mode": "hedge"},
     "leverage raised": {"leverage": 20.0},
+    "leverage lowered": {"leverage": 0.5},
+    "isolated margin": {"margin_mode": "isolated"},
     "leverage unknown": {"leverage": float("nan")},
     "key revoked": {"can_trade": False},
     "key widened": {"can_withdraw": True},
@@ -55,6 +58,75 @@ def test_an_account_that_somebody_changed_stops_for_good_until_it_is_as_configur
         await world.sleep(61)
         assert (await world.parts.operator.resume("put right", "test")).ok
         await agrees(world)
+
+    run_world(script, path)
+
+
+def test_a_key_that_opens_another_account_meanwhile_stops_for_good(path: Path) -> None:
+    """Its position and orders are none of ours, however well everything else is configured."""
+
+    async def script(world: World) -> None:
+        await world.trade(5)
+        world.venue.changed_facts = {"account": "another"}
+        await world.until(lambda: world.guard is GuardState.HARD_STOP, within_s=61)
+        assert why_stopped(world) == (Reason.ACCOUNT_FACTS,)
+        assert "the account is another and was simulated" in " ".join(world.parts.guard.wrong_facts())
+        await emptied(world)
+        assert world.state.position.position_lots == world.venue.position_lots() != 0
+        world.venue.changed_facts = {}
+        await world.sleep(61)
+        assert (await world.parts.operator.resume("the right one again", "test")).ok
+        await agrees(world)
+
+    run_world(script, path)
+
+
+def test_an_account_without_the_venues_own_time_is_none(path: Path) -> None:
+    """Neither at the start nor later: history is read from that moment on, and our clock does not know it."""
+
+    async def script(world: World) -> None:
+        await world.trade(5)
+        real = world.venue.snapshot
+
+        async def undated() -> AccountSnapshot:
+            return msgspec.structs.replace(await real(), venue_ts_ns=None)
+
+        world.venue.snapshot = undated
+        await world.until(lambda: world.guard is GuardState.SOFT_PAUSE, within_s=40)
+        assert "position" in world.parts.status().reasons
+        assert world.state.position.position_lots == world.venue.position_lots() != 0
+        await world.until(lambda: not world.venue.resting(), within_s=5)
+        paused_ns = world.now_ns
+        clean = world.state.facts.reconciled_ns
+        await world.sleep(60)
+        assert world.state.facts.reconciled_ns == clean
+        assert world.venue.increasing_since(paused_ns) == []
+        await world.crash()
+        starts = asyncio.create_task(world.begin(fresh_account=False))
+        await world.sleep(20)
+        assert starts.done()  # it knows its equity from the journal
+        assert world.guard is not GuardState.RUNNING
+        world.venue.snapshot = real
+        await world.until(world.is_two_sided_with_position, within_s=60)
+        await agrees(world)
+
+    run_world(script, path)
+
+
+def test_a_first_start_waits_for_an_account_with_its_time(path: Path, tmp_path: Path) -> None:
+    async def script(world: World) -> None:
+        await world.stop()
+        real = world.venue.snapshot
+
+        async def undated() -> AccountSnapshot:
+            return msgspec.structs.replace(await real(), venue_ts_ns=None)
+
+        world.venue.snapshot, world.path = undated, tmp_path / "another"
+        starts = asyncio.create_task(world.begin(fresh_account=True))
+        await world.sleep(5)
+        assert not starts.done()
+        world.venue.snapshot = real
+        await starts
 
     run_world(script, path)
 

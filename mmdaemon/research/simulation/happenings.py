@@ -137,6 +137,8 @@ class Happenings:
                 self._for(self._changes.begin(fault))
             case Kind.ACCOUNT_CHANGED:
                 self._change_the_account(fault)
+            case Kind.DEAD_MAN_FIRES:
+                return world.venue.dead_man_fires()
             case Kind.MAINTENANCE:
                 for each in _MAINTENANCE:
                     world.venue.inject(each, fault.seconds)

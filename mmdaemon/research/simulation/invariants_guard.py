@@ -94,18 +94,23 @@ def verified_is_true(seen: Seen) -> str:
 
 
 def off_while_broken(seen: Seen) -> str:
-    if type(seen.event) is Reconciled:
-        seen.memory["found"] = frozenset(each.name for each in seen.event.found)
+    if type(seen.event) is Reconciled and seen.state is not None:
+        seen.memory["found"] = seen.state.seq, frozenset(each.name for each in seen.event.found)
     return "" if seen.state is None else assertions.breaks_open(seen.state)
 
 
 def breaks_are_kept(seen: Seen) -> str:
-    """11: what waits for a person in the journal, the daemon still says, whatever happened to the process since."""
-    told = seen.memory.get("found")
-    if told is None or not seen.journal.is_file():
+    """11: what waits for a person in the journal, the daemon still says, whatever happened to the process since. What
+    came after its last word (the venue's stop may trade at any time) it says with the next."""
+    found = seen.memory.get("found")
+    if found is None or not seen.journal.is_file():
         return ""
+    seq, told = found
     with closing(sqlite3.connect(f"{seen.journal.absolute().as_uri()}?mode=ro", uri=True)) as db:
-        waiting = db.execute("SELECT name FROM breaks WHERE closed_ts_ns IS NULL AND owner = 'operator'").fetchall()
+        waiting = db.execute(
+            "SELECT name FROM breaks WHERE closed_ts_ns IS NULL AND owner = 'operator' AND NOT (epoch = ? AND seq > ?)",
+            (seen.params.run_epoch, seq),
+        ).fetchall()
     lost = [name for (name,) in waiting if is_of_fills(name) and name not in told]
     return f"open in the journal, and nobody speaks of it: {', '.join(lost)}" if lost else ""
 

@@ -64,6 +64,8 @@ class Kind(StrEnum):
     FEES_CHANGED = "fees_changed"
     SECOND_DAEMON = "second_daemon"
     """Another one on the same account, for up to two minutes."""
+    DEAD_MAN_FIRES = "dead_man_fires"
+    """The venue's countdown runs out though it was refreshed, and every order is cancelled."""
     BAN = "ban"
     """Over every rate limit, for minutes."""
     STRANGER = "stranger"
@@ -98,6 +100,7 @@ A_MINUTE: Final[dict[str, float]] = {
     Kind.RULES_CHANGED: 0.01,
     Kind.TRADING_SUSPENDED: 0.01,
     Kind.FEES_CHANGED: 0.02,
+    Kind.DEAD_MAN_FIRES: 0.04,
     Kind.BAN: 0.01,
     Kind.STRANGER: 0.02,
     Kind.SECOND_DAEMON: 0.01,
@@ -119,13 +122,20 @@ RATES: Final = FaultRates(
     ack_lost=0.07,
     late=0.08,
     late_max_s=LATE_MAX_S,
+    request_twice=0.03,
+    refused=0.02,
     read_fails=0.12,
     stream_lost=0.04,
     stream_again=0.06,
     stream_late=0.08,
+    stream_vague=0.08,
+    fill_late=0.03,
 )
 """Fates of requests, reads and messages in bad minutes, at the middle of a seed's mixtures."""
-FATES: Final = ("request_lost", "ack_lost", "late", "read_fails", "stream_lost", "stream_again", "stream_late")
+FATES: Final = (
+    *("request_lost", "ack_lost", "late", "request_twice", "refused", "read_fails"),
+    *("stream_lost", "stream_again", "stream_late", "stream_vague", "fill_late"),
+)
 _MIXTURE: Final = (0.0, 0.5, 1.0, 2.0, 1.0, 2.0)
 _LONGEST_S: Final[dict[str, float]] = {
     Kind.WALL_STEP: 40.0,

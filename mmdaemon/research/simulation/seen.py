@@ -19,7 +19,7 @@ from mmdaemon.core.engine import NOTHING, Step
 from mmdaemon.core.events import Event
 from mmdaemon.core.params import Params
 from mmdaemon.core.state import State
-from mmdaemon.core.types import NS, Instrument, KillState
+from mmdaemon.core.types import NS, Instrument, KillState, Purpose
 from mmdaemon.ops.logging import redactor
 from mmdaemon.venues.simulated.records import Truth, VenueOrder
 from mmdaemon.venues.simulated.wallet import Wallet
@@ -173,7 +173,8 @@ class Seen:
             self.resent.append(f"{command} after {before}" if before != command else f"{command} twice")
         else:
             self.sent_ns[key] = self.now_ns
-        self.sends_ns.append(self.now_ns)
+        if not (isinstance(command, Place) and command.purpose is Purpose.FLATTEN):
+            self.sends_ns.append(self.now_ns)  # the kill switch's slices come out of the share that is kept for it
         if self.kill is not None and not (isinstance(command, Place) and command.reduce_only):
             self.sent_killed.append(f"{command} {seconds(self.now_ns - self.kill.tripped_ns)} after the kill")
 

@@ -82,6 +82,8 @@ PATIENCE: Final[tuple[Mapping[str, Value], ...]] = (
     {"derisk.touch_after_s": 20.0, "derisk.taker_after_s": 45.0, "derisk.day_end_s": 150.0},
 )
 """How soon a position is worked down in earnest: within the minutes that a reason to reduce lasts here."""
+STOP_BPS: Final = (500.0, 500.0, 500.0, 50.0)
+"""How far the venue's stop of the position is. The last one is near enough to be hit now and then."""
 ONE_IN: Final = {"cap": 3, "rates": 4, "drift": 4, "fills": 8, "quality": 3}
 
 
@@ -101,10 +103,13 @@ def canary_of(plan: Plan) -> str:
 
 def settings_of(plan: Plan) -> Settings:
     """The same for every seed but for the seed itself, the limits that are near, how soon a position is worked down in
-    earnest, when the day turns, how fills come, whether the venue can amend, and whether a crash loop is one."""
+    earnest, when the day turns, how fills come, whether the venue can amend, what it does should nobody be here, and
+    whether a crash loop is one."""
     given: dict[str, Value] = {
         **QUIETLY_BUSY,
         "venue.amend": plan.draw("amend", 0, 4) > 0,
+        "venue.dead_man_s": (6, 20)[plan.draw("dead_man_s", 0, 2)],
+        "venue.stop_bps": STOP_BPS[plan.draw("stop_bps", 0, len(STOP_BPS))],
         **narrow_of(plan),
         **PATIENCE[plan.draw("patience", 0, len(PATIENCE))],
         "derisk.day_end_position_fraction": 0.02,  # one order
@@ -143,6 +148,8 @@ def venue_config_of(plan: Plan, settings: Settings) -> SimulatedConfig:
         fills=FillModel(chosen.fills),
         post_only=tuple(PostOnly)[plan.draw("post_only", 0, len(PostOnly))],
         can_amend=settings.venue.amend,
+        has_dead_man=plan.draw("has_dead_man", 0, 2) == 0,
+        bare_answers=plan.draw("bare_answers", 0, 3) == 0,
         request=Delay(0.03, 0.05),
         response=Delay(0.03, 0.05),
         stream=Delay(0.02, 0.08),

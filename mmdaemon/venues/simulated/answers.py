@@ -2,11 +2,10 @@
 
 from collections.abc import Awaitable
 
-from mmdaemon.core.commands import Amend, Cancel, Command, Place
-from mmdaemon.core.events import OrderUpdate, RequestFailed
-from mmdaemon.core.types import OrderStatus
+from mmdaemon.core.commands import Command
 from mmdaemon.venues.base import Absent, Cursor, PositionStop
 from mmdaemon.venues.messages import Ask, Malformed, VenueEvent, What
+from mmdaemon.venues.simulated.records import refused
 from mmdaemon.venues.simulated.venue import SimulatedVenue
 
 
@@ -60,10 +59,4 @@ async def _known(asked: Awaitable[object]) -> object | None:
 
 def expired(command: Command, now_ts_ns: int) -> VenueEvent:
     """The refusal of a request that came too late. Nothing of it was done."""
-    match command:
-        case Place():
-            return OrderUpdate(0, 0, now_ts_ns, command.client_id, OrderStatus.REJECTED, 0, None, None, None, "expired")
-        case Amend():
-            return RequestFailed(0, 0, now_ts_ns, command.client_id, "amend", "expired", command.revision)
-        case Cancel():
-            return RequestFailed(0, 0, now_ts_ns, command.client_id, "cancel", "expired")
+    return refused(now_ts_ns, command, "expired")

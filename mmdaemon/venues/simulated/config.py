@@ -17,6 +17,8 @@ class SimulatedConfig(msgspec.Struct, frozen=True, kw_only=True):
     account: str = "simulated"
     tag: str = "s"
     """Opens every trade, bill and order id of the venue's. Give each run of one journal its own."""
+    number_ids_from: int = 0
+    """Those ids are rising odd numbers from this even one on, as exchanges have them. 0: tag, letter and count."""
     start_e10: int = 100_000 * E10
     maker_rate: Decimal = Decimal("0.0002")
     taker_rate: Decimal = Decimal("0.0006")
@@ -31,6 +33,9 @@ class SimulatedConfig(msgspec.Struct, frozen=True, kw_only=True):
     post_only: PostOnly = PostOnly.CANCEL_LATER
     can_amend: bool = True
     has_dead_man: bool = False
+    bare_answers: bool = False
+    """An answer says no more than that the request was taken in, as at Bitget: of a new order neither size nor price,
+    of an amend or a cancel nothing at all. What became of it is on the stream, and in what is read."""
 
     request: Delay = Delay(0.05)
     """To the venue."""

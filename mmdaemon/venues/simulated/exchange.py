@@ -64,7 +64,7 @@ class Exchange:
         self.on_request: Callable[[int, Command], None] | None = None
         """Called with each request before it is worked on, for those who watch."""
         self.on_limited: Callable[[Command], None] | None = None
-        """Called with each request that came over the rate limit, and got no further."""
+        """Called with each request that was refused at the door, mostly for its rate, and got no further."""
         self.on_change: Callable[[int], None] | None = None
         """Called when anything of the account may have changed."""
         self._config = config
@@ -74,7 +74,7 @@ class Exchange:
         self._funding_interval_s = FUNDING_INTERVAL_S
         self._settles_ns = NEVER_NS
         self._dead_man_ns = NEVER_NS
-        self._venue_ids = self._trades = self._billed = 0
+        self._venue_ids = self._trades = self._billed = self._numbered = 0
 
     # --- the market ---------------------------------------------------------------------------------------------------
 
@@ -279,7 +279,7 @@ class Exchange:
 
     def _bill(self, at_ns: int, kind: BillKind, amount_e10: int) -> None:
         self._billed += 1
-        bill = Bill(0, 0, at_ns, f"{self._config.tag}b{self._billed}", kind, amount_e10)
+        bill = Bill(0, 0, at_ns, self._id("b", self._billed), kind, amount_e10)
         self.bills.append(bill)
         self._emit(bill)
 
@@ -295,7 +295,14 @@ class Exchange:
 
     def _venue_id(self) -> str:
         self._venue_ids += 1
-        return f"venue:{self._config.tag}{self._venue_ids}"
+        return f"venue:{self._id('', self._venue_ids)}"
+
+    def _id(self, letter: str, count: int) -> str:
+        """Tag, letter and count; or the next odd number, where the venue's ids are to be numbers."""
+        if not self._config.number_ids_from:
+            return f"{self._config.tag}{letter}{count}"
+        self._numbered += 1
+        return str(self._config.number_ids_from + 2 * self._numbered - 1)
 
     # --- telling ------------------------------------------------------------------------------------------------------
 
@@ -340,7 +347,7 @@ class Exchange:
         order, px_ticks, qty_lots, liquidity = executed.order, executed.px_ticks, executed.qty_lots, executed.liquidity
         fee_e10 = self.wallet.fill(order.side, px_ticks, qty_lots, liquidity, rate)
         self._trades = number = self._trades + 1
-        trade_id = f"{self._config.tag}t{number}"
+        trade_id = self._id("t", number)
         fill = Fill(0, 0, at_ns, trade_id, order.client_id, order.side, px_ticks, qty_lots, fee_e10, liquidity, kind)
         self.fills.append(fill)
         status = OrderStatus.FILLED if executed.done else OrderStatus.PARTIAL

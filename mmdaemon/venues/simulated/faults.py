@@ -10,6 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
+from mmdaemon.core.events import Event, Fill, OrderUpdate
 from mmdaemon.core.types import NS
 from mmdaemon.venues.simulated.latency import Draws
 
@@ -22,6 +23,11 @@ class FaultKind(StrEnum):
     """It arrives and is worked on; the answer does not come. The client sees the same time-out."""
     LATE = "late"
     """It arrives after the time of the window, whatever the client believes by then, and out of order."""
+    REQUEST_TWICE = "request_twice"
+    """The network delivers it twice. The answer to the second copy comes, that to the first so long after it, or never
+    (0)."""
+    REFUSED = "refused"
+    """The venue takes no order and no amend of it, and does not say why: one of several sent together, say."""
     READ_FAILS = "read_fails"
     # the next message of the private stream
     STREAM_LOST = "stream_lost"
@@ -30,6 +36,10 @@ class FaultKind(StrEnum):
     """It comes, and once more up to forty minutes later."""
     STREAM_LATE = "stream_late"
     """It comes later than those that were sent after it."""
+    STREAM_VAGUE = "stream_vague"
+    """An order's: it does not say how much has filled."""
+    FILL_LATE = "fill_late"
+    """A fill's: it comes minutes later than that of its order."""
     # for a time
     PRIVATE_DOWN = "private_down"
     PUBLIC_DOWN = "public_down"
@@ -65,6 +75,22 @@ SPOILED = (FaultKind.BOOK_CROSSED, FaultKind.BOOK_ONE_SIDED, FaultKind.BOOK_ABSU
 Levels = tuple[tuple[int, int], ...]
 
 
+_OF_REQUESTS = (
+    FaultKind.REQUEST_LOST,
+    FaultKind.ACK_LOST,
+    FaultKind.LATE,
+    FaultKind.REQUEST_TWICE,
+    FaultKind.REFUSED,
+)
+_OF_MESSAGES = (
+    FaultKind.STREAM_LOST,
+    FaultKind.STREAM_AGAIN,
+    FaultKind.STREAM_LATE,
+    FaultKind.STREAM_VAGUE,
+    FaultKind.FILL_LATE,
+)
+
+
 class ScriptedFault(msgspec.Struct, frozen=True):
     """A window of `seconds` from `after_s` on; of a request's fates, the next request after `after_s` has it."""
 
@@ -80,12 +106,18 @@ class FaultRates(msgspec.Struct, frozen=True, kw_only=True):
     ack_lost: float = 0.0
     late: float = 0.0
     late_max_s: float = 2.0
+    request_twice: float = 0.0
+    twice_max_s: float = 2.0
+    refused: float = 0.0
     read_fails: float = 0.0
     stream_lost: float = 0.0
     stream_again: float = 0.0
     stream_again_max_s: float = 2_400.0
     stream_late: float = 0.0
     stream_late_max_s: float = 2.0
+    stream_vague: float = 0.0
+    fill_late: float = 0.0
+    fill_late_max_s: float = 300.0
     private_down: float = 0.0
     public_down: float = 0.0
     rest_down: float = 0.0
@@ -116,6 +148,10 @@ class Fate(msgspec.Struct, frozen=True):
     arrives: bool = True
     answered: bool = True
     late_ns: int = 0
+    twice: bool = False
+    first_ns: int = 0
+    """Of one that comes twice: how long after the second answer the first is told; 0: never."""
+    refused: bool = False
 
 
 FINE = Fate()
@@ -138,6 +174,7 @@ class StreamFate(msgspec.Struct, frozen=True):
     late_ns: int = 0
     again_ns: int = 0
     """After how long it comes once more; 0: it does not."""
+    vague: bool = False
 
 
 STREAM_FINE = StreamFate()
@@ -159,8 +196,8 @@ class FaultPlan:
         self._draws = {kind: Draws(seed, f"fault/{kind}") for kind in FaultKind}
         self._lengths = {kind: Draws(seed, f"fault/{kind}/length") for kind in FaultKind}
         self._next: list[tuple[FaultKind, int]] = []
-        self._stream_good = not (rates.stream_lost or rates.stream_again or rates.stream_late)
-        self._good = not (rates.request_lost or rates.ack_lost or rates.late or rates.read_fails)
+        self._stream_good = not any(getattr(rates, kind) for kind in _OF_MESSAGES)
+        self._good = not any(getattr(rates, kind) for kind in (*_OF_REQUESTS, FaultKind.READ_FAILS))
         self.seen: dict[FaultKind, int] = dict.fromkeys(FaultKind, 0)
         """How often each fault was injected."""
 
@@ -191,30 +228,52 @@ class FaultPlan:
     def request(self, ordinal: int) -> Fate:
         if self._good and not self._next:
             return FINE
-        forced = self._forced((FaultKind.REQUEST_LOST, FaultKind.ACK_LOST, FaultKind.LATE))
+        forced = self._forced(_OF_REQUESTS)
         if forced is not None:
-            kind, late_ns = forced
-            return Fate(kind is not FaultKind.REQUEST_LOST, kind is not FaultKind.ACK_LOST, late_ns)
+            kind, ns = forced
+            return Fate(
+                arrives=kind is not FaultKind.REQUEST_LOST,
+                answered=kind is not FaultKind.ACK_LOST,
+                late_ns=ns if kind is FaultKind.LATE else 0,
+                twice=kind is FaultKind.REQUEST_TWICE,
+                first_ns=ns if kind is FaultKind.REQUEST_TWICE else 0,
+                refused=kind is FaultKind.REFUSED,
+            )
         rates = self._rates
         late_ns = self._length(FaultKind.LATE, ordinal, rates.late, rates.late_max_s)
         lost = self._happens(FaultKind.REQUEST_LOST, ordinal, rates.request_lost)
-        return Fate(not lost, not self._happens(FaultKind.ACK_LOST, ordinal, rates.ack_lost), late_ns)
+        first_ns = self._length(FaultKind.REQUEST_TWICE, ordinal, rates.request_twice, rates.twice_max_s)
+        return Fate(
+            arrives=not lost,
+            answered=not self._happens(FaultKind.ACK_LOST, ordinal, rates.ack_lost),
+            late_ns=late_ns,
+            twice=first_ns > 0,
+            first_ns=first_ns,
+            refused=self._happens(FaultKind.REFUSED, ordinal, rates.refused),
+        )
 
-    def stream(self, ordinal: int) -> StreamFate:
+    def stream(self, ordinal: int, event: Event) -> StreamFate:
         if self._stream_good and not self._next:
             return STREAM_FINE
-        forced = self._forced((FaultKind.STREAM_LOST, FaultKind.STREAM_AGAIN, FaultKind.STREAM_LATE))
+        of_any = (FaultKind.STREAM_LOST, FaultKind.STREAM_AGAIN, FaultKind.STREAM_LATE)
+        is_fill, is_order = type(event) is Fill, type(event) is OrderUpdate
+        own = (FaultKind.FILL_LATE,) if is_fill else (FaultKind.STREAM_VAGUE,) if is_order else ()
+        forced = self._forced((*of_any, *own))
         if forced is not None:
             kind, ns = forced
-            late_ns = ns if kind is FaultKind.STREAM_LATE else 0
-            return StreamFate(kind is not FaultKind.STREAM_LOST, late_ns, ns if kind is FaultKind.STREAM_AGAIN else 0)
+            late_ns = ns if kind in (FaultKind.STREAM_LATE, FaultKind.FILL_LATE) else 0
+            again_ns = ns if kind is FaultKind.STREAM_AGAIN else 0
+            return StreamFate(kind is not FaultKind.STREAM_LOST, late_ns, again_ns, kind is FaultKind.STREAM_VAGUE)
         rates = self._rates
         lost = self._happens(FaultKind.STREAM_LOST, ordinal, rates.stream_lost)
         late_ns = self._length(FaultKind.STREAM_LATE, ordinal, rates.stream_late, rates.stream_late_max_s)
+        if is_fill:
+            late_ns += self._length(FaultKind.FILL_LATE, ordinal, rates.fill_late, rates.fill_late_max_s)
         return StreamFate(
             not lost,
             late_ns,
             self._length(FaultKind.STREAM_AGAIN, ordinal, rates.stream_again, rates.stream_again_max_s),
+            is_order and self._happens(FaultKind.STREAM_VAGUE, ordinal, rates.stream_vague),
         )
 
     def _length(self, kind: FaultKind, ordinal: int, probability: float, most_s: float) -> int:

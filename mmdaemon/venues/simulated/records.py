@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from mmdaemon.core.commands import Command
-from mmdaemon.core.events import Bill, Fill, OrderUpdate
+from mmdaemon.core.commands import Amend, Cancel, Command, Place
+from mmdaemon.core.events import Bill, Fill, OrderUpdate, RequestFailed
 from mmdaemon.core.types import Liquidity, OrderStatus, Side
 from mmdaemon.venues.base import OrderReport
 from mmdaemon.venues.simulated.wallet import Wallet
@@ -97,6 +97,17 @@ def update(at_ns: int, what: Changed) -> OrderUpdate:
     """What the account is told of it, to be stamped on receipt."""
     numbers = what.cum_filled_lots, what.px_ticks or None, what.qty_lots, what.revision
     return OrderUpdate(0, 0, at_ns, what.order.client_id, what.status, *numbers, what.reason)
+
+
+def refused(at_ns: int, command: Command, reason: str) -> OrderUpdate | RequestFailed:
+    """The answer to a request of which nothing was done, to be stamped on receipt."""
+    match command:
+        case Place():
+            return OrderUpdate(0, 0, at_ns, command.client_id, OrderStatus.REJECTED, 0, None, None, None, reason)
+        case Amend():
+            return RequestFailed(0, 0, at_ns, command.client_id, "amend", reason, command.revision)
+        case Cancel():
+            return RequestFailed(0, 0, at_ns, command.client_id, "cancel", reason)
 
 
 def report(order: VenueOrder) -> OrderReport:

@@ -1,10 +1,9 @@
 """What the venue refuses at its door, and by which name."""
 
-from mmdaemon.core.events import RATE_LIMITED
+from mmdaemon.core import events
 from mmdaemon.core.types import NS, Instrument
 
-DUPLICATE = "duplicate"
-"""An order of this client id was taken in before. It says nothing of that order."""
+DUPLICATE = events.DUPLICATE
 OFF_TICK = "off_tick"
 OFF_LOT = "off_lot"
 MIN_QTY = "min_qty"
@@ -14,10 +13,12 @@ MARGIN = "margin"
 SELF_CROSS = "self_cross"
 POST_ONLY = "post_only"
 REDUCE_ONLY = "reduce_only"
-RATE_LIMIT = RATE_LIMITED
+RATE_LIMIT = events.RATE_LIMITED
 NOT_FOUND = "not_found"
 SUSPENDED = "suspended"
 """No order of this instrument is taken now, or ever again."""
+REFUSED = "refused"
+"""For a reason that the venue does not give."""
 BELOW_FILLED = "below_filled"
 """An amend to a total size that is filled already."""
 

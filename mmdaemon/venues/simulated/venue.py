@@ -44,7 +44,7 @@ from mmdaemon.venues.simulated.exchange import Exchange
 from mmdaemon.venues.simulated.faults import FaultKind, FaultPlan
 from mmdaemon.venues.simulated.feed import Feed
 from mmdaemon.venues.simulated.records import Truth
-from mmdaemon.venues.simulated.wire import Wire
+from mmdaemon.venues.simulated.wire import Market, Wire
 
 Dated = TypeVar("Dated", Fill, Bill)
 Fact = TypeVar("Fact", Fill, Bill, BarClosed)
@@ -74,7 +74,7 @@ class SimulatedVenue:
         self.exchange = Exchange(source.instrument, self.config, seed, self._to_stream)
         """For those who watch: the daemon never asks it."""
         self._exchange = self.exchange
-        self._lines: tuple[Feed, Wire] | None = None
+        self._lines: tuple[Market, Wire] | None = None
         self._client: Deliver | None = None
         self._others: list[SimulatedVenue] = []
         self.changed_facts: dict[str, object] = {}
@@ -99,8 +99,8 @@ class SimulatedVenue:
         config = self.config
         told = dict(self._source.provenance)
         told["fill assumption"] = f"{config.fills}, queue {config.queue.rule}"
-        if self._lines is not None:
-            feed = self._lines[0]
+        feed = self._lines[0] if self._lines is not None else None
+        if isinstance(feed, Feed):
             if feed.makes_marks:
                 told["mark"] = f"mid of the book, at most every {config.mark_interval_s:g} s (the source has none)"
             if feed.makes_funding:
@@ -125,13 +125,16 @@ class SimulatedVenue:
         clock.call_at(now, self._say_up, deliver)
         if self._lines is not None:
             return
-        feed = Feed(self._source, self._exchange, clock, config, self.seed, self._tell_all)
+        feed = self._make_feed()
         wire = Wire(self._exchange, feed, clock, config, self.seed, self.faults, self._tell)
         self._lines = feed, wire
         for fault in config.script:
             clock.call_at(now + round(fault.after_s * NS), wire.inject, fault.kind, round(fault.seconds * NS))
         if config.faults.has_windows:
             wire.draw_windows()
+
+    def _make_feed(self) -> Market:
+        return Feed(self._source, self._exchange, self._clock, self.config, self.seed, self._tell_all)
 
     def _say_up(self, client: Deliver) -> None:
         if self._client is client and not self._closed:
@@ -176,13 +179,13 @@ class SimulatedVenue:
             feed.close()
             wire.close()
 
-    def _line(self) -> tuple[Feed, Wire]:
+    def _line(self) -> tuple[Market, Wire]:
         if self._lines is None or self._closed:
             raise VenueUnavailable("the venue was closed" if self._closed else "the venue is not open yet")
         return self._lines
 
     @property
-    def _feed(self) -> Feed:
+    def _feed(self) -> Market:
         return self._line()[0]
 
     @property
@@ -300,6 +303,12 @@ class SimulatedVenue:
     def delist(self) -> None:
         """Every order of the account is cancelled by the venue, now."""
         self._exchange.cancel_all(self._feed.advance(), "delisted")
+
+    def dead_man_fires(self) -> bool:
+        """The countdown runs out now, refreshed or not. False where there is none."""
+        if self.config.has_dead_man:
+            self._exchange.cancel_all(self._feed.advance(), "dead_man")
+        return self.config.has_dead_man
 
     def change_fees(self, maker_rate: Decimal, taker_rate: Decimal) -> None:
         """Another fee tier, now."""

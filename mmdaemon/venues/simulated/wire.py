@@ -6,38 +6,61 @@ request that a fault makes late comes out of order.
 
   * The exchange works on its own timers. A client that gives a request up (`request_timeout_s`) gets
     `OrderUpdate(UNKNOWN, reason="timeout")`; the request goes on to arrive, and a later answer is not told.
-  * Nothing is said twice: an answer that is lost is only to be had by asking.
+  * Nothing is said twice: an answer that is lost is only to be had by asking. Where answers are bare (`bare_answers`)
+    the stream says what they leave out.
   * A private gap loses what is on its way and what happens in it. Nothing is replayed.
   * A client that is gone (`hang_up`) un-sends nothing: its requests go on to arrive, and are answered to nobody.
 """
 
 from asyncio import Future, get_running_loop
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
 from mmdaemon.clock import Clock
-from mmdaemon.core.commands import Amend, Cancel, Command, Place
+from mmdaemon.core.commands import Cancel, Command, Place
 from mmdaemon.core.events import Event, LinkChanged, OrderUpdate, RequestFailed
 from mmdaemon.core.types import NS, Link, OrderStatus
 from mmdaemon.venues.base import Deliver, VenueUnavailable
 from mmdaemon.venues.simulated import rules
 from mmdaemon.venues.simulated.config import SimulatedConfig
 from mmdaemon.venues.simulated.exchange import Exchange
-from mmdaemon.venues.simulated.faults import SPOILED, WINDOWS, FaultKind, FaultPlan
-from mmdaemon.venues.simulated.feed import Feed
+from mmdaemon.venues.simulated.faults import SPOILED, WINDOWS, Fate, FaultKind, FaultPlan
 from mmdaemon.venues.simulated.latency import DelayDraws, Lane
+from mmdaemon.venues.simulated.records import refused
 
 T = TypeVar("T")
 F = TypeVar("F", bound=msgspec.Struct)
-Asked = tuple[Command, int, int, bool]
-"""A request on its way, the connection it was sent over, the monotonic time at which its sender gives up, and whether
-it will be answered."""
+Answer = OrderUpdate | RequestFailed | None
+"""None: an acknowledgement that says nothing of the order."""
+Asked = tuple[Command, int, int, bool, Fate]
+"""A request on its way, the connection it was sent over, the monotonic time at which its sender gives up, whether it
+will be answered, and what else becomes of it."""
 
 MINUTE_NS = 60 * NS
 LINKS = {FaultKind.PRIVATE_DOWN: Link.PRIVATE, FaultKind.PUBLIC_DOWN: Link.PUBLIC}
 FREEZES = {FaultKind.BOOK_SILENT: False, FaultKind.BOOK_FROZEN: True}
+
+
+class Market(Protocol):
+    """What brings the market to the exchange: `feed.Feed` plays a source, paper's is live. The venue's time is its."""
+
+    def advance(self) -> int:
+        """Bring the exchange up to now. Returns the venue's now."""
+        ...
+
+    def arm(self) -> None:
+        """The exchange may be due earlier than it was."""
+        ...
+
+    def venue_now_ns(self) -> int: ...
+    def mono_of(self, venue_ns: int) -> int: ...
+    def disconnect(self) -> None: ...
+    def reconnect(self) -> None: ...
+    def freeze_books(self, repeat: bool | None) -> None: ...
+    def spoil_books(self, kind: FaultKind | None) -> None: ...
+    def close(self) -> None: ...
 
 
 class Wire:
@@ -46,7 +69,7 @@ class Wire:
     def __init__(
         self,
         exchange: Exchange,
-        feed: Feed,
+        feed: Market,
         clock: Clock,
         config: SimulatedConfig,
         seed: int,
@@ -59,9 +82,10 @@ class Wire:
         self._stream = DelayDraws(config.stream, seed, "stream")
         self._read_out = DelayDraws(config.request, seed, "read_out")
         self._read_back = DelayDraws(config.response, seed, "read_back")
+        self._says_little = config.bare_answers
         self._timeout_ns = round(config.request_timeout_s * NS)
         self._arrivals: Lane[Asked] = Lane(clock, self._arrive)
-        self._answers: Lane[tuple[OrderUpdate | RequestFailed, int]] = Lane(clock, self._answer)
+        self._answers: Lane[tuple[str, Answer, int]] = Lane(clock, self._answer)
         self._private: Lane[Event] = Lane(clock, self.tell)
         self._orders = rules.Bucket(config.orders_per_s, config.burst)
         self._cancels = rules.Bucket(config.cancels_per_s, config.burst)
@@ -107,43 +131,62 @@ class Wire:
         if not answered:
             self._give_up(deadline, command.client_id)
         if fate.late_ns:
-            self._clock.call_at(arrives + fate.late_ns, self._arrive, (command, asked, deadline, answered))
+            self._clock.call_at(arrives + fate.late_ns, self._arrive, (command, asked, deadline, answered, fate))
         else:
-            self._arrivals.put(arrives, (command, asked, deadline, answered))
+            self._arrivals.put(arrives, (command, asked, deadline, answered, fate))
 
     def _arrive(self, asked: Asked) -> None:
         if self._closed:
             return
-        command, connection, deadline, answered = asked
+        command, connection, deadline, answered, fate = asked
         at = self._feed.advance()
-        answer = self._limited(at, command) or self._exchange.request(at, command)
+        stopped = self._stopped(at, command, fate)
+        answer = first = stopped or self._work_on(at, command)
+        if fate.twice and stopped is None:
+            answer = self._work_on(at, command)
         if answered and connection == self._connection:
             back = self._clock.mono_ns() + self._response.next_ns()
-            if back < deadline:
-                self._answers.put(back, (answer, deadline))
-            else:
+            if back >= deadline:
                 self._give_up(deadline, command.client_id)
+                return
+            self._answers.put(back, (command.client_id, answer, deadline))
+            if fate.first_ns and back + fate.first_ns < deadline:
+                self._clock.call_at(back + fate.first_ns, self._answer_first, first, connection)
 
-    def _limited(self, at_ns: int, command: Command) -> OrderUpdate | RequestFailed | None:
-        """The refusal of a request over the rate limit. It never reaches the engine."""
-        cancels = isinstance(command, Cancel)
-        bucket = self._cancels if cancels else self._orders
-        if FaultKind.RATE_STORM not in self._ends_ns and bucket.take(at_ns):
+    def _stopped(self, at_ns: int, command: Command, fate: Fate) -> OrderUpdate | RequestFailed | None:
+        """The refusal of a request that never reaches the engine: it is over the rate limit, or has that fate."""
+        is_cancel = isinstance(command, Cancel)
+        bucket = self._cancels if is_cancel else self._orders
+        if FaultKind.RATE_STORM in self._ends_ns or not bucket.take(at_ns):
+            reason = rules.RATE_LIMIT
+        elif fate.refused and not is_cancel:
+            reason = rules.REFUSED
+        else:
             return None
         if self._exchange.on_limited is not None:
             self._exchange.on_limited(command)
-        client_id, reason = command.client_id, rules.RATE_LIMIT
-        if isinstance(command, Place):
-            return OrderUpdate(0, 0, at_ns, client_id, OrderStatus.REJECTED, 0, None, None, None, reason)
-        if isinstance(command, Amend):
-            return RequestFailed(0, 0, at_ns, client_id, "amend", reason, command.revision)
-        return RequestFailed(0, 0, at_ns, client_id, "cancel", reason)
+        return refused(at_ns, command, reason)
 
-    def _answer(self, item: tuple[OrderUpdate | RequestFailed, int]) -> None:
-        answer, deadline = item
+    def _work_on(self, at_ns: int, command: Command) -> Answer:
+        """What the exchange answers, or as little of it as it says where answers are bare."""
+        answer = self._exchange.request(at_ns, command)
+        if not self._says_little or isinstance(answer, RequestFailed) or answer.status is OrderStatus.REJECTED:
+            return answer
+        self.stream(answer)
+        if not isinstance(command, Place):
+            return None
+        return OrderUpdate(0, 0, at_ns, command.client_id, OrderStatus.LIVE, None, None, None, None, "")
+
+    def _answer(self, item: tuple[str, Answer, int]) -> None:
+        client_id, answer, deadline = item
         if FaultKind.REST_DOWN in self._ends_ns:
-            self._give_up(deadline, answer.client_id)
-        else:
+            self._give_up(deadline, client_id)
+        elif answer is not None:
+            self.tell(answer)
+
+    def _answer_first(self, answer: Answer, connection: int) -> None:
+        """Of a request that came twice, after the answer to its second copy."""
+        if answer is not None and connection == self._connection and FaultKind.REST_DOWN not in self._ends_ns:
             self.tell(answer)
 
     def _give_up(self, deadline_ns: int, client_id: str) -> None:
@@ -161,7 +204,9 @@ class Wire:
             happened_ns = event.venue_ts_ns or self._feed.venue_now_ns()
             due_ns = self._feed.mono_of(happened_ns) + self._stream.next_ns()
             self._streamed += 1
-            fate = self._faults.stream(self._streamed)
+            fate = self._faults.stream(self._streamed, event)
+            if fate.vague and type(event) is OrderUpdate:
+                event = msgspec.structs.replace(event, cum_filled_lots=None)
             if fate.late_ns and fate.comes:
                 self._clock.call_at(due_ns + fate.late_ns, self._tell_late, event, self._connection)
             elif fate.comes:

@@ -738,3 +738,9 @@ def environment_is_journaled(patch: Patch) -> None:
     """The environment is kept with the run, keys and all."""
     row = rows.provenance_row
     patch.setattr(rows, "provenance_row", lambda epoch, told: row(epoch, {**told, **os.environ}))
+
+
+@mutant(2, 3, 5, seed=300000)
+def duplicate_is_a_rejection(patch: Patch) -> None:
+    """A refusal as a duplicate ends the order, though a copy of the request came first."""
+    patch.setattr(OrderUpdate, "word", property(lambda self: self.status))

@@ -789,6 +789,27 @@ def test_the_kill_switch_reduces_without_an_intent(scene: Scene) -> None:
     assert scene.look(When.ARRIVAL) == []
 
 
+def test_the_kill_switchs_slices_come_out_of_the_share_that_is_kept_for_it(scene: Scene) -> None:
+    """Seed 310104: 17 orders of 17, and then a slice."""
+    scene.seen.sends_ns.clear()
+    scene.seen.sending(Place(f"{PREFIX}1-9", Side.SELL, MID, 1, Purpose.QUOTE, 0, True, False))
+    scene.seen.sending(Place(f"{PREFIX}1-k2", Side.SELL, MID, 1, Purpose.FLATTEN, 0, False, True, True))
+    assert len(scene.seen.sends_ns) == 1
+
+
+def test_a_break_that_came_after_the_last_round_is_told_with_the_next(scene: Scene) -> None:
+    """Seed 310028: the venue's stop was hit a moment ago."""
+    scene.desk.feed(scene.desk.reconciled())
+    later = (scene.seen.params.run_epoch, scene.desk.state.seq + 1)
+    scene.sql(
+        "INSERT INTO breaks VALUES ('manual_trade/t1', 'operator', 0, '', {}, {}, 1, 1, NULL, NULL)".format(*later)
+    )
+    assert scene.look(When.SETTLED) == []
+    scene.desk.feed(scene.desk.timer())
+    scene.desk.feed(scene.desk.reconciled())
+    assert scene.look(When.SETTLED) == [11]
+
+
 def test_a_latch_of_the_last_moment_or_of_a_failed_disk_is_excused(scene: Scene) -> None:
     for after_s, excused in ((0.5, False), (60.0, True)):
         seen = scene.seen

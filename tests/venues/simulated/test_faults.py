@@ -2,8 +2,18 @@
 
 import pytest
 
-from mmdaemon.core.types import NS
-from mmdaemon.venues.simulated.faults import FINE, WINDOWS, FaultKind, FaultPlan, FaultRates
+from mmdaemon.core.events import Fill, OrderUpdate
+from mmdaemon.core.types import NS, ExecKind, Liquidity, OrderStatus, Side
+from mmdaemon.venues.simulated.faults import (
+    FINE,
+    STREAM_FINE,
+    WINDOWS,
+    Fate,
+    FaultKind,
+    FaultPlan,
+    FaultRates,
+    StreamFate,
+)
 from mmdaemon.venues.simulated.rules import Bucket
 
 BAD_DAY = FaultRates(request_lost=0.2, ack_lost=0.2, late=0.2, read_fails=0.2, private_down=0.3, book_frozen=0.3)
@@ -79,3 +89,39 @@ def test_a_bucket_gives_its_burst_and_then_its_rate() -> None:
     assert [bucket.take(100 * NS) for _ in range(4)] == [True, True, True, False]
     with pytest.raises(ValueError, match="rate above 0"):
         Bucket(0, 1)
+
+
+def fill() -> Fill:
+    return Fill(0, 0, 1, "t", "c", Side.BUY, 1, 1, 0, Liquidity.MAKER, ExecKind.TRADE)
+
+
+def told() -> OrderUpdate:
+    return OrderUpdate(0, 0, 1, "c", OrderStatus.LIVE, 0, 1, 1, 0, "")
+
+
+def test_of_the_stream_only_fills_come_minutes_late_and_only_orders_are_vague() -> None:
+    plan = FaultPlan(7, FaultRates(stream_vague=1.0, fill_late=1.0))
+    late, vague = plan.stream(1, fill()), plan.stream(1, told())
+    assert (late.vague, late.comes, late.late_ns > 2 * NS) == (False, True, True)
+    assert late.late_ns <= 300 * NS
+    assert (vague.vague, vague.late_ns) == (True, 0)
+    plan = FaultPlan(7, FaultRates())
+    plan.force(FaultKind.FILL_LATE, 5)
+    plan.force(FaultKind.STREAM_VAGUE)
+    assert plan.stream(1, told()) == StreamFate(vague=True)
+    assert plan.stream(2, told()) == STREAM_FINE
+    assert plan.stream(3, fill()) == StreamFate(late_ns=5)
+
+
+def test_a_request_that_comes_twice_or_is_refused_has_its_fate_alone() -> None:
+    plan = FaultPlan(7, FaultRates(request_twice=0.2, refused=0.2))
+    fates = [plan.request(n) for n in range(2_000)]
+    assert sum(fate.twice for fate in fates) == pytest.approx(400, abs=60)
+    assert sum(fate.refused for fate in fates) == pytest.approx(400, abs=60)
+    assert all(fate.twice == (fate.first_ns > 0) and fate.first_ns <= 2 * NS for fate in fates)
+    plan.force(FaultKind.REQUEST_TWICE)
+    assert plan.request(2_001) == Fate(twice=True)
+
+
+def test_every_fate_has_a_rate() -> None:
+    assert {kind.value for kind in FaultKind} <= set(FaultRates.__struct_fields__)

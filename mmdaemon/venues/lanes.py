@@ -1,0 +1,239 @@
+"""How requests leave this process: each endpoint within its own budget, and nothing in the way of a cancel.
+
+ccxt sends all of REST through one queue, so that a cancel waits behind polls, and 1.1 s behind a batch (measured). Here
+an endpoint has a budget of its own (`budget.py`), and its lane says what may be done once that is spent:
+
+    order    what would wait longer than 1 s is not sent: it was decided for a market that is gone. It is signed when it
+             is asked for, so that the venue takes it no later than its window after that, wherever it waited
+    cancel   waits as long as it takes, behind nothing but cancels of the same endpoint, and is signed as it leaves. A
+             cancel-all drops the orders that wait: they would land behind it
+    other    waits up to the time-out, and is signed as it leaves
+
+A request is sent once, in a task of its own: a caller that is cancelled never un-sends it, and nothing here sends it
+again. What came of it is one of the four of `api`, always.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from mmdaemon.clock import Clock
+from mmdaemon.venues.bitget import endpoints
+from mmdaemon.venues.bitget.api import Answer, Endpoint, Meaning, Refused, Request, Unanswered, Unsent
+from mmdaemon.venues.bitget.codes import meaning
+from mmdaemon.venues.budget import BACK_OFF_S, Budget
+from mmdaemon.venues.codec import Malformed, milliseconds_ns
+
+ORDER_WAIT_S: Final = 1.0
+RETRY_AFTER_MAX_S: Final = 30.0
+"""A longer `Retry-After` is taken for this. A cancel is held back for `BACK_OFF_S` at most."""
+IN_FLIGHT_MAX: Final = 20
+"""Orders under way, and other requests, beyond which no more of them leave. A session has a hundred connections: were
+they all stuck in requests that nobody answers, a cancel would wait for one."""
+BODY_MAX: Final = 16 << 20
+"""Bytes of an answer."""
+
+_SUCCESS: Final = "00000"
+_CODE_MAX: Final = 12
+_TOO_MANY: Final = 429
+_NAMED_STATUSES: Final = frozenset((400, 401, 403, 404, 405, 408, 418, 451, 500, 502, 503, 504, 520, 521, 522, 524))
+
+
+class Signer(Protocol):
+    def sign(self, request: Request) -> tuple[str, dict[str, str], bytes | None]:
+        """URL, headers and body, stamped with the time of this call."""
+        ...
+
+
+class _Envelope(msgspec.Struct, frozen=True):
+    code: str | int
+    msg: str | None = None
+    requestTime: str | int | None = None  # noqa: N815 - the venue's word
+    data: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class Lanes:
+    """See `api.Sends`. One event loop uses it."""
+
+    def __init__(
+        self, signer: Signer, session: Callable[[], aiohttp.ClientSession], clock: Clock, timeout_s: float
+    ) -> None:
+        """`timeout_s` counts from the moment that a request leaves."""
+        self._signer = signer
+        self._session = session
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self._budgets: dict[str, Budget] = {}
+        self._under_way: dict[str, set[asyncio.Task[Answer | Refused | Unanswered]]] = {
+            "order": set(), "cancel": set(), "other": set(),
+        }  # fmt: skip
+        self._closed = False
+        self.sent: Counter[str] = Counter()
+        """Requests that left, by path."""
+        self.limited: Counter[str] = Counter()
+        """Of them, answered with "too many", by path."""
+        self.unanswered: Counter[tuple[str, str]] = Counter()
+        """Of them, without an answer that says anything, by path and reason."""
+        self.unsent: Counter[tuple[str, str]] = Counter()
+        """Requests that never left, by path and reason."""
+
+    @property
+    def in_flight(self) -> int:
+        return sum(len(tasks) for tasks in self._under_way.values())
+
+    async def ask(self, request: Request) -> Answer:
+        """See `api.Sends.ask`. Reasons of `Unsent`: budget, in_flight, cancel_all, closed. Of `Unanswered`: timeout,
+        disconnected, not_connected, truncated, unreadable, too_large, closed, http_<status>."""
+        endpoint = request.endpoint
+        if self._closed:
+            raise self._not_sent(endpoint, "closed")
+        if endpoint in endpoints.CANCEL_ALLS:
+            self._drop("cancel_all", "order")
+        signed = self._signer.sign(request) if endpoint.lane == "order" else None
+        why_not = await self._budget(endpoint).turn(self._patience_s(endpoint))
+        if why_not is not None:
+            raise self._not_sent(endpoint, why_not)
+        under_way = self._under_way[endpoint.lane]
+        if endpoint.lane != "cancel" and len(under_way) >= IN_FLIGHT_MAX:
+            raise self._not_sent(endpoint, "in_flight")
+        session = self._session()
+        if self._closed or session.closed:
+            raise self._not_sent(endpoint, "closed")
+        url, headers, body = signed or self._signer.sign(request)
+        self.sent[endpoint.path] += 1
+        task = asyncio.get_running_loop().create_task(
+            self._outcome(session, endpoint, url, headers, body), name=f"request.{endpoint.path}"
+        )
+        under_way.add(task)
+        task.add_done_callback(under_way.discard)
+        outcome = await asyncio.shield(task)
+        if isinstance(outcome, Answer):
+            return outcome
+        raise outcome
+
+    async def close(self) -> None:
+        """Nothing leaves any more. What waits is unsent; what is under way is unanswered, although it may well land."""
+        self._closed = True
+        self._drop("closed", "order", "cancel", "other")
+        await asyncio.sleep(0)  # so that each task has begun, and hears of its end
+        tasks = [task for tasks in self._under_way.values() for task in tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks)
+
+    def _drop(self, why: str, *lanes: str) -> None:
+        for budget in self._budgets.values():
+            if budget.endpoint.lane in lanes:
+                budget.drop(why)
+
+    def _budget(self, endpoint: Endpoint) -> Budget:
+        budget = self._budgets.get(endpoint.path)
+        if budget is None:
+            budget = self._budgets[endpoint.path] = Budget(endpoint, self._clock)
+        return budget
+
+    def _patience_s(self, endpoint: Endpoint) -> float | None:
+        match endpoint.lane:
+            case "order":
+                return ORDER_WAIT_S
+            case "cancel":
+                return None
+            case "other":
+                return self._timeout_s
+
+    def _not_sent(self, endpoint: Endpoint, why: str) -> Unsent:
+        self.unsent[endpoint.path, why] += 1
+        return Unsent(why)
+
+    # --- one request --------------------------------------------------------------------------------------------------
+
+    async def _outcome(
+        self, session: aiohttp.ClientSession, endpoint: Endpoint, url: str, headers: dict[str, str], body: bytes | None
+    ) -> Answer | Refused | Unanswered:
+        """Never raises, and ends when cancelled: only `close` and the end of the loop do that."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                status, headers_in, text = await _exchange(session, endpoint.method, url, headers, body)
+        except TimeoutError:
+            outcome = Unanswered("timeout")
+        except asyncio.CancelledError:
+            outcome = Unanswered("closed")
+        except aiohttp.ClientConnectorError:
+            outcome = Unanswered("not_connected")
+        except aiohttp.ClientResponseError:
+            outcome = Unanswered("unreadable")
+        except aiohttp.ClientPayloadError:
+            outcome = Unanswered("truncated")
+        except (aiohttp.ClientError, OSError):
+            outcome = Unanswered("disconnected")
+        else:
+            outcome = Unanswered("too_large") if text is None else _read(status, text, endpoint.path)
+            if status == _TOO_MANY or (isinstance(outcome, Refused) and outcome.meaning is Meaning.RATE_LIMIT):
+                self.limited[endpoint.path] += 1
+                most_s = BACK_OFF_S if endpoint.lane == "cancel" else RETRY_AFTER_MAX_S
+                self._budget(endpoint).limited(min(most_s, _retry_after_s(headers_in)))
+        if isinstance(outcome, Unanswered):
+            self.unanswered[endpoint.path, str(outcome)] += 1
+        return outcome
+
+
+async def _exchange(
+    session: aiohttp.ClientSession, method: str, url: str, headers: dict[str, str], body: bytes | None
+) -> tuple[int, Mapping[str, str], bytes | None]:
+    """Status, headers, and the body, or None where it is larger than an answer can be.
+
+    The address is sent as it was signed. A redirect is no answer: following one would send a signed request elsewhere.
+    """
+    async with session.request(
+        method,
+        URL(url, encoded=True),
+        headers=headers,
+        data=body,
+        allow_redirects=False,
+        timeout=aiohttp.ClientTimeout(total=None),
+    ) as response:
+        parts: list[bytes] = []
+        size = 0
+        async for part in response.content.iter_any():
+            size += len(part)
+            if size > BODY_MAX:
+                response.close()
+                return response.status, response.headers, None
+            parts.append(part)
+        return response.status, response.headers, b"".join(parts)
+
+
+def _read(status: int, text: bytes, path: str) -> Answer | Refused | Unanswered:
+    """What an answer says. Nothing of its text goes into the outcome but the code, where that looks like one."""
+    try:
+        envelope = msgspec.json.decode(text, type=_Envelope)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return Refused(Meaning.RATE_LIMIT, "http_429") if status == _TOO_MANY else _meaningless(status)
+    code = str(envelope.code)
+    if not (code.isascii() and code.isalnum() and len(code) <= _CODE_MAX):
+        return _meaningless(status)
+    if code != _SUCCESS:
+        return Refused(meaning(code, path), code)
+    if status != 200 or envelope.msg not in ("success", "", None):  # the words that ccxt takes for success
+        return _meaningless(status)
+    try:
+        return Answer(envelope.data, milliseconds_ns(envelope.requestTime))
+    except Malformed:
+        return _meaningless(status)
+
+
+def _meaningless(status: int) -> Unanswered:
+    if status == 200:
+        return Unanswered("unreadable")
+    return Unanswered(f"http_{status}" if status in _NAMED_STATUSES else f"http_{status // 100}xx")
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> float:
+    """In seconds; a date is not read (the venue sends none), and a budget that is halved must do."""
+    said = headers.get("Retry-After", "")
+    return float(said) if said.isascii() and said.isdecimal() and len(said) <= 6 else 0.0

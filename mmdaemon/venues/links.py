@@ -1,0 +1,196 @@
+"""The venue's two streams: kept subscribed through ccxt, and believed only while there is reason to.
+
+A *pump* holds one subscription: it waits on ccxt's `watch_*`, which never returns, because our tap takes the frames; it
+only raises, when the connection is gone, and then watches again, after a pause (an awaited future that is done never
+yields: a loop without a pause would freeze the process). ccxt dials, logs in and subscribes.
+
+    public   up with the first good book of a connection; down as it ends, or as the book is lost
+    private  up when every channel of it was acknowledged on this connection; down as it ends
+
+A socket that is silent for too long is ended by us, and so is a private stream that keeps silent about an order that
+the venue took. Missed private events are not replayed: the daemon reads them, each time the link comes back.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from mmdaemon.clock import Clock
+from mmdaemon.core.types import NS, Link
+from mmdaemon.venues.ccxt_client import CcxtClient
+
+SILENT_MAX_NS: Final = {Link.PUBLIC: 5 * NS, Link.PRIVATE: 25 * NS}
+"""A public socket has a book to tell ten times a second; a private one may have nothing but its pongs, every 10 s."""
+UP_WITHIN_NS: Final = 10 * NS
+"""A connection that is made and not up by then misses an acknowledgement or its first book, and waits for it in vain."""
+_BACK_OFF_MIN_S: Final = 0.1
+_BACK_OFF_MAX_S: Final = 5.0
+_LOOK_S: Final = 0.5
+
+
+class _Arg(msgspec.Struct):
+    channel: str = ""
+    topic: str = ""
+
+
+class _Said(msgspec.Struct):
+    """What a venue says of a subscription."""
+
+    event: str = ""
+    code: int | str = 0
+    arg: _Arg = msgspec.field(default_factory=_Arg)
+
+
+_said = msgspec.json.Decoder(_Said).decode
+
+
+class Links:
+    """`start` the pumps; `changed(link, up)` is called as a link goes or comes, with the reason in `why`."""
+
+    def __init__(
+        self,
+        client: CcxtClient,
+        clock: Clock,
+        pumps: Mapping[str, tuple[Link, Callable[[], Awaitable[Any]]]],
+        changed: Callable[[Link, bool], None],
+        is_push_overdue: Callable[[], bool],
+    ) -> None:
+        """`pumps`: by the channel's name on the wire."""
+        self._client, self._clock, self._pumps, self._changed = client, clock, pumps, changed
+        self._is_push_overdue = is_push_overdue
+        self._wanted = {link: {name for name, (at, _) in pumps.items() if at is link} for link in Link}
+        self._acked: dict[Link, set[str]] = {link: set() for link in Link}
+        self._has_book = False
+        self._up = dict.fromkeys(Link, False)
+        self._made_ns = dict.fromkeys(Link, 0)
+        """When the connection was made that is not up yet; 0: there is none."""
+        self._back_off_s = dict.fromkeys(Link, _BACK_OFF_MIN_S)
+        self._tasks: list[asyncio.Task[None]] = []
+        self.why = dict.fromkeys(Link, "not connected yet")
+        self.connections = dict.fromkeys(Link, 0)
+        self.errors = 0
+        """What ccxt raised that is not an error of its own."""
+
+    def start(self) -> None:
+        create = asyncio.get_running_loop().create_task
+        for name, (link, watch) in self._pumps.items():
+            self._tasks.append(create(self._pump(name, link, watch), name=f"venue.pump.{name}"))
+        self._tasks.append(create(self._look(), name="venue.links"))
+
+    async def close(self) -> None:
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # --- told by the taps ---------------------------------------------------------------------------------------------
+
+    def connecting(self, link: Link) -> None:
+        """A connection is made anew: nothing of the last one holds."""
+        self.connections[link] += 1
+        self._acked[link].clear()
+        self._has_book = self._has_book and link is not Link.PUBLIC
+        self._made_ns[link] = self._clock.mono_ns()
+        self._down(link, "connecting")
+
+    def on_event(self, link: Link, data: str | bytes) -> None:
+        """A frame that is no push: acknowledgements are noted; ccxt handles it too."""
+        try:
+            said = _said(data)
+        except (msgspec.MsgspecError, UnicodeError):
+            return  # a pong, or what ccxt may make of it
+        if said.event == "subscribe":
+            self._acked[link].add(said.arg.channel or said.arg.topic)
+            self._consider(link)
+        elif said.event == "error":
+            # A refused subscription is never asked for again on this connection (ccxt #19041).
+            self._client.drop(private=link is Link.PRIVATE, why=f"refused:{said.code}"[:40])
+
+    def book_back(self) -> None:
+        self._has_book = True
+        self._consider(Link.PUBLIC)
+
+    def book_lost(self, why: str) -> None:
+        """Quotes must go at once; a new connection brings a new book."""
+        self._has_book = False
+        self._down(Link.PUBLIC, why)
+        asyncio.get_running_loop().call_soon(self._drop_public, why)
+
+    def private_lost(self, why: str) -> None:
+        """Something on the private stream could not be read: believe it no more, and begin a new one."""
+        self._down(Link.PRIVATE, why)
+        asyncio.get_running_loop().call_soon(self._drop_private, why)
+
+    def _drop_private(self, why: str) -> None:
+        if not self._up[Link.PRIVATE]:
+            self._client.drop(private=True, why=why)
+
+    def _drop_public(self, why: str) -> None:
+        if not self._has_book:
+            self._client.drop(private=False, why=why)
+
+    # --- what holds ---------------------------------------------------------------------------------------------------
+
+    def _consider(self, link: Link) -> None:
+        if self._up[link] or not self._acked[link] >= self._wanted[link]:
+            return
+        if link is Link.PUBLIC and not self._has_book:
+            return
+        self._up[link], self._made_ns[link], self.why[link] = True, 0, ""
+        self._changed(link, True)
+
+    def _down(self, link: Link, why: str) -> None:
+        self.why[link] = why
+        if self._up[link]:
+            self._up[link] = False
+            self._changed(link, False)
+
+    async def _pump(self, name: str, link: Link, watch: Callable[[], Awaitable[Any]]) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        while True:
+            try:
+                await watch()
+            except asyncio.CancelledError:
+                # ccxt cancels its futures as it closes a connection; that is not our end.
+                if task.cancelling():
+                    raise
+                why = "closed"
+            except self._client.network_errors as error:
+                why = type(error).__name__
+            except Exception as error:  # noqa: BLE001 - ccxt may raise anything; the subscription must outlive it
+                self.errors += 1
+                why = f"{name}: {type(error).__name__}"
+            else:
+                # Our tap left a frame of it to ccxt. The subscription lives.
+                await asyncio.sleep(_LOOK_S)
+                continue
+            self._acked[link].discard(name)
+            self._down(link, why)
+            pause_s = self._back_off_s[link]
+            self._back_off_s[link] = min(pause_s * 1.5, _BACK_OFF_MAX_S)
+            await asyncio.sleep(pause_s)
+
+    async def _look(self) -> None:
+        """What no frame and no error tells of: silence."""
+        up_since = dict.fromkeys(Link, 0)
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            now = self._clock.mono_ns()
+            for link in Link:
+                private = link is Link.PRIVATE
+                if self._client.silent_ns(private=private) > SILENT_MAX_NS[link]:
+                    self._client.drop(private=private, why="silent")
+                elif self._made_ns[link] and now - self._made_ns[link] > UP_WITHIN_NS:
+                    self._made_ns[link] = 0
+                    self._client.drop(private=private, why="not subscribed")
+                if not self._up[link]:
+                    up_since[link] = 0
+                elif not up_since[link]:
+                    up_since[link] = now
+                elif now - up_since[link] > 10 * NS:
+                    self._back_off_s[link] = _BACK_OFF_MIN_S
+            if self._is_push_overdue():
+                self._client.drop(private=True, why="silent about an order")

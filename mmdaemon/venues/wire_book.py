@@ -1,0 +1,184 @@
+"""Our own order book, from a venue's snapshot and the changes that follow it.
+
+A book is *good* or it is none: what does not prove that nothing is missing makes it none at once, whatever it says, and
+only a snapshot makes it good again. The venue numbers its frames: each names the one before it.
+
+    no_book          a change, and there is no book that it could change
+    stale            a snapshot older than what is known: one that was under way while the connection was lost
+    gap              the frame before this one was not the last we had, or the numbers do not rise
+    no_sequence      it has neither numbers nor a checksum, so that nothing proves it
+    checksum         ours is not the venue's. Verified wherever a frame has one; 0 is none
+    crossed          best bid above best ask. Equal is locked, which the core counts
+    duplicate_level  a snapshot that has one price twice
+    flood            more levels than any book of the venue has
+    (others)         a price or size that is no number, or off its step: `codec.Malformed`
+
+A reason that leaves a good book as it was is `stale` alone.
+"""
+
+import zlib
+from bisect import bisect_left, insort
+from collections.abc import Sequence
+from typing import Final
+
+from mmdaemon.venues.codec import Malformed, Scale
+
+FRAME_LEVELS_MAX: Final = 5_000
+SIDE_LEVELS_MAX: Final = 5_000
+"""The venue's books have 1,000 levels a side at most."""
+CHECKSUM_LEVELS: Final = 25
+
+WireLevel = tuple[str, str]
+"""(price, size) as sent; size 0 takes the level out."""
+Levels = tuple[tuple[int, int], ...]
+"""`(px_ticks, qty_lots)`, best first."""
+
+
+class _Side:
+    """Prices are kept times `sign`, in rising order, so that the best is the last and changes near it move little."""
+
+    __slots__ = ("keys", "lots", "raw", "sign")
+
+    def __init__(self, sign: int) -> None:
+        self.sign = sign
+        self.clear()
+
+    def clear(self) -> None:
+        self.keys: list[int] = []
+        self.lots: dict[int, int] = {}
+        self.raw: dict[int, WireLevel] = {}
+
+    def change(self, levels: Sequence[WireLevel], scale: Scale) -> int:
+        """How many of them are of some size. Raises Malformed, having changed some of it."""
+        if len(levels) > FRAME_LEVELS_MAX:
+            raise Malformed("flood")
+        px_ticks, qty_lots, sign = scale.px_ticks, scale.qty_lots, self.sign
+        keys, lots_of, raw_of = self.keys, self.lots, self.raw
+        resting = 0
+        for level in levels:
+            px, qty = level
+            key = px_ticks(px) * sign
+            lots = qty_lots(qty)
+            if lots:
+                resting += 1
+                if key not in lots_of:
+                    insort(keys, key)
+                lots_of[key] = lots
+                raw_of[key] = level
+            elif lots_of.pop(key, 0):
+                del raw_of[key]
+                del keys[bisect_left(keys, key)]
+        if len(keys) > SIDE_LEVELS_MAX:
+            raise Malformed("flood")
+        return resting
+
+    def top(self, depth: int) -> Levels:
+        lots_of, sign = self.lots, self.sign
+        return tuple([(key * sign, lots_of[key]) for key in self.keys[: -depth - 1 : -1]])
+
+    def top_raw(self, depth: int) -> list[str]:
+        raw_of = self.raw
+        return [":".join(raw_of[key]) for key in self.keys[: -depth - 1 : -1]]
+
+
+class WireBook:
+    """`on_snapshot` and `on_change` return "", or why the frame was refused."""
+
+    def __init__(self, scale: Scale, *, checksum: bool = True) -> None:
+        """`checksum`: verify those that are sent. Without, what has no sequence is never a book."""
+        self._scale, self._verifies = scale, checksum
+        self._bids, self._asks = _Side(1), _Side(-1)
+        self._is_fresh = False
+        """A snapshot came, and no change yet."""
+        self.is_good = False
+        self.seq: int | None = None
+        """Of the last frame; None where the venue does not number them."""
+        self.ts_ns = 0
+        """The venue's time of the newest frame that was applied, from before a loss too."""
+
+    def lose(self) -> None:
+        """There is no book until a snapshot."""
+        self.is_good = False
+        self._bids.clear()
+        self._asks.clear()
+
+    def on_snapshot(
+        self, bids: Sequence[WireLevel], asks: Sequence[WireLevel], *, seq: int | None, checksum: int | None, ts_ns: int
+    ) -> str:
+        if ts_ns < self.ts_ns:
+            return "stale"
+        self.lose()
+        why = "" if seq is not None or self._is_checked(checksum) else "no_sequence"
+        why = why or self._apply(bids, asks, checksum, is_snapshot=True)
+        if why:
+            self.lose()
+            return why
+        self.is_good = self._is_fresh = True
+        self.seq, self.ts_ns = seq, ts_ns
+        return ""
+
+    def on_change(
+        self,
+        bids: Sequence[WireLevel],
+        asks: Sequence[WireLevel],
+        *,
+        pseq: int | None,
+        seq: int | None,
+        checksum: int | None,
+        ts_ns: int,
+    ) -> str:
+        """`pseq` is the number of the frame before this one."""
+        if not self.is_good:
+            return "no_book"
+        why = self._missing(pseq, seq, checksum) or self._apply(bids, asks, checksum, is_snapshot=False)
+        if why:
+            self.lose()
+            return why
+        self._is_fresh = False
+        self.seq = seq
+        self.ts_ns = max(self.ts_ns, ts_ns)
+        return ""
+
+    def top(self, depth: int) -> tuple[Levels, Levels]:
+        """(bids, asks) of a good book."""
+        return self._bids.top(depth), self._asks.top(depth)
+
+    def _missing(self, pseq: int | None, seq: int | None, checksum: int | None) -> str:
+        """The venue's rule: `pseq` is the last `seq`, and `seq` is above it. The first change after a snapshot may
+        reach back before that, since the two are made apart: the snapshot's number lies within [pseq, seq]."""
+        last = self.seq
+        if last is None:
+            return "" if seq is None and self._is_checked(checksum) else "no_sequence"
+        if seq is None or pseq is None:
+            return "no_sequence"
+        if pseq == last < seq or (self._is_fresh and 0 < pseq <= last <= seq != pseq):
+            return ""
+        return "gap"
+
+    def _is_checked(self, checksum: int | None) -> bool:
+        return bool(checksum) and self._verifies
+
+    def _apply(
+        self, bids: Sequence[WireLevel], asks: Sequence[WireLevel], checksum: int | None, *, is_snapshot: bool
+    ) -> str:
+        ours, theirs = self._bids, self._asks
+        try:
+            resting = ours.change(bids, self._scale) + theirs.change(asks, self._scale)
+        except Malformed as error:
+            return str(error)
+        if is_snapshot and resting != len(ours.keys) + len(theirs.keys):
+            return "duplicate_level"
+        if ours.keys and theirs.keys and ours.keys[-1] > -theirs.keys[-1]:
+            return "crossed"
+        if checksum and self._verifies and checksum != self._checksum():
+            return "checksum"
+        return ""
+
+    def _checksum(self) -> int:
+        """The venue's: CRC32, signed, of `bid1:ask1:bid2:ask2:...`, a level being `price:size` in the venue's digits,
+        25 a side, and one side alone where the other has ended."""
+        bids, asks = self._bids.top_raw(CHECKSUM_LEVELS), self._asks.top_raw(CHECKSUM_LEVELS)
+        both = min(len(bids), len(asks))
+        levels = [level for pair in zip(bids[:both], asks[:both], strict=True) for level in pair]
+        crc = zlib.crc32(":".join(levels + bids[both:] + asks[both:]).encode())
+        return crc - (1 << 32) if crc >> 31 else crc
