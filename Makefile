@@ -44,6 +44,7 @@ fmt: venv-dev ## mend what ruff can mend, and format
 
 bench: venv-dev build/hft ## the benchmarks
 	$(BIN)/python -m tests.bench $(ARGS)
+	$(BIN)/python -m tests.bench.live
 	@if [ -d "$(DATA)" ]; then set -x; $(BIN)/python -m tests.bench.hft "$(DATA)"; \
 	else echo "make: no recordings at '$(DATA)' (MMDAEMON_SHARED names another folder): not compared with hftbacktest"; fi
 

@@ -251,7 +251,7 @@ def test_a_fraction_that_is_too_large_is_no_percentage() -> None:
     assert ("above 0.95" in problem.reason, problem.nearest) == (True, "")
 
 
-REAL = {"run.mode": "testnet", "journal.durability": "power", "venue.in_flight_max_s": 30}
+REAL = {"run.mode": "testnet", "journal.durability": "power", "venue.in_flight_max_s": 31}
 NOT_LOOPBACK = (
     "localhost:8080", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:8080/", "127.0.0.1:80@example.org:80",
     "127.0.0.1.example.org:80", "[::1]:8080", "0.0.0.0:8080", "api.bitget.com:80", "127.1:80",
@@ -279,7 +279,8 @@ NOT_LOOPBACK = (
         ({"quotes.model": "glft"}, "glft.fit_r2"),
         ({"derisk.touch_after_s": 301}, "derisk.touch_after_s"),
         ({"simulated.request_latency_s": 2, "venue.in_flight_max_s": 1}, "simulated.request_latency_s"),
-        ({**REAL, "venue.in_flight_max_s": 29}, "venue.in_flight_max_s"),
+        ({**REAL, "venue.in_flight_max_s": 30}, "venue.in_flight_max_s"),
+        ({**REAL, "guard.clock_offset_max_s": 2.0}, "venue.in_flight_max_s"),
         ({**REAL, "venue.exchange": "okx", "venue.in_flight_max_s": 14}, "venue.in_flight_max_s"),
         ({**REAL, "journal.durability": "process"}, "journal.durability"),
         ({**REAL, "run.mode": "live", "venue.exchange": "okx"}, "venue.exchange"),

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import closing, suppress
+from contextlib import aclosing, closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from queue import SimpleQueue
@@ -237,7 +237,7 @@ class _Killed(Venue, Protocol):
 def _venue(clock: RealClock, address: Address, key: Credentials | None) -> _Killed:
     if address.at is None:
         return RemoteVenue(Path(address.remote), clock, _REQUEST_S, kills=True)
-    from mmdaemon.venues.ccxt_pro import CcxtVenue
+    from mmdaemon.venues.exchanges import exchange
 
     config = CcxtConfig(
         exchange=address.at.exchange,
@@ -248,7 +248,7 @@ def _venue(clock: RealClock, address: Address, key: Credentials | None) -> _Kill
         emulator_url=address.at.emulator,
         request_timeout_s=_EXCHANGE_REQUEST_S,
     )
-    return CcxtVenue(config, clock, kills=True)
+    return exchange(config, clock, kills=True)
 
 
 async def _cancel(
@@ -258,18 +258,19 @@ async def _cancel(
     What was reached, and the exit code."""
     reached = KillState.KILLING
     venue = _venue(clock, address, key)
-    saying = asyncio.create_task(_say_how_it_goes(progress))
+    saying = asyncio.create_task(_say_how_it_goes(progress, venue))
     try:
         async with asyncio.timeout(for_s or None):
             await _open(venue)
-            async for state in sweep(venue, clock, round(address.in_flight_max_s * NS), lambda: (), progress):
-                reached = state
-                _say(_standing(state, progress))
-                if state is KillState.QUIET and not wait:
-                    break
+            window_ns = round(address.in_flight_max_s * NS)
+            async with aclosing(sweep(venue, clock, window_ns, lambda: (), progress)) as swept:
+                async for state in swept:
+                    reached = state
+                    _say(_standing(state, progress))
+                    if state is KillState.QUIET and not wait:
+                        break
     except TimeoutError:
-        why = f"; {venue.why}" if venue.why else ""
-        _say(f"given up after {for_s:g} s{why}: {_standing(reached, progress)}")
+        _say(f"given up after {for_s:g} s{_because(venue)}: {_standing(reached, progress)}")
     finally:
         saying.cancel()
         await venue.close()
@@ -293,10 +294,14 @@ async def _open(venue: Venue) -> None:
             return
 
 
-async def _say_how_it_goes(progress: Progress) -> None:
+async def _say_how_it_goes(progress: Progress, venue: _Killed) -> None:
     while True:
         await asyncio.sleep(_SAY_EVERY_S)
-        _say(_standing(None, progress))
+        _say(f"{_standing(None, progress)}{_because(venue)}")
+
+
+def _because(venue: _Killed) -> str:
+    return f"; {venue.why}" if venue.why else ""
 
 
 def _standing(state: KillState | None, seen: Progress) -> str:

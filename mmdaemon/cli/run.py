@@ -1,4 +1,7 @@
-"""`mmdaemon run`: the daemon, in real time until stopped, or over a market in virtual time to its end."""
+"""`mmdaemon run`: the daemon, in real time until stopped, or over a market in virtual time to its end.
+
+What makes figures of a run is loaded when there are some to make: a daemon needs neither its time nor its memory.
+"""
 
 import os
 import sys
@@ -12,7 +15,7 @@ from cyclopts import Parameter
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mmdaemon.cli import ExitCode, Refused, summary
+from mmdaemon.cli import ExitCode, Refused
 from mmdaemon.cli.console import Console
 from mmdaemon.cli.modes import admitted, flag_of, loaded_for, where_it_is
 from mmdaemon.cli.telling import telling
@@ -23,10 +26,6 @@ from mmdaemon.daemon.wire import market_of
 from mmdaemon.journal.connection import JournalFailed
 from mmdaemon.journal.recovery import JournalUnreadable, RecoveryRefused
 from mmdaemon.journal.state_dir import InUse, StateDir, StateDirRefused, locate, open_dir
-from mmdaemon.research.report import read_report
-from mmdaemon.research.report.quoting import TOO_SMALL
-from mmdaemon.research.session import play, until_the_end
-from mmdaemon.research.summary import summarise
 from mmdaemon.settings import Settings, assignments
 from mmdaemon.settings.equity import least_equity
 from mmdaemon.tapes.playing import Tape, crossed_warning
@@ -159,6 +158,10 @@ def _latched(directory: StateDir, unreadable: JournalUnreadable) -> str:
 def _to_the_end(settings: Settings, directory: StateDir) -> int:
     """Virtual time, to the end of the recording or the duration. On a terminal with a bar, else with a line on stderr
     now and then."""
+    from mmdaemon.cli import summary
+    from mmdaemon.research.session import play, until_the_end
+    from mmdaemon.research.summary import summarise
+
     if not settings.run.tape and not settings.run.duration_s:
         raise Refused("the synthetic market has no end: give --duration (seconds) with --speed max", ExitCode.USAGE)
     console = Console()
@@ -223,6 +226,9 @@ def _to_the_end(settings: Settings, directory: StateDir) -> int:
 
 def _sum_up(journal: Path) -> None:
     """The figures of a recording's run in real time, also of one that was stopped before it was over."""
+    from mmdaemon.cli import summary
+    from mmdaemon.research.summary import summarise
+
     try:
         ran = summarise(journal)
     except JournalUnreadable as error:  # it ended before there was anything to sum up
@@ -233,6 +239,9 @@ def _sum_up(journal: Path) -> None:
 
 def _why_none(settings: Settings, daemon: Daemon, journal: Path) -> str:
     """Why a run passed without an order: what the longest time without a quote is put down to."""
+    from mmdaemon.research.report import read_report
+    from mmdaemon.research.report.quoting import TOO_SMALL
+
     stops = read_report(journal).stops
     why = stops[0].why if stops else "`mmdaemon explain` may know"
     mark = daemon.state.venue.mark_px_ticks

@@ -131,6 +131,6 @@ async def _until_the_end(daemon: Daemon, duration_s: float, *, is_tape: bool) ->
 
 def _log(name: str, fields: Mapping[str, object]) -> None:
     """Guard moves, deaths, failures: seldom, so a line each is cheap."""
-    stopped = fields.get("after") == "hard_stop" or name == "kill_switch" or name in FAILURES
+    stopped = fields.get("after") == "hard_stop" or name in {"kill_switch", "account_wrong"} or name in FAILURES
     level = "ERROR" if stopped else "INFO"
     logger.bind(**fields).log(level, name)

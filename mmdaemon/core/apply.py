@@ -28,6 +28,7 @@ from mmdaemon.core import (
 from mmdaemon.core import guard as guard_rules
 from mmdaemon.core.events import (
     RATE_LIMITED,
+    UNSENT,
     AccountSnapshot,
     BarClosed,
     Bill,
@@ -314,6 +315,8 @@ def _on_refusal(state: State, reason: str, mono_ns: int) -> None:
     if reason == RATE_LIMITED:
         limits.on_rate_refusal(state.budgets, state.orders.taken, mono_ns)
         state.guard.dirty = True
+    elif reason.startswith(UNSENT):
+        limits.on_unsent(state.budgets, mono_ns)
 
 
 def _on_link(state: State, event: LinkChanged, params: Params) -> None:

@@ -88,6 +88,10 @@ class SourceEnded(_Fact, frozen=True, tag=True, gc=False):
 
 RATE_LIMITED = "rate_limit"
 """Why the venue refused a request that came too soon after others: it says nothing of the order, only of the pace."""
+UNSENT = "unsent:"
+"""Before why a request never left: our own pace, or a cancel of everything that went before it."""
+NOT_SENT = ("gate:", UNSENT)
+"""How reasons begin that say nothing of the order: nobody but us has seen it."""
 DUPLICATE = "duplicate"
 """Why the venue refused an order whose client id it has seen: it says nothing of that order, which may be this one."""
 

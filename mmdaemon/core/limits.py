@@ -209,6 +209,12 @@ def on_rate_refusal(budgets: Budgets, taken: int, now_ns: int) -> None:
     budgets.venue_pause_until_ns = now_ns + pause_ns
 
 
+def on_unsent(budgets: Budgets, now_ns: int) -> None:
+    """A request did not leave for our own pace at the venue, or the venue's word to wait: the next wait a second. The
+    venue refused nothing, so that lengthens nothing."""
+    budgets.venue_pause_until_ns = max(budgets.venue_pause_until_ns, now_ns + _VENUE_PAUSE_NS)
+
+
 def on_fill(budgets: Budgets, fill: Fill) -> None:
     """Count a fill towards repeated execution, at the time it happened: those of a gap are all read in one moment.
 

@@ -33,7 +33,7 @@ Law
 import msgspec
 
 from mmdaemon.core.commands import Amend, Command, Place
-from mmdaemon.core.events import RATE_LIMITED, Fill, OrderAdopted, OrderUpdate, RequestFailed
+from mmdaemon.core.events import NOT_SENT, RATE_LIMITED, Fill, OrderAdopted, OrderUpdate, RequestFailed
 from mmdaemon.core.figures import is_report
 from mmdaemon.core.types import TERMINAL, ExecKind, OrderStatus, Purpose, Side
 
@@ -357,7 +357,7 @@ def _live_on(orders: Orders, order: WorkingOrder, e: OrderUpdate) -> None:
         return
     if status is not REJECTED:
         _acknowledge(orders, order, e.mono_ns)
-    elif current is not REJECTED and e.reason not in ("post_only", RATE_LIMITED) and not e.reason.startswith("gate:"):
+    elif current is not REJECTED and e.reason not in ("post_only", RATE_LIMITED) and not e.reason.startswith(NOT_SENT):
         orders.reject_streak += 1
     if status in TERMINAL:
         order.ended_ns = order.ended_ns or e.mono_ns

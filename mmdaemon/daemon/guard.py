@@ -6,7 +6,7 @@ is None, which the table takes for bad: not measured is not fine.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from mmdaemon.clock import Clock
 from mmdaemon.core.events import HealthFacts
@@ -40,6 +40,7 @@ class GuardActor:
         leverage: float,
         instrument: Instrument,
         unprotected_s: Callable[[int], float],
+        log: Callable[[str, Mapping[str, object]], None],
     ) -> None:
         self._state = state
         self._venue = venue
@@ -48,6 +49,8 @@ class GuardActor:
         self._inbox = inbox
         self._leverage = leverage
         self._unprotected_s = unprotected_s
+        self._log = log
+        self._told: list[str] = []
         self._instrument = instrument
         self.instrument = instrument
         """As the venue last stated it."""
@@ -79,6 +82,10 @@ class GuardActor:
         now, wall = self._clock.mono_ns(), self._clock.wall_ns()
         stepped_ns = wall - now - self._wall_less_mono_ns
         wrong = self.wrong_facts()
+        if self.facts and wrong != self._told:
+            self._told = wrong
+            if wrong:  # the guard stops for it in a word; what to do about it must be in the log too
+                self._log("account_wrong", {"what": "; ".join(wrong)})
         self._inbox.post(
             HealthFacts(
                 now,
@@ -128,7 +135,7 @@ class GuardActor:
         if facts.account != self._account:
             wrong.append(f"the account is {facts.account} and was {self._account}: the key is another's, restart")
         if not facts.can_trade:
-            wrong.append("the key cannot trade")
+            wrong.append("the key cannot trade: allow it to at the venue, or use one that can")
         if facts.can_withdraw:
             wrong.append("the key can withdraw: make one that cannot")
         return wrong + changed(self._instrument, self.instrument)

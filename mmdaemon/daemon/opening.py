@@ -15,12 +15,20 @@ from mmdaemon.core.position import Position
 from mmdaemon.core.state import Risk, State, new_state
 from mmdaemon.core.types import Purpose
 from mmdaemon.daemon import learned
+from mmdaemon.daemon.gate import Gate
 from mmdaemon.journal.connection import Connection
-from mmdaemon.journal.recovery import KILLED_BY_JOURNAL, JournalUnreadable, Recovered, RecoveryRefused
+from mmdaemon.journal.recovery import KILLED_BY_JOURNAL, JournalUnreadable, Recovered, RecoveryRefused, read_latch
 from mmdaemon.journal.rows import NOT_STARTED, run_ended_row
+from mmdaemon.journal.state_dir import StateDir
 from mmdaemon.venues.base import VenueUnavailable
 
 T = TypeVar("T")
+
+
+def first_gate(directory: StateDir) -> Gate:
+    """Closed where a latch is: read before anything at all is asked of the venue."""
+    latch = read_latch(directory)
+    return Gate(f"kill: {'; '.join(latch.sources)}" if latch.closed else "")
 
 
 @asynccontextmanager

@@ -131,11 +131,13 @@ class Protector:
                 return True
             self._may_count = True
             try:
-                self.has_dead_man = await self._venue.dead_man(self._dead_man_s)
+                is_granted = await self._venue.dead_man(self._dead_man_s)
             except VenueUnavailable:
                 return False
-        if not self.has_dead_man:
-            self._may_count = False
+        if not is_granted:
+            if self._refreshed_ns:
+                return False  # it was granted, and counts: whatever this refusal is of, it runs out
+            self.has_dead_man = self._may_count = False
             self._log("no_dead_man", {"what": "the venue has none, or does not grant it: it cancels nothing by itself"})
             return True
         self._refreshed_ns, self._runs_out_ns = now_ns, now_ns + self._countdown_ns

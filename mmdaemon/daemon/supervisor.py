@@ -33,10 +33,9 @@ from mmdaemon.core.state import State
 from mmdaemon.core.types import NS, GuardState, KillState
 from mmdaemon.daemon.ending import confirm_nothing_rests
 from mmdaemon.daemon.evidence import at_venue
-from mmdaemon.daemon.gate import Gate
 from mmdaemon.daemon.inbox import Inbox
 from mmdaemon.daemon.instrument import refuse_other_steps
-from mmdaemon.daemon.opening import Door, attempted, first_state
+from mmdaemon.daemon.opening import Door, attempted, first_gate, first_state
 from mmdaemon.daemon.pace import sleep_ns
 from mmdaemon.daemon.record import checkpoint_of, minute_of, opened_of
 from mmdaemon.daemon.wire import Parts
@@ -101,7 +100,7 @@ class Daemon:
         self._counts_starts = counts_starts
         self._strategy = strategy
         self.inbox = Inbox()
-        self.gate = Gate()
+        self.gate = first_gate(state_dir)
         self.metrics_port = 0
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self.transitions: deque[tuple[int, Transition]] = deque(maxlen=_TRANSITIONS_KEPT)

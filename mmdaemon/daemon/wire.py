@@ -59,6 +59,7 @@ from mmdaemon.venues.simulated.venue import SimulatedVenue
 
 if TYPE_CHECKING:
     from mmdaemon.venues.ccxt_pro import CcxtVenue
+    from mmdaemon.venues.generic import GenericVenue
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -113,11 +114,11 @@ def remote_of(settings: Settings, clock: Clock) -> RemoteVenue:
     return RemoteVenue(Path(settings.venue.remote), clock, settings.venue.request_timeout_s)
 
 
-def exchange_of(settings: Settings, clock: Clock, credentials: Credentials | None) -> "CcxtVenue":
+def exchange_of(settings: Settings, clock: Clock, credentials: Credentials | None) -> "CcxtVenue | GenericVenue":
     """The exchange that the settings name, or the emulator in its place; without credentials its public data alone."""
-    from mmdaemon.venues.ccxt_pro import CcxtVenue  # noqa: PLC0415 - ccxt is loaded where it is used, and nowhere else
+    from mmdaemon.venues.exchanges import exchange  # noqa: PLC0415 - ccxt is loaded where it is used, and nowhere else
 
-    return CcxtVenue(exchange_config(settings, credentials), clock)
+    return exchange(exchange_config(settings, credentials), clock)
 
 
 def exchange_config(settings: Settings, credentials: Credentials | None) -> CcxtConfig:
@@ -254,7 +255,7 @@ class Parts:
             log,
         )
         leverage, unprotected_s = settings.venue.leverage, self.protector.unprotected_s
-        self.guard = GuardActor(state, venue, journal, clock, inbox, leverage, params.instrument, unprotected_s)
+        self.guard = GuardActor(state, venue, journal, clock, inbox, leverage, params.instrument, unprotected_s, log)
         self.operator = Operator(
             state, params, gate, self.kill_switch, self.reconciler, inbox, journal, clock, state_dir.clear_latch
         )

@@ -55,14 +55,14 @@ CONFIG_FILES: Final[Mapping[str, ConfigFile]] = {
     ),
     "testnet": ConfigFile(
         "Testnet: an exchange's demo trading, with a demo key. " + FLAGGED.format(mode="testnet") + KEYS,
-        {"run.mode": "testnet", "preset": "desk", "venue.in_flight_max_s": 30.0, "journal.durability": "power"},
+        {"run.mode": "testnet", "preset": "desk", "venue.in_flight_max_s": 31.0, "journal.durability": "power"},
     ),
     "live": ConfigFile(
         "Live: real money. "
         + FLAGGED.format(mode="live")
         + 'It is refused unless a file (not a variable, not --set) says mode = "live" and a passed preflight of this '
         "very configuration, account and version lies in the state directory. " + KEYS,
-        {"run.mode": "live", "preset": "desk", "venue.in_flight_max_s": 30.0, "journal.durability": "power"},
+        {"run.mode": "live", "preset": "desk", "venue.in_flight_max_s": 31.0, "journal.durability": "power"},
     ),
 }
 

@@ -74,7 +74,10 @@ def contradictions(flat: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
             yield f"{row}.spread_max_bps", f"half of it lies outside limits.collar_bps = {flat['limits.collar_bps']}"
 
     if flat.get("quality.pull_horizon_s", HORIZONS_S[0]) not in HORIZONS_S:
-        yield "quality.pull_horizon_s", f"is none of the horizons that are measured: {', '.join(map(str, HORIZONS_S))}"
+        yield (
+            "quality.pull_horizon_s",
+            f"must be one of the horizons that are measured: {', '.join(map(str, HORIZONS_S))}",
+        )
     horizon_s, memory_s = number.get("quality.pull_horizon_s", 0.0), number.get("quality.pull_memory_s", float("inf"))
     if memory_s < (least_s := BLOCKS_LEAST * block_ns(round(horizon_s)) / NS):
         yield (
@@ -112,9 +115,14 @@ def is_emulator(url: str) -> bool:
 def _at_an_exchange(flat: Mapping[str, Value], number: Mapping[str, float]) -> Iterator[tuple[str, str]]:
     mode, emulator = flat.get("run.mode"), str(flat.get("venue.emulator", ""))
     if emulator and not is_emulator(emulator):
-        yield "venue.emulator", "is not http://127.0.0.1:PORT, and an emulator is nowhere else"
+        yield "venue.emulator", "must be http://127.0.0.1:PORT, the address that `mmdaemon emulator` prints"
+    elif emulator and flat.get("venue.exchange", "bitget") != "bitget":
+        yield "venue.exchange", "must be bitget while venue.emulator is set: it is Bitget that is emulated"
     elif emulator and mode == "simulated":
-        yield "venue.emulator", "is for paper, testnet and live: name one, by its flag (`mmdaemon run --testnet`)"
+        yield (
+            "venue.emulator",
+            "must be empty in a simulated run: an emulator is for `mmdaemon run --paper`, --testnet or --live",
+        )
     if 0 < number.get("venue.dead_man_s", 0) < DEAD_MAN_LEAST_S:
         yield "venue.dead_man_s", f"is below {DEAD_MAN_LEAST_S}, the shortest countdown that there is, and not 0"
     if 0 < number.get("venue.stop_bps", 0) < STOP_LEAST_BPS:
@@ -122,13 +130,19 @@ def _at_an_exchange(flat: Mapping[str, Value], number: Mapping[str, float]) -> I
     if mode in REAL_MODES:
         exchange = str(flat.get("venue.exchange", ""))
         least_s = in_flight_floor_s(exchange, emulator)
+        if not emulator:
+            # What is signed by a clock that is ahead is good for so much longer by ours.
+            least_s += number.get("guard.clock_offset_max_s", 0.0)
         if number.get("venue.in_flight_max_s", least_s) < least_s:
             where = "at the emulator" if emulator else f"at {exchange}"
             yield "venue.in_flight_max_s", f"is below {least_s:g}, the least {where} (run.mode = {mode})"
         if flat.get("journal.durability", "power") != "power":
             yield "journal.durability", f'must be "power" where money trades (run.mode = {mode})'
         if mode == "live" and exchange and exchange not in PROVEN and flat.get("venue.insist_unproven") is False:
-            yield "venue.exchange", f"nothing is proven of {exchange}: set venue.insist_unproven to trade live there"
+            yield (
+                "venue.exchange",
+                f"must be proven, and nothing is of {exchange}: set venue.insist_unproven to trade live there",
+            )
     if mode in REAL_MODES or mode == "paper":
         if flat.get("run.tape"):
             yield "run.tape", f"a recording is replayed at the simulated venue only (run.mode = {mode})"

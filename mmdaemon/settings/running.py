@@ -81,7 +81,7 @@ class VenueSection(Section):
     """A request without answer for this long is UNKNOWN: not rejected, and never sent again under a new id."""
     in_flight_max_s: float = Field(default=15.0, ge=1, le=300)
     """Longest a request may still arrive. Least 1 at the simulated venue, in paper and at the emulator; 15 at an
-    exchange, 30 at Bitget."""
+    exchange and 30 at Bitget, and guard.clock_offset_max_s on top."""
     ack_check_s: float = Field(default=5.0, ge=0.5, le=30)
     """An order not acknowledged after this long is looked into."""
     amend: bool = True

@@ -25,10 +25,10 @@ _LATE: Final = "budget"
 class _Waiting:
     """A request before its turn. `turn` is None when it comes, and why not when it does not."""
 
-    __slots__ = ("too_late", "turn")
+    __slots__ = ("of", "too_late", "turn")
 
-    def __init__(self, turn: "asyncio.Future[str | None]") -> None:
-        self.turn = turn
+    def __init__(self, turn: "asyncio.Future[str | None]", of: object) -> None:
+        self.turn, self.of = turn, of
         self.too_late: Timer | None = None
 
     def refuse(self, why: str) -> None:
@@ -51,9 +51,9 @@ class Budget:
         self._closed_until_ns = 0
         self._timer: Timer | None = None
 
-    async def turn(self, within_s: float | None) -> str | None:
+    async def turn(self, within_s: float | None, of: object = None) -> str | None:
         """Wait for this request's turn. None is: now. Anything else is why it will not come: "budget" (not within
-        `within_s` seconds; said at once where it can be foreseen), or what `drop` was given."""
+        `within_s` seconds; said at once where it can be foreseen), or what `drop` was given. `of`: whose turn it is."""
         now_ns = self._clock.mono_ns()
         if not self._waiting and self._free_at_ns(0, now_ns) <= now_ns:
             self._left.append(now_ns)
@@ -61,7 +61,7 @@ class Budget:
         until_ns = None if within_s is None else now_ns + round(within_s * NS)
         if until_ns is not None and self._free_at_ns(len(self._waiting), now_ns) >= until_ns:
             return _LATE
-        waiting = _Waiting(asyncio.get_running_loop().create_future())
+        waiting = _Waiting(asyncio.get_running_loop().create_future(), of)
         if until_ns is not None:
             waiting.too_late = self._clock.call_at(until_ns, waiting.refuse, _LATE)
         self._waiting.append(waiting)
@@ -81,11 +81,14 @@ class Budget:
         self._closed_until_ns = max(self._closed_until_ns, now_ns + round(retry_after_s * NS))
         self._wake_for_next()
 
-    def drop(self, why: str) -> None:
-        """Nobody waits any more."""
-        while self._waiting:
-            self._waiting.popleft().refuse(why)
+    def drop(self, why: str, of: object = None) -> bool:
+        """Nobody waits any more, or (`of`) nobody for the turn of that. Whether somebody did."""
+        dropped = [waiting for waiting in self._waiting if of is None or waiting.of is of]
+        for waiting in dropped:
+            self._waiting.remove(waiting)
+            waiting.refuse(why)
         self._wake_for_next()
+        return bool(dropped)
 
     def _free_at_ns(self, ahead: int, now_ns: int) -> int:
         """When it is the turn of one that has `ahead` waiting before it."""

@@ -1,4 +1,4 @@
-"""ccxt.pro, as installed: the one module that imports it, and the one method of it that is hooked.
+"""ccxt.pro, as installed: the one module that imports it, and the one place of it that is hooked, its receive loop.
 
 What ccxt does for us: markets, signatures, the private login, subscriptions, keep-alive, dialling again. What it does
 not: decode a hot channel, keep a book, pace a request. Each text frame is handed to our *tap* first, in the callback in
@@ -10,6 +10,7 @@ which it was received, before any cache or conflation; what the tap takes stops 
   * ccxt's clock is ours: signatures and the login carry the time that everything else is judged by.
 """
 
+import asyncio
 import importlib
 import importlib.util
 import sys
@@ -29,6 +30,9 @@ Tap = Callable[[str | bytes], bool]
 
 _KEEP_ALIVE_MS: Final = 10_000
 """A text `ping` this often; two misses end the connection."""
+_ENDS: Final = (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.ERROR)
+_ABNORMAL: Final = 1006
+"""The code of a connection that ended without one."""
 _HTTP_SECTIONS: Final = (
     "spot", "mix", "user", "p2p", "broker", "margin", "common", "tax", "convert", "copy", "earn", "uta",
 )  # fmt: skip
@@ -81,14 +85,19 @@ class CcxtClient:
         self.config = config
         self._clock = clock
         self._heard_ns = {False: 0, True: 0}
+        self._connected_ns = {False: 0, True: 0}
+        self.venue_ahead_ns = 0
+        """By how much the venue's clock was ahead of ours when it refused ours; all but orders is signed by it."""
+        self._signing_ns = 0
         self.errors_in_ccxt = 0
         """Frames that ccxt's own handlers failed of."""
         self.error_in_ccxt = ""
         """Kind of the last such error."""
         self._taps: dict[bool, Tap] = {}
+        self._receiving: set[asyncio.Task[None]] = set()
         self._on_connection: Callable[[bool], None] = lambda _private: None
         self.exchange: Any = exchange_class(config.exchange)(_options(config))
-        self.exchange.milliseconds = self.exchange.nonce = lambda: clock.wall_ns() // 1_000_000
+        self.exchange.milliseconds = self.exchange.nonce = lambda: (clock.wall_ns() + self._signing_ns) // 1_000_000
         self.exchange.seconds = lambda: clock.wall_ns() // NS
         make: Callable[[str], Any] = self.exchange.client
 
@@ -119,7 +128,11 @@ class CcxtClient:
         """(URL, headers, body) as ccxt signs them: with the key, and with the demo header where it belongs."""
         endpoint = request.endpoint
         access = ["private" if endpoint.signed else "public", "uta" if "/v3/" in endpoint.path else "mix"]
-        signed = self.exchange.sign(endpoint.path.removeprefix("/api/"), access, endpoint.method, request.params)
+        self._signing_ns = 0 if endpoint.lane == "order" else self.venue_ahead_ns
+        try:
+            signed = self.exchange.sign(endpoint.path.removeprefix("/api/"), access, endpoint.method, request.params)
+        finally:
+            self._signing_ns = 0
         body = cast("str | None", signed["body"])
         headers = cast("Mapping[str, str] | None", signed["headers"]) or {}
         return cast("str", signed["url"]), dict(headers), None if body is None else body.encode()
@@ -128,15 +141,21 @@ class CcxtClient:
 
     def drop(self, *, private: bool, why: str) -> None:
         """End the connection, if there is one: whoever waits on it hears of it, and dials again."""
-        self._heard_ns[private] = 0
+        self._heard_ns[private] = self._connected_ns[private] = 0
         for url, client in list(self.exchange.clients.items()):
             if _is_private(url) == private:
                 client.on_error(sys.modules["ccxt"].NetworkError(why))
 
     def silent_ns(self, *, private: bool) -> int:
         """How long ago the last frame came (a pong is one), or the connection was made; 0 while there is none."""
-        heard_ns = self._heard_ns[private]
-        return self._clock.mono_ns() - heard_ns if heard_ns else 0
+        return self._ago_ns(self._heard_ns[private])
+
+    def connected_for_ns(self, *, private: bool) -> int:
+        """How long there has been a connection; 0 while there is none, and while it is dialled or waits to be."""
+        return self._ago_ns(self._connected_ns[private])
+
+    def _ago_ns(self, then_ns: int) -> int:
+        return self._clock.mono_ns() - then_ns if then_ns else 0
 
     def _tap_in(self, client: Any) -> None:
         private = _is_private(client.url)
@@ -144,7 +163,13 @@ class CcxtClient:
 
         def on_frame(data: str | bytes) -> None:
             self._heard_ns[private] = self._clock.mono_ns()
-            if self._taps[private](data):
+            try:
+                if self._taps[private](data):
+                    return
+            except Exception as error:  # noqa: BLE001 - our defect; the frame may have been a fill
+                told = {"message": "a frame of the venue could not be taken", "exception": error}
+                asyncio.get_running_loop().call_exception_handler(told)
+                client.on_error(sys.modules["ccxt"].NetworkError(f"we failed of a frame: {type(error).__name__}"))
                 return
             try:
                 to_ccxt(data)
@@ -154,8 +179,48 @@ class CcxtClient:
                 client.on_error(sys.modules["ccxt"].NetworkError(f"ccxt failed of a frame: {type(error).__name__}"))
 
         client.handle_text_or_binary_message = on_frame
-        self._heard_ns[private] = self._clock.mono_ns()
+        client.receive_loop = lambda: self._receive(client, on_frame)
+        self._heard_ns[private] = self._connected_ns[private] = 0
         self._on_connection(private)
+
+    def _receive(self, client: Any, on_frame: Callable[[str | bytes], None]) -> None:
+        task = asyncio.get_running_loop().create_task(self._received(client, on_frame), name="venue.receive")
+        self._receiving.add(task)
+        task.add_done_callback(self._receiving.discard)
+
+    async def _received(self, client: Any, on_frame: Callable[[str | bytes], None]) -> None:
+        """In place of ccxt's receive loop, which makes a task of each frame and takes frames out of aiohttp's own
+        buffer behind its back. One task a connection; what came together is taken together."""
+        if self._is_given_up(client):
+            await client.close()
+            return
+        private = _is_private(client.url)
+        self._heard_ns[private] = self._connected_ns[private] = self._clock.mono_ns()
+        try:
+            while not client.closed():
+                message = await client.connection.receive()
+                if self._is_given_up(client):
+                    await client.close()
+                    return
+                if message.type is aiohttp.WSMsgType.TEXT:
+                    on_frame(message.data)
+                    continue
+                if message.type is aiohttp.WSMsgType.PING:
+                    # ccxt would, in a task that nobody looks at; as it failed, the daemon would stop for a defect.
+                    await client.connection.pong(message.data)
+                    continue
+                client.handle_message(message)
+                if message.type in _ENDS:
+                    return  # ccxt knows
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing is received any more
+            client.on_error(sys.modules["ccxt"].NetworkError(f"not received: {type(error).__name__}"))
+        else:
+            client.on_close(_ABNORMAL)
+
+    def _is_given_up(self, client: Any) -> bool:
+        """ccxt does not end a dial that was dropped under way: its socket comes about later, beside the next one's, and
+        would log in, subscribe and speak into our taps for as long as it lives."""
+        return self.exchange.clients.get(client.url) is not client
 
     async def close(self) -> None:
         """Connections and session. Once."""
@@ -188,6 +253,8 @@ def _options(config: CcxtConfig) -> dict[str, Any]:
             "password": key.api_passphrase.reveal(),
         }
     if config.emulator_url:
+        if config.exchange != "bitget":
+            raise ValueError(f"it is Bitget that is emulated: {config.exchange} would be spoken to itself")
         http = config.emulator_url.rstrip("/")
         ws = http.replace("http://", "ws://", 1)
         options["urls"] = {

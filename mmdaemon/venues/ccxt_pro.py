@@ -43,15 +43,15 @@ from mmdaemon.venues.base import (
 from mmdaemon.venues.bitget import classic_reads, unified_reads
 from mmdaemon.venues.bitget.api import Answer, Api, Meaning, Refused, Request, Unanswered, Unsent
 from mmdaemon.venues.bitget.classic import Classic
-from mmdaemon.venues.bitget.endpoints import TIME
 from mmdaemon.venues.bitget.streams import OrderPush, Streams
 from mmdaemon.venues.bitget.unified import Unified
 from mmdaemon.venues.ccxt_client import CcxtClient
 from mmdaemon.venues.ccxt_config import CcxtConfig
-from mmdaemon.venues.codec import Scale
+from mmdaemon.venues.codec import Scale, Tally
 from mmdaemon.venues.lanes import Lanes
 from mmdaemon.venues.links import Links
 from mmdaemon.venues.outbox import Outbox
+from mmdaemon.venues.own_time import OwnTime, offset_ns
 
 F = TypeVar("F", bound=Fill | Bill | AccountSnapshot | FeeSchedule | BarClosed | FundingRate | MarkPrice)
 R = TypeVar("R")
@@ -73,6 +73,7 @@ class CcxtVenue:
         self._kills = kills
         self._client = CcxtClient(config, clock)
         self.lanes = Lanes(self._client, self._client.session, clock, config.request_timeout_s)
+        self._sends = OwnTime(self.lanes, clock, self._set_ahead)
         self._api: Api | None = None
         self._instrument: Instrument | None = None
         self._deliver: Deliver | None = None
@@ -80,12 +81,16 @@ class CcxtVenue:
         self._streams: Streams | None = None
         self._links: Links | None = None
         self._closed = False
-        self.why = ""
-        """What the last read failed of; empty since one did not."""
+        self._why = {"read": "", "cancel": ""}
 
     @property
     def name(self) -> str:
         return self.config.exchange
+
+    @property
+    def why(self) -> str:
+        """What the last read, and the last cancel of everything, failed of; empty since they did not."""
+        return "; ".join(dict.fromkeys(filter(None, self._why.values())))
 
     @property
     def can_amend(self) -> bool:
@@ -118,24 +123,25 @@ class CcxtVenue:
             VenueUnavailable: it does not say.
         """
         read = classic_reads if self.config.account == "classic" else unified_reads
-        told = await self._reading("instrument", read.read_instrument(self.lanes, self.config.symbol))
+        told = await self._reading("instrument", read.read_instrument(self._sends, self.config.symbol))
         self._instrument = now = msgspec.structs.replace(told, venue=self.config.place)
         return now
 
     async def open(self, deliver: Deliver) -> None:
-        """Load the markets, check which API the account has, subscribe.
+        """Load the markets, check which API the account has, subscribe. To kill, nothing is asked: whatever could not
+        be answered would keep the first cancel waiting.
 
         Raises:
             VenueUnavailable: the venue cannot be reached, or refuses the key; says why.
         """
         if self._deliver is not None or self._closed:
             raise RuntimeError("a venue is opened once; make a new one")
-        instrument = self._instrument or await self.instrument()
-        scale = Scale(instrument)
-        self._api = api = Classic(instrument) if self.config.account == "classic" else Unified(instrument)
+        scale = Tally(self.config.symbol) if self._kills else Scale(self._instrument or await self.instrument())
+        instrument = scale.instrument
+        self._api = api = Classic(scale) if self.config.account == "classic" else Unified(scale)
         if self.config.credentials is not None and not self._kills:
-            await self.facts()
-        self._outbox = outbox = Outbox(api, self.lanes, self._clock, self.tell)
+            await self.snapshot()  # a wrong key or API shows in any; the account's facts may be asked for once a second
+        self._outbox = outbox = Outbox(api, self._sends, self._clock, self.tell, self.lanes.withdraw)
         self._deliver = deliver
         if self._kills:
             return
@@ -236,14 +242,20 @@ class CcxtVenue:
     async def cancel_all(self) -> None:
         if self._outbox is not None:
             self._outbox.withdraw_all()
+        why = ""
         try:
             await self._asked("cancel_all", self._the_api.cancel_all())
         except Refused as refused:
             if refused.meaning is not Meaning.NOTHING_TO_CANCEL:
-                raise VenueUnavailable(f"cancel_all: {refused}") from None
+                why = f"cancel_all: {refused}{_remedy(refused, self.config)}"
+        except VenueUnavailable as error:
+            why = str(error)
+        self._why["cancel"] = why
+        if why:
+            raise VenueUnavailable(why)
 
     async def protect(self, stop: PositionStop | None) -> None:
-        await self._reading("protect", self._the_api.protect(self.lanes, stop))
+        await self._reading("protect", self._the_api.protect(self._sends, stop))
 
     async def dead_man(self, seconds: int) -> bool:
         if not self._the_api.has_dead_man or not self.config.tries_dead_man:
@@ -259,48 +271,45 @@ class CcxtVenue:
     # --- reads --------------------------------------------------------------------------------------------------------
 
     async def order(self, client_id: str) -> OrderReport | Absent:
-        return await self._reading("order", self._the_api.order(self.lanes, client_id))
+        return await self._reading("order", self._the_api.order(self._sends, client_id))
 
     async def open_orders(self) -> list[OrderReport]:
-        return await self._reading("open_orders", self._the_api.open_orders(self.lanes))
+        return await self._reading("open_orders", self._the_api.open_orders(self._sends))
 
     async def fills(self, since: Cursor) -> list[Fill]:
-        found = await self._reading("fills", self._the_api.fills(self.lanes, since))
+        found = await self._reading("fills", self._the_api.fills(self._sends, since))
         return [self._received(fill) for fill in found]
 
     async def bills(self, since: Cursor) -> list[Bill]:
-        found = await self._reading("bills", self._the_api.bills(self.lanes, since))
+        found = await self._reading("bills", self._the_api.bills(self._sends, since))
         return [self._received(bill) for bill in found]
 
     async def snapshot(self) -> AccountSnapshot:
-        return self._received(await self._reading("snapshot", self._the_api.snapshot(self.lanes)))
+        return self._received(await self._reading("snapshot", self._the_api.snapshot(self._sends)))
 
     async def facts(self) -> AccountFacts:
         offset_s = await self._clock_offset_s()
-        return await self._reading("facts", self._the_api.facts(self.lanes, offset_s))
+        return await self._reading("facts", self._the_api.facts(self._sends, offset_s))
 
     async def fees(self) -> FeeSchedule:
-        return self._received(await self._reading("fees", self._the_api.fees(self.lanes)))
+        return self._received(await self._reading("fees", self._the_api.fees(self._sends)))
 
     async def candles(self, n: int) -> list[BarClosed]:
-        found = await self._reading("candles", self._the_api.candles(self.lanes, n))
+        found = await self._reading("candles", self._the_api.candles(self._sends, n))
         return [self._received(bar) for bar in found]
 
     async def funding(self) -> FundingRate:
-        return self._received(await self._reading("funding", self._the_api.funding(self.lanes)))
+        return self._received(await self._reading("funding", self._the_api.funding(self._sends)))
 
     async def mark(self) -> MarkPrice:
-        return self._received(await self._reading("mark", self._the_api.mark(self.lanes)))
+        return self._received(await self._reading("mark", self._the_api.mark(self._sends)))
 
     async def _clock_offset_s(self) -> float:
-        """The venue's clock less ours, to half a round trip."""
-        before_ns = self._clock.wall_ns()
-        begun_ns = self._clock.mono_ns()
-        try:
-            answer = await self._asked("time", Request(TIME, {}))
-        except Refused as refused:
-            raise VenueUnavailable(f"time: {refused}") from None
-        return (answer.venue_ts_ns - before_ns - (self._clock.mono_ns() - begun_ns) // 2) / NS
+        """The venue's clock less ours."""
+        return await self._reading("time", offset_ns(self.lanes, self._clock)) / NS
+
+    def _set_ahead(self, venue_ahead_ns: int) -> None:
+        self._client.venue_ahead_ns = venue_ahead_ns
 
     @property
     def _the_api(self) -> Api:
@@ -311,7 +320,7 @@ class CcxtVenue:
     async def _asked(self, what: str, request: Request) -> Answer:
         """Raises VenueUnavailable, or Refused as it is."""
         try:
-            return await self.lanes.ask(request)
+            return await self._sends.ask(request)
         except (Unsent, Unanswered) as error:
             raise VenueUnavailable(f"{what}: {error}") from None
 
@@ -321,14 +330,14 @@ class CcxtVenue:
         try:
             came = await read
         except Refused as refused:
-            self.why = f"{what}: {refused}{_remedy(refused, self.config)}"
+            self._why["read"] = f"{what}: {refused}{_remedy(refused, self.config)}"
             kind = _FOR_GOOD.get(refused.meaning, VenueUnavailable)
         except (Unsent, Unanswered, VenueUnavailable) as error:
-            self.why = f"{what}: {error}"
+            self._why["read"] = f"{what}: {error}"
         else:
-            self.why = ""
+            self._why["read"] = ""
             return came
-        raise kind(self.why)
+        raise kind(self._why["read"])
 
     def _received(self, fact: F) -> F:
         """The same fact, with the moment of its receipt."""

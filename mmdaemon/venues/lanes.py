@@ -5,8 +5,9 @@ an endpoint has a budget of its own (`budget.py`), and its lane says what may be
 
     order    what would wait longer than 1 s is not sent: it was decided for a market that is gone. It is signed when it
              is asked for, so that the venue takes it no later than its window after that, wherever it waited
-    cancel   waits as long as it takes, behind nothing but cancels of the same endpoint, and is signed as it leaves. A
-             cancel-all drops the orders that wait: they would land behind it
+    cancel   waits as long as it takes, behind nothing but cancels of the same endpoint, and is signed as it leaves. One
+             that waits already is not queued again: whoever asks for it too gets its outcome. A cancel-all drops the
+             orders that wait: they would land behind it
     other    waits up to the time-out, and is signed as it leaves
 
 A request is sent once, in a task of its own: a caller that is cancelled never un-sends it, and nothing here sends it
@@ -57,6 +58,9 @@ class _Envelope(msgspec.Struct, frozen=True):
     data: msgspec.Raw = msgspec.Raw(b"null")
 
 
+_Outcome = Answer | Refused | Unanswered | Unsent
+
+
 class Lanes:
     """See `api.Sends`. One event loop uses it."""
 
@@ -72,6 +76,8 @@ class Lanes:
         self._under_way: dict[str, set[asyncio.Task[Answer | Refused | Unanswered]]] = {
             "order": set(), "cancel": set(), "other": set(),
         }  # fmt: skip
+        self._waiting: dict[tuple[str, str], asyncio.Future[_Outcome | None]] = {}
+        """Cancels whose turn has not come, by path and what is asked for; None: who asked is gone."""
         self._closed = False
         self.sent: Counter[str] = Counter()
         """Requests that left, by path."""
@@ -94,16 +100,42 @@ class Lanes:
             raise self._not_sent(endpoint, "closed")
         if endpoint in endpoints.CANCEL_ALLS:
             self._drop("cancel_all", "order")
+        outcome = await (self._in_turn(request) if endpoint.lane != "cancel" else self._once(request))
+        if isinstance(outcome, Answer):
+            return outcome
+        raise outcome
+
+    async def _once(self, request: Request) -> _Outcome:
+        """A cancel, unless the same one waits already: who sweeps in a storm asks for the same ones again and again,
+        and what is asked for next would have to wait behind all of that."""
+        key = request.endpoint.path, repr(request.params)
+        while (same := self._waiting.get(key)) is not None:
+            if (outcome := await asyncio.shield(same)) is not None:
+                return outcome
+        self._waiting[key] = told = asyncio.get_running_loop().create_future()
+        outcome: _Outcome | None = None
+        try:
+            outcome = await self._in_turn(request, lambda: self._waiting.pop(key))
+            return outcome
+        finally:
+            if self._waiting.get(key) is told:
+                del self._waiting[key]
+            told.set_result(outcome)
+
+    async def _in_turn(self, request: Request, on_turn: Callable[[], object] = lambda: None) -> _Outcome:
+        """What came of it; it raises none of that."""
+        endpoint = request.endpoint
         signed = self._signer.sign(request) if endpoint.lane == "order" else None
-        why_not = await self._budget(endpoint).turn(self._patience_s(endpoint))
+        why_not = await self._budget(endpoint).turn(self._patience_s(endpoint), request)
+        on_turn()
         if why_not is not None:
-            raise self._not_sent(endpoint, why_not)
+            return self._not_sent(endpoint, why_not)
         under_way = self._under_way[endpoint.lane]
         if endpoint.lane != "cancel" and len(under_way) >= IN_FLIGHT_MAX:
-            raise self._not_sent(endpoint, "in_flight")
+            return self._not_sent(endpoint, "in_flight")
         session = self._session()
         if self._closed or session.closed:
-            raise self._not_sent(endpoint, "closed")
+            return self._not_sent(endpoint, "closed")
         url, headers, body = signed or self._signer.sign(request)
         self.sent[endpoint.path] += 1
         task = asyncio.get_running_loop().create_task(
@@ -111,10 +143,12 @@ class Lanes:
         )
         under_way.add(task)
         task.add_done_callback(under_way.discard)
-        outcome = await asyncio.shield(task)
-        if isinstance(outcome, Answer):
-            return outcome
-        raise outcome
+        return await asyncio.shield(task)
+
+    def withdraw(self, request: Request) -> bool:
+        """It waits for its turn and does not leave: whoever asked hears `Unsent`. False: it left, or was not asked."""
+        budget = self._budgets.get(request.endpoint.path)
+        return budget is not None and budget.drop("withdrawn", request)
 
     async def close(self) -> None:
         """Nothing leaves any more. What waits is unsent; what is under way is unanswered, although it may well land."""

@@ -24,7 +24,7 @@ from mmdaemon.venues.ccxt_client import CcxtClient
 SILENT_MAX_NS: Final = {Link.PUBLIC: 5 * NS, Link.PRIVATE: 25 * NS}
 """A public socket has a book to tell ten times a second; a private one may have nothing but its pongs, every 10 s."""
 UP_WITHIN_NS: Final = 10 * NS
-"""A connection that is made and not up by then misses an acknowledgement or its first book, and waits for it in vain."""
+"""A connection that is not up so long after it was made misses an acknowledgement or its first book: a new one."""
 _BACK_OFF_MIN_S: Final = 0.1
 _BACK_OFF_MAX_S: Final = 5.0
 _LOOK_S: Final = 0.5
@@ -64,8 +64,6 @@ class Links:
         self._acked: dict[Link, set[str]] = {link: set() for link in Link}
         self._has_book = False
         self._up = dict.fromkeys(Link, False)
-        self._made_ns = dict.fromkeys(Link, 0)
-        """When the connection was made that is not up yet; 0: there is none."""
         self._back_off_s = dict.fromkeys(Link, _BACK_OFF_MIN_S)
         self._tasks: list[asyncio.Task[None]] = []
         self.why = dict.fromkeys(Link, "not connected yet")
@@ -92,7 +90,6 @@ class Links:
         self.connections[link] += 1
         self._acked[link].clear()
         self._has_book = self._has_book and link is not Link.PUBLIC
-        self._made_ns[link] = self._clock.mono_ns()
         self._down(link, "connecting")
 
     def on_event(self, link: Link, data: str | bytes) -> None:
@@ -138,7 +135,7 @@ class Links:
             return
         if link is Link.PUBLIC and not self._has_book:
             return
-        self._up[link], self._made_ns[link], self.why[link] = True, 0, ""
+        self._up[link], self.why[link] = True, ""
         self._changed(link, True)
 
     def _down(self, link: Link, why: str) -> None:
@@ -183,8 +180,7 @@ class Links:
                 private = link is Link.PRIVATE
                 if self._client.silent_ns(private=private) > SILENT_MAX_NS[link]:
                     self._client.drop(private=private, why="silent")
-                elif self._made_ns[link] and now - self._made_ns[link] > UP_WITHIN_NS:
-                    self._made_ns[link] = 0
+                elif not self._up[link] and self._client.connected_for_ns(private=private) > UP_WITHIN_NS:
                     self._client.drop(private=private, why="not subscribed")
                 if not self._up[link]:
                     up_since[link] = 0

@@ -23,9 +23,9 @@ from typing import Any, Final
 
 from mmdaemon.clock import Clock
 from mmdaemon.core.commands import Amend, Cancel, Command, Place
-from mmdaemon.core.events import RATE_LIMITED, Event, OrderUpdate, RequestFailed
+from mmdaemon.core.events import RATE_LIMITED, UNSENT, Event, OrderUpdate, RequestFailed
 from mmdaemon.core.types import NS, OrderStatus
-from mmdaemon.venues.bitget.api import BATCH_MAX, Api, Meaning, Refused, Sends, Unanswered, Unsent
+from mmdaemon.venues.bitget.api import BATCH_MAX, Answer, Api, Meaning, Refused, Request, Sends, Unanswered, Unsent
 from mmdaemon.venues.bitget.streams import OrderPush
 
 PUSH_WITHIN_NS: Final = 5 * NS
@@ -36,9 +36,19 @@ _REMEMBERED: Final = 4_096
 class Outbox:
     """`send` returns at once. `on_push` makes the event of an order push, which knows no revisions."""
 
-    def __init__(self, api: Api, sends: Sends, clock: Clock, tell: Callable[[Event], None]) -> None:
-        self._api, self._sends, self._clock, self._tell = api, sends, clock, tell
+    def __init__(
+        self,
+        api: Api,
+        sends: Sends,
+        clock: Clock,
+        tell: Callable[[Event], None],
+        withdraw: Callable[[Request], bool] = lambda _: False,
+    ) -> None:
+        """`withdraw`: have a request of `sends` not leave, where it has not left yet."""
+        self._api, self._sends, self._clock, self._tell, self._take_back = api, sends, clock, tell, withdraw
         self._places: list[Place] = []
+        self._asked: dict[str, Request] = {}
+        """By client id, in which request an order is that was not answered yet."""
         self._amends: dict[str, list[Amend]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._expected: dict[str, int] = {}
@@ -70,7 +80,10 @@ class Outbox:
                 self._places.remove(place)
                 self._update(client_id, OrderStatus.CANCELLED, 0, None, None, None, "never_sent")
                 return True
-        return False
+        # One that waits for the budget would land behind its cancel. With it goes the batch that it is part of: what
+        # that was decided for has moved too.
+        request = self._asked.get(client_id)
+        return request is not None and self._take_back(request)
 
     async def close(self) -> None:
         """Nothing is told any more. What was sent goes on to arrive."""
@@ -106,9 +119,18 @@ class Outbox:
         for place in alone:
             self._start(self._place(place))
 
+    async def _ask(self, request: Request, commands: list[Place]) -> Answer:
+        """Raises as `Sends.ask`."""
+        self._asked |= dict.fromkeys((command.client_id for command in commands), request)
+        try:
+            return await self._sends.ask(request)
+        finally:
+            for command in commands:
+                del self._asked[command.client_id]
+
     async def _place(self, command: Place) -> None:
         try:
-            await self._sends.ask(self._api.place(command))
+            await self._ask(self._api.place(command), [command])
         except Unsent as error:
             self._unsent(command, error)
         except Refused as refused:
@@ -121,7 +143,7 @@ class Outbox:
     async def _place_batch(self, commands: list[Place]) -> None:
         self.batches += 1
         try:
-            answer = await self._sends.ask(self._api.place_batch(commands))
+            answer = await self._ask(self._api.place_batch(commands), commands)
             became = self._api.batch_refusals(answer, [command.client_id for command in commands])
         except Unsent as error:
             for command in commands:
@@ -147,7 +169,7 @@ class Outbox:
         self._update(command.client_id, OrderStatus.LIVE, None, command.px_ticks, command.qty_lots, 0, "")
 
     def _unsent(self, command: Place, error: Unsent) -> None:
-        self._update(command.client_id, OrderStatus.REJECTED, 0, None, None, None, f"unsent:{error}")
+        self._update(command.client_id, OrderStatus.REJECTED, 0, None, None, None, f"{UNSENT}{error}")
 
     def _refused(self, command: Place, refused: Refused) -> None:
         if refused.meaning in (Meaning.UNKNOWN, Meaning.NOT_FOUND, Meaning.NOTHING_TO_CANCEL):
@@ -162,7 +184,7 @@ class Outbox:
         try:
             await self._sends.ask(self._api.amend(command))
         except Unsent as error:
-            self._failed(client_id, "amend", f"unsent:{error}", revision)
+            self._failed(client_id, "amend", f"{UNSENT}{error}", revision)
         except Refused as refused:
             if refused.meaning is Meaning.UNKNOWN:
                 self._unknown(client_id, refused.code)
@@ -175,7 +197,7 @@ class Outbox:
         try:
             await self._sends.ask(self._api.cancel(command.client_id))
         except Unsent as error:
-            self._failed(command.client_id, "cancel", f"unsent:{error}", None)
+            self._failed(command.client_id, "cancel", f"{UNSENT}{error}", None)
         except Refused as refused:
             if refused.meaning is Meaning.UNKNOWN:
                 self._unknown(command.client_id, refused.code)

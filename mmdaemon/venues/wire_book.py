@@ -37,7 +37,7 @@ Levels = tuple[tuple[int, int], ...]
 class _Side:
     """Prices are kept times `sign`, in rising order, so that the best is the last and changes near it move little."""
 
-    __slots__ = ("keys", "lots", "raw", "sign")
+    __slots__ = ("keys", "levels", "raw", "sign")
 
     def __init__(self, sign: int) -> None:
         self.sign = sign
@@ -45,27 +45,29 @@ class _Side:
 
     def clear(self) -> None:
         self.keys: list[int] = []
-        self.lots: dict[int, int] = {}
+        self.levels: dict[int, tuple[int, int]] = {}
+        """As they are told, made once a change and not once a look."""
         self.raw: dict[int, WireLevel] = {}
 
     def change(self, levels: Sequence[WireLevel], scale: Scale) -> int:
         """How many of them are of some size. Raises Malformed, having changed some of it."""
         if len(levels) > FRAME_LEVELS_MAX:
             raise Malformed("flood")
-        px_ticks, qty_lots, sign = scale.px_ticks, scale.qty_lots, self.sign
-        keys, lots_of, raw_of = self.keys, self.lots, self.raw
+        ticks_of, lots_of, sign = scale.ticks_of, scale.lots_of, self.sign
+        keys, level_of, raw_of = self.keys, self.levels, self.raw
         resting = 0
         for level in levels:
-            px, qty = level
-            key = px_ticks(px) * sign
-            lots = qty_lots(qty)
+            px_text, qty_text = level
+            px = ticks_of[px_text]
+            key = px * sign
+            lots = lots_of[qty_text]
             if lots:
                 resting += 1
-                if key not in lots_of:
+                if key not in level_of:
                     insort(keys, key)
-                lots_of[key] = lots
+                level_of[key] = px, lots
                 raw_of[key] = level
-            elif lots_of.pop(key, 0):
+            elif level_of.pop(key, None):
                 del raw_of[key]
                 del keys[bisect_left(keys, key)]
         if len(keys) > SIDE_LEVELS_MAX:
@@ -73,8 +75,7 @@ class _Side:
         return resting
 
     def top(self, depth: int) -> Levels:
-        lots_of, sign = self.lots, self.sign
-        return tuple([(key * sign, lots_of[key]) for key in self.keys[: -depth - 1 : -1]])
+        return tuple(map(self.levels.__getitem__, self.keys[: -depth - 1 : -1]))
 
     def top_raw(self, depth: int) -> list[str]:
         raw_of = self.raw

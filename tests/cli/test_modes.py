@@ -195,7 +195,7 @@ def write_receipt(state: Path, kind: str, settings: Settings) -> None:
 
 def write_config(path: Path, mode: str, url: str) -> Path:
     lines = [f'[run]\nmode = "{mode}"'] if mode else []
-    lines += [f'[venue]\nin_flight_max_s = 30.0\nemulator = "{url}"', '[journal]\ndurability = "power"']
+    lines += [f'[venue]\nin_flight_max_s = 31.0\nemulator = "{url}"', '[journal]\ndurability = "power"']
     path.write_text("\n".join(lines))
     return path
 
@@ -378,10 +378,10 @@ def test_what_the_exchange_is_told(
     overrides: dict[str, Any], config: CcxtConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[CcxtConfig] = []
-    module = ModuleType("mmdaemon.venues.ccxt_pro")
-    vars(module)["CcxtVenue"] = lambda config, _clock: told.append(config)
+    module = ModuleType("mmdaemon.venues.exchanges")
+    vars(module)["exchange"] = lambda config, _clock: told.append(config)
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    real = {"journal.durability": "power", "venue.in_flight_max_s": 30}
+    real = {"journal.durability": "power", "venue.in_flight_max_s": 31}
     settings = load(None, {**real, **overrides}, {}).settings
     clock = VirtualClock.__new__(VirtualClock)
     wire.exchange_of(settings, clock, None)
@@ -401,7 +401,7 @@ def test_no_two_places_share_a_journal() -> None:
 
 
 async def test_without_a_key_nothing_is_made_that_trades() -> None:
-    settings = load(None, {"run.mode": "testnet", "journal.durability": "power", "venue.in_flight_max_s": 30}, {})
+    settings = load(None, {"run.mode": "testnet", "journal.durability": "power", "venue.in_flight_max_s": 31}, {})
     with pytest.raises(ValueError, match="no credentials"):
         await wire.venue_for(settings.settings, VirtualClock.__new__(VirtualClock), "t", None)
 

@@ -180,9 +180,12 @@ def test_a_rehearsal_speaks_to_its_environment_and_writes_no_key(flag: str, acco
         key = None if flag == "--paper" else emulated.key
         shown = ""
         with (tmp_path / "daemon.log").open("ab") as log, daemon(tmp_path, flag, config, log, key) as process:
-            quoting = wait_for(tmp_path, process, is_quoting)
+
+            def rests_where_it_says(seen: Status) -> bool:
+                return emulated.get("status")["open_orders"] == (0 if flag == "--paper" else seen.open_orders)
+
+            quoting = wait_for(tmp_path, process, lambda seen: is_quoting(seen) and rests_where_it_says(seen))
             assert quoting.mode == flag[2:]
-            assert emulated.get("status")["open_orders"] == (0 if flag == "--paper" else quoting.open_orders)
             for kinds in PUBLIC if flag == "--paper" else ALL:
                 emulated.spoil(*kinds)
             answer = asyncio.run(call(tmp_path / "state" / "control.sock", "status", {}))

@@ -103,16 +103,17 @@ def test_a_clean_round_begins_the_count_of_rounds_with_a_break_anew() -> None:
 
 
 @pytest.mark.parametrize("of_order", [True, False])
-def test_a_request_refused_for_its_rate_pauses_orders_at_once(of_order: bool) -> None:
+@pytest.mark.parametrize("reason", [RATE_LIMITED, "unsent:budget"])
+def test_a_request_refused_for_its_rate_pauses_orders_at_once(of_order: bool, reason: str) -> None:
     desk = running(PARAMS)
     order = desk.live[0]
     assert desk.state.budgets.venue_pause_until_ns == 0
     if of_order:
         adopted = (Side.BUY, MID - 900, 3, 0, Purpose.QUOTE, False, OrderStatus.SENT)
         desk.feed(OrderAdopted(*desk.now, "mmabcd-0-7", *adopted))
-        desk.feed(desk.update("mmabcd-0-7", OrderStatus.REJECTED, 0, RATE_LIMITED))
+        desk.feed(desk.update("mmabcd-0-7", OrderStatus.REJECTED, 0, reason))
     else:
-        desk.feed(RequestFailed(*desk.now, order.client_id, "cancel", RATE_LIMITED))
+        desk.feed(RequestFailed(*desk.now, order.client_id, "cancel", reason))
     assert desk.state.budgets.venue_pause_until_ns == desk.now_ns + NS
 
 

@@ -479,6 +479,21 @@ def test_pauses_a_minute_apart_are_not_on_end(after_ns: int, pauses: int) -> Non
     assert budgets.venue_pauses == pauses
 
 
+def test_what_never_left_for_our_own_pace_holds_the_next_for_a_second_and_lengthens_nothing() -> None:
+    """A `Retry-After` of half a minute: orders are tried once a second, and none of it is the venue's refusal."""
+    budgets, now_ns = Budgets(), T0_NS
+    limits.on_rate_refusal(budgets, 0, now_ns)
+    for _ in range(30):
+        now_ns = budgets.venue_pause_until_ns
+        limits.on_unsent(budgets, now_ns)
+        assert budgets.venue_pause_until_ns == now_ns + NS
+    assert (budgets.venue_pauses, budgets.fruitless_pauses) == (1, 1)
+    limits.on_rate_refusal(budgets, 0, budgets.venue_pause_until_ns)
+    longer_ns = budgets.venue_pause_until_ns
+    limits.on_unsent(budgets, longer_ns - 2 * NS)
+    assert budgets.venue_pause_until_ns == longer_ns
+
+
 def test_budgets_begin_with_nothing_spent() -> None:
     assert {figure for figure in msgspec.structs.asdict(Budgets()).values() if not isinstance(figure, deque)} == {0}
 

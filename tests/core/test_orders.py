@@ -570,7 +570,7 @@ def test_ids_count_up_and_fit_the_venue() -> None:
 
 def test_reject_streak_counts_the_venues_refusals_in_a_row() -> None:
     orders = Orders()
-    for i, reason in enumerate(("margin", "post_only", "gate:closed", "rate_limit")):
+    for i, reason in enumerate(("margin", "post_only", "gate:closed", "rate_limit", "unsent:budget")):
         submit(orders, place(f"r{i}"), 1)
         on_update(orders, update(S.REJECTED, client_id=f"r{i}", reason=reason))
     assert orders.reject_streak == 1

@@ -245,6 +245,32 @@ def test_a_venue_that_has_none_is_asked_once_and_nothing_is_missing(path: Path) 
     run_world(script, path, COUNTS)
 
 
+def test_one_that_was_granted_and_is_refused_later_runs_out_and_is_missed(path: Path) -> None:
+    """A key that is refused for a while is no venue that has none: the countdown that is on cancels everything, and
+    there must be one again."""
+
+    async def script(world: World) -> None:
+        watched(world)
+        grant = world.venue.dead_man
+
+        async def refuse(seconds: int) -> bool:
+            return False
+
+        await world.trade(20)
+        world.venue.dead_man = refuse
+        await world.until(lambda: any(name == "dead_man_lapsed" for name, _ in world.said), within_s=20)
+        assert world.parts.protector.has_dead_man
+        assert world.parts.protector.unprotected_s(world.now_ns) > 0
+        world.venue.dead_man = grant
+        await world.until(lambda: counts(world), within_s=15)
+        assert [name for name, _ in world.said].count("no_dead_man") == 0
+        await world.trade(20)
+        await world.stop()
+        assert not counts(world)
+
+    run_world(script, path, COUNTS, config=GRANTED)
+
+
 def test_switched_off_it_is_not_asked_for(path: Path) -> None:
     async def script(world: World) -> None:
         asked = watched(world)

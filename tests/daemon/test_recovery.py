@@ -468,7 +468,7 @@ def test_a_start_that_never_reached_the_venue_is_no_crash_and_no_clean_stop(path
         await (world.stop() if clean else world.crash())
         opens = world.venue.open
 
-        async def refuses(_deliver: Deliver) -> None:
+        async def refuses(deliver: Deliver) -> None:
             raise VenueUnavailable("the venue does not take this key")
 
         world.venue.open = refuses

@@ -1,6 +1,7 @@
 """The sweep read by read, at a venue that answers what it is told to: when it looks again, what it cancels, and what
 it takes for proof. With whole daemons it is in test_kill_switch.py, with a real process's venue in test_direct.py."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from mmdaemon.clock import VirtualClock, run_virtual
 from mmdaemon.core.commands import Cancel, Command
 from mmdaemon.core.types import NS, KillState, OrderStatus, Side
+from mmdaemon.daemon.pace import sleep_ns
 from mmdaemon.daemon.sweep import Progress, read_open_orders, sweep
 from mmdaemon.venues.base import OrderReport, VenueUnavailable
 
@@ -159,3 +161,71 @@ def test_what_was_read_is_told_and_a_failure_is_not_nothing(answer: Answer, left
     rested = run_virtual(main, start_wall_ns=1_767_225_600 * NS)
     assert rested is None if answer is None else [report.client_id for report in rested or []] == answer
     assert (progress.reads, progress.failed_reads, progress.orders_left) == (1, int(answer is None), left)
+
+
+class Silent(Scripted):
+    """Of whose answers some come never, or late: `cancel_all` never, reads after so many milliseconds."""
+
+    def __init__(self, clock: VirtualClock, answers: Sequence[Answer], took_ms: Sequence[int]) -> None:
+        super().__init__(clock, answers)
+        self.took_ms = list(took_ms)
+        self.cancelled_ms: list[float] = []
+
+    async def cancel_all(self) -> None:
+        await super().cancel_all()
+        await asyncio.Event().wait()
+
+    async def send(self, command: Command) -> None:
+        await super().send(command)
+        self.cancelled_ms.append(self._now_ms())
+
+    async def open_orders(self) -> list[OrderReport]:
+        reports = await super().open_orders()
+        await sleep_ns(self.clock, (self.took_ms.pop(0) if self.took_ms else 0) * MS)
+        return reports
+
+
+class Reached(list[tuple[float, KillState]]):
+    """The states, with their ms."""
+
+
+def silent(
+    answers: Sequence[Answer], took_ms: Sequence[int], in_flight_ms: int = 250
+) -> tuple[Silent, Progress, Reached]:
+    progress, reached = Progress(), Reached()
+
+    async def main(clock: VirtualClock) -> Silent:
+        venue = Silent(clock, answers, took_ms)
+        any_venue: Any = venue
+        async for state in sweep(any_venue, clock, in_flight_ms * MS, lambda: ("k",), progress):
+            reached.append((venue._now_ms(), state))
+        assert {task.get_name() for task in asyncio.all_tasks()} & {"sweep.cancel_all"} == set()
+        return venue
+
+    return run_virtual(main, start_wall_ns=1_767_225_600 * NS), progress, reached
+
+
+def test_a_cancel_of_the_symbol_that_is_never_answered_holds_up_nothing_for_long() -> None:
+    venue, _, reached = silent([["a"], []], ())
+    # At once, and again with what the first read found.
+    assert venue.cancelled == ["k", "k", "a"]
+    assert venue.cancelled_ms == [0, 100, 100]
+    assert venue.cancel_alls_ms == [0, 100]
+    assert venue.reads_ms[:2] == [100, 250]
+    assert reached[0] == (300, S.QUIET)
+
+
+def test_a_read_that_is_not_answered_is_asked_again_each_time_with_twice_the_patience() -> None:
+    venue, progress, reached = silent([["a"], ["a"], ["a"], []], (9_999, 9_999, 900))
+    # Given up after 250 and 500 ms; 900 ms is within the third one's second. Cancels go out in between.
+    assert venue.reads_ms[:4] == [100, 500, 1_200, 2_250]
+    assert venue.cancelled_ms[:3] == [0, 400, 1_100]
+    assert progress.failed_reads == 2
+    assert reached[0][1] is S.QUIET
+
+
+def test_how_long_an_answer_took_is_no_part_of_how_long_nothing_rested() -> None:
+    """The last read is of the moment that it was asked, and the first one of that when it was answered."""
+    venue, _, reached = silent([[]], (0, 0, 240))
+    assert venue.reads_ms == [100, 150, 200, 490]
+    assert reached == [(150, S.QUIET), (490, S.VERIFIED)]

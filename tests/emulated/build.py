@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from mmdaemon.clock import RealClock
 from mmdaemon.core.events import Fill
@@ -82,7 +82,7 @@ class Site:
         """Lock the directory, start and run a daemon."""
         settings = settings_for(self.emulator, self.kind, **changed)
         self.state_dir = open_dir(self.path, {}).lock()
-        self.venue = wire.exchange_of(settings, self.clock, credentials())
+        self.venue = cast("CcxtVenue", wire.exchange_of(settings, self.clock, credentials()))
         self.daemon = self.daemon_type(
             settings,
             self.clock,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mmdaemon.core.figures import LARGEST
 from mmdaemon.core.types import E10, Instrument
-from mmdaemon.venues.codec import Malformed, Scale, milliseconds_ns, money_e10, number
+from mmdaemon.venues.codec import Malformed, Scale, Tally, milliseconds_ns, money_e10, number
 
 BTC = Instrument.of(venue="bitget", symbol="BTCUSDT", tick_e10=E10 // 10, lot_e10=E10 // 10_000)
 FIVES = Instrument.of(venue="bitget", symbol="XUSDT", tick_e10=5 * E10 // 100, lot_e10=E10 * 10)
@@ -146,7 +146,7 @@ def test_a_hostile_feed_does_not_grow_the_memory() -> None:
     scale = Scale(BTC)
     for i in range(140_000):
         scale.qty_lots(f"{i}.0001")
-    assert len(scale._qty) <= 1 << 16
+    assert len(scale.lots_of) <= 1 << 16
     assert scale.qty_lots("139999.0001") == 1_399_990_001
 
 
@@ -160,3 +160,18 @@ def test_rounding_is_ours_whatever_the_thread_s_is(mode: str) -> None:
         assert money_e10("0.00000000015") == 2
         scale = Scale(BTC)
         assert [scale.near_px_ticks(mark) for mark in ("64000.05", "64000.15")] == [640_000, 640_002]
+
+
+def test_who_only_counts_orders_needs_no_rules_and_takes_no_nonsense() -> None:
+    """A kill reads what rests before, and whether or not, the contract can be read."""
+    tally = Tally("XUSDT")
+    assert tally.instrument.symbol == "XUSDT"
+    assert [tally.px_ticks(text) for text in ("0.000000000001", "64000.05", "1e9")] == [1, 1, 1]
+    assert [tally.qty_lots(text) for text in ("0", "0.00", "0.000000000001", "123456789012")] == [0, 0, 1, 1]
+    for text in ("", "nan", "-1", None, 1.5):
+        with pytest.raises(Malformed):
+            tally.px_ticks(text)
+        with pytest.raises(Malformed):
+            tally.qty_lots(text)
+    with pytest.raises(Malformed):
+        tally.px_ticks("0")

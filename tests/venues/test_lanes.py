@@ -15,12 +15,16 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from mmdaemon.core.types import NS
+from mmdaemon.core.commands import Cancel, Place
+from mmdaemon.core.events import Event, OrderUpdate
+from mmdaemon.core.types import NS, Instrument, OrderStatus, Purpose, Side
 from mmdaemon.venues import lanes
 from mmdaemon.venues.bitget import endpoints
 from mmdaemon.venues.bitget.api import Answer, Endpoint, Meaning, Refused, Request, Sends, Unanswered, Unsent
+from mmdaemon.venues.bitget.classic import Classic
 from mmdaemon.venues.budget import SHARE, Budget
 from mmdaemon.venues.lanes import IN_FLIGHT_MAX, Lanes
+from mmdaemon.venues.outbox import Outbox
 
 PATIENCE_S = 20.0
 CANARY = "canary-7f3a"
@@ -584,6 +588,40 @@ async def test_a_cancel_all_drops_the_orders_that_wait(cancel_all: Endpoint) -> 
         assert site.lanes.unsent == {(PLACE.path, "cancel_all"): 2, (endpoints.UNIFIED_AMEND.path, "cancel_all"): 2}
 
 
+async def test_a_cancel_takes_back_the_order_that_waits_for_its_turn() -> None:
+    """Else the cancel, which waits for nothing, would find no order, and the order would land behind it and rest."""
+    instrument = Instrument.of(venue="bitget", symbol="BTCUSDT", tick_e10=10**9, lot_e10=10**6)
+    async with a_site() as site:
+        told: list[Event] = []
+        outbox = Outbox(Classic(instrument), site.lanes, site.clock, told.append, site.lanes.withdraw)
+        places = [
+            Place(
+                f"mmtest-1-{n}", Side.BUY, 649_000, 10, Purpose.QUOTE, 0, post_only=True, reduce_only=False, ioc=False
+            )
+            for n in range(3)
+        ]
+        await asyncio.gather(*burst(site, PLACE, 8), *burst(site, endpoints.CLASSIC_PLACE_BATCH, 4))
+        await site.clock.pass_s(0.5)
+        gone = len(site.seen)
+        outbox.send(places[0])
+        await settle()
+        outbox.send(places[1])
+        outbox.send(places[2])
+        await settle()
+        outbox.send(Cancel("mmtest-1-0", risk=True))
+        outbox.send(Cancel("mmtest-1-2", risk=True))
+        await site.clock.pass_s(2.0)
+        assert len(site.seen) == gone
+        assert {(event.client_id, event.status, event.reason) for event in told if isinstance(event, OrderUpdate)} == {
+            (place.client_id, OrderStatus.REJECTED, "unsent:withdrawn") for place in places
+        }
+        outbox.send(Cancel("mmtest-1-0", risk=True))
+        while len(site.seen) == gone:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        assert site.seen[-1].path == CANCEL.path
+        await outbox.close()
+
+
 async def test_a_caller_that_is_cancelled_while_it_waits_sends_nothing_and_holds_no_place() -> None:
     async with a_site() as site:
         await asyncio.gather(*burst(site, CANCEL, 8))
@@ -634,13 +672,46 @@ async def test_nobody_overtakes_who_waits() -> None:
         waits = burst(site, CANCEL, 8)
         await settle()
         site.clock.now_ns += NS
-        (late,) = burst(site, CANCEL, 1)
+        late = asyncio.create_task(site.ask(CANCEL, n="late"))
         await settle()
         await site.clock.pass_s(0.0)
         await asyncio.gather(*waits)
         assert not late.done()
         await site.clock.pass_s(1.0)
         await late
+
+
+async def test_a_cancel_that_waits_is_not_queued_again_and_who_asks_for_it_gets_its_outcome() -> None:
+    """Of a sweep in a storm: the same cancels each fiftieth of a second, and a new one that must not wait for them."""
+    async with a_site() as site:
+        await asyncio.gather(*burst(site, CANCEL, 8))
+        again = [task for _ in range(50) for task in burst(site, CANCEL, 3)]
+        new = asyncio.create_task(site.ask(CANCEL, n="new"))
+        await settle()
+        await site.clock.pass_s(1.0)
+        await asyncio.gather(new, *again)
+        assert [(await request.json())["n"] for request in site.seen[8:]] == ["0", "1", "2", "new"]
+        # What has left is not joined: it may be lost.
+        site.behave = site.hangs
+        left = burst(site, CANCEL, 1)
+        await site.until_seen(13)
+        site.behave = succeed()
+        await asyncio.gather(*burst(site, CANCEL, 1))
+        assert not left[0].done()
+        site.go_on.set()
+        await asyncio.gather(*left)
+
+
+async def test_who_joined_a_cancel_sends_it_where_the_first_to_ask_is_gone() -> None:
+    async with a_site() as site:
+        await asyncio.gather(*burst(site, CANCEL, 8))
+        first, second, third = (asyncio.create_task(site.ask(CANCEL, n="same")) for _ in range(3))
+        await settle()
+        first.cancel()
+        await settle()
+        await site.clock.pass_s(1.0)
+        await asyncio.gather(second, third)
+        assert len(site.seen) == 9
 
 
 async def test_stuck_cancels_do_not_stop_a_cancel() -> None:

@@ -291,6 +291,7 @@ async def read_instrument(sends: Sends, symbol: str) -> Instrument:
         min_qty=told.min_trade_num,
         max_qty=told.max_order_qty,
         min_notional=told.min_trade_usdt,
+        status=told.symbol_status,
     )
     return instrument_of(endpoint, contract)
 

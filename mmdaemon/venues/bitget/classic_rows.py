@@ -119,6 +119,7 @@ class Contract(msgspec.Struct, rename="camel", frozen=True):
     size_multiplier: Text
     min_trade_usdt: Text = msgspec.field(name="minTradeUSDT")
     max_order_qty: Text | None = None
+    symbol_status: str = ""
 
 
 class Plan(msgspec.Struct, rename="camel", frozen=True):

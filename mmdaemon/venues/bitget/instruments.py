@@ -11,6 +11,8 @@ from mmdaemon.venues.bitget.reading import COIN, Text, take, unreadable
 from mmdaemon.venues.codec import money_e10, number
 
 _MOST_LOTS = 1_000_000_000
+_OFF = frozenset(("off", "offline"))
+"""Taken off: it takes no order of any size. What passes (maintenance, closing only) is left to refusals."""
 
 
 class Contract(msgspec.Struct, frozen=True):
@@ -22,6 +24,7 @@ class Contract(msgspec.Struct, frozen=True):
     max_qty: Text | None
     """Of a limit order; empty or 0 where there is no limit."""
     min_notional: Text
+    status: str
 
 
 def instrument_of(endpoint: Endpoint, told: Contract) -> Instrument:
@@ -42,7 +45,7 @@ def instrument_of(endpoint: Endpoint, told: Contract) -> Instrument:
             lot_e10=int(lot_e10),
             # A minimum between two lots is met by the next; a maximum by the one before.
             min_qty_lots=max(1, int((least / told.lot).to_integral_value(ROUND_CEILING))),
-            max_qty_lots=int(most // told.lot) if most > 0 else _MOST_LOTS,
+            max_qty_lots=0 if told.status in _OFF else int(most // told.lot) if most > 0 else _MOST_LOTS,
             min_notional_e10=take(endpoint, "least value", money_e10, told.min_notional),
         )
     except ValueError as error:

@@ -30,8 +30,8 @@ Page = Callable[[str], Awaitable[tuple[Sequence[R], str]]]
 
 
 async def every(endpoint: Endpoint, page: Page[R], id_of: Callable[[R], str]) -> list[R]:
-    """All rows of all pages, each id once, as it was told last. The end is an empty page, or one that is not full and
-    has no cursor: a short page with a cursor may be a truncated one, and is followed.
+    """All rows of all pages, each id once, as it was told last. The end is a page that is not full and has no cursor,
+    or an empty one that leads nowhere new: a short page with a cursor, be it empty, may be a truncated one.
 
     Raises:
         VenueUnavailable: a cursor or a whole page comes again, a full page has no cursor, or there is no end.
@@ -42,7 +42,10 @@ async def every(endpoint: Endpoint, page: Page[R], id_of: Callable[[R], str]) ->
     for _ in range(PAGES_MAX):
         rows, cursor = await page(cursor)
         if not rows:
-            return list(found.values())
+            if not cursor or cursor in cursors:
+                return list(found.values())
+            cursors.add(cursor)
+            continue
         known = len(found)
         found.update((id_of(row), row) for row in rows)
         if len(found) == known:

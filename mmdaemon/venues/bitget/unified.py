@@ -39,9 +39,9 @@ class Unified:
     can_amend = True
     has_dead_man = True
 
-    def __init__(self, instrument: Instrument) -> None:
-        self._scale = Scale(instrument)
-        self._symbol = instrument.symbol
+    def __init__(self, contract: Instrument | Scale) -> None:
+        self._scale = contract if isinstance(contract, Scale) else Scale(contract)
+        self._symbol = self._scale.instrument.symbol
         self._names = Names()
 
     # --- requests that change something -------------------------------------------------------------------------------

@@ -300,6 +300,7 @@ async def read_instrument(sends: Sends, symbol: str) -> Instrument:
         min_qty=told.min_order_qty,
         max_qty=told.max_order_qty,
         min_notional=told.min_order_amount,
+        status=told.status,
     )
     return instrument_of(endpoint, contract)
 

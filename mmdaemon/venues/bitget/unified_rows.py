@@ -141,6 +141,7 @@ class Rules(msgspec.Struct, rename="camel", frozen=True):
     min_order_qty: Text
     min_order_amount: Text
     max_order_qty: Text | None = None
+    status: str = ""
 
 
 class Strategy(msgspec.Struct, rename="camel", frozen=True):

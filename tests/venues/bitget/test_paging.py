@@ -57,6 +57,17 @@ async def test_a_row_told_twice_is_as_it_was_told_last() -> None:
     assert await paging.every(ENDPOINT, page, lambda row: row[0]) == [("1", "new"), ("2", "x")]
 
 
+@pytest.mark.parametrize("last", ["", "b"])
+async def test_an_empty_page_that_leads_on_is_no_end(last: str) -> None:
+    """Of which all rows were another contract's, or that was cut: what rests may be on the next one."""
+    told = iter([([], "a"), ([], "b"), (["1"], "c"), ([], last)])
+
+    async def page(_: str) -> tuple[Sequence[str], str]:
+        return next(told)
+
+    assert await paging.every(ENDPOINT, page, lambda row: row) == ["1"]
+
+
 @pytest.mark.parametrize(
     ("told", "why"),
     [
