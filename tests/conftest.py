@@ -28,6 +28,16 @@ def shared_data() -> Path:
     pytest.skip(f"{SKIP_REASON}: no folder {data}; set {SHARED_VARIABLE} to the folder that holds `data`")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Who asks for more time than others begins first: a test of minutes must not be what all the rest waits for."""
+
+    def patience_s(item: pytest.Item) -> float:
+        asked = item.get_closest_marker("timeout")
+        return float(asked.args[0]) if asked and asked.args else 0.0
+
+    items.sort(key=patience_s, reverse=True)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many tests had no shared data: a result that is claimed needs none."""
     skipped = [

@@ -65,6 +65,8 @@ class Links:
         self._has_book = False
         self._up = dict.fromkeys(Link, False)
         self._back_off_s = dict.fromkeys(Link, _BACK_OFF_MIN_S)
+        self._paused_for = dict.fromkeys(Link, 0)
+        """For which connection, by number, it grew last."""
         self._tasks: list[asyncio.Task[None]] = []
         self.why = dict.fromkeys(Link, "not connected yet")
         self.connections = dict.fromkeys(Link, 0)
@@ -166,9 +168,14 @@ class Links:
                 continue
             self._acked[link].discard(name)
             self._down(link, why)
-            pause_s = self._back_off_s[link]
-            self._back_off_s[link] = min(pause_s * 1.5, _BACK_OFF_MAX_S)
-            await asyncio.sleep(pause_s)
+            await asyncio.sleep(self._pause_s(link))
+
+    def _pause_s(self, link: Link) -> float:
+        """Before it is dialled again. It grows once a connection, however many subscriptions that had."""
+        if self._paused_for[link] != self.connections[link]:
+            self._paused_for[link] = self.connections[link]
+            self._back_off_s[link] = min(self._back_off_s[link] * 1.5, _BACK_OFF_MAX_S)
+        return self._back_off_s[link]
 
     async def _look(self) -> None:
         """What no frame and no error tells of: silence."""

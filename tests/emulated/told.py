@@ -26,7 +26,8 @@ class Told:
         self.wrong = Counter[str]()
         self.spans: dict[int, tuple[int, int]] = {}
         self.examples: list[str] = []
-        self._is_first_trade = True
+        self.may_miss_trades = True
+        """Once: those between the link's going and the next connection."""
         self._ended = 0
         """The last connection that the link went with."""
 
@@ -42,14 +43,16 @@ class Told:
             case TradePrint():
                 self.trades += 1
                 expected = self.trade % NUMBERS + 1
-                if not self._is_first_trade and event.qty_lots - 1 != expected % NUMBERS:
-                    self.say("a trade is not the next", (event.qty_lots - 1, expected))
-                self._is_first_trade, self.trade = False, event.qty_lots - 1
+                if event.qty_lots - 1 != expected % NUMBERS:
+                    if not self.may_miss_trades:
+                        self.say("a trade is not the next", (event.qty_lots - 1, expected))
+                    self.may_miss_trades = False
+                self.trade = event.qty_lots - 1
             case LinkChanged():
                 self.is_up[event.link] = event.up
                 (self.ups if event.up else self.downs)[event.link] += 1
                 if event.link is Link.PUBLIC and not event.up:
-                    self._is_first_trade, self._ended = True, self.connection
+                    self.may_miss_trades, self._ended = True, self.connection
             case MarketDataRefused():
                 self.refused[event.reason] += 1
             case _:

@@ -111,8 +111,9 @@ class Episode:
             raise Violation(f"there is a book again, and {names} was told")
         if "back" in names and was_good:
             raise Violation("the book came back that never went")
-        # A damaged frame may have brought a later time (within the minute that a clock may be off): then it is stale.
-        is_due = is_honest and ((kind == "snapshot" and is_said) or (kind == "change" and was_good))
+        # A damaged frame may have brought a later time (within the minute that a clock may be off): then a snapshot is
+        # stale, and the changes after it follow nothing.
+        is_due = is_honest and is_said and (kind == "snapshot" or (kind == "change" and was_good))
         if is_due and [type(fact) for fact in facts] != [BookUpdate]:
             raise Violation(f"an honest {kind} was not told: {told}")
         if is_honest and kind not in ("snapshot", "change", "acknowledged", "ticker") and not facts:
