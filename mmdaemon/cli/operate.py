@@ -157,22 +157,25 @@ async def _before_and_after(path: Path, verb: str, args: Mapping[str, str | bool
     nothing, not even a look, holds up a kill. Only what is printed waits for the look, and not for long.
     """
     console = Console(highlight=False, soft_wrap=True)
-    held: list[str] = []
+    held: list[str] | None = []
+    """Until the look is over, and said: it is done a moment before."""
 
     def say(line: str, style: str = "") -> None:
         console.print(Text(plain(line), style=style))
 
     def say_progress(line: str) -> None:
-        if look.done():
+        if held is None:
             say(f"  {line}")
         else:
             held.append(line)
 
     def say_before(look: asyncio.Task[Status | ControlError]) -> None:
+        nonlocal held
         if not look.cancelled() and isinstance(seen := look.result(), Status):
             say(f"before: {_standing(seen)}")
-        for line in held:
+        for line in held or ():
             say(f"  {line}")
+        held = None
 
     look = asyncio.create_task(ask(path))
     look.add_done_callback(say_before)
@@ -184,6 +187,7 @@ async def _before_and_after(path: Path, verb: str, args: Mapping[str, str | bool
         look.cancel()
         raise
     await asyncio.wait({look})
+    await asyncio.sleep(0)  # and it was said
     for line in answer.lines:
         say(f"  {line}", "green" if answer.ok else "red")
     say(f"after:  {_standing(answer.status or await ask(path))}")
