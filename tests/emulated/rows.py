@@ -9,6 +9,7 @@ from typing import Final
 
 from mmdaemon.core.events import OrderUpdate
 from mmdaemon.core.types import GuardState, Link, OrderStatus, Side
+from mmdaemon.venues.emulator.server import Seen
 from mmdaemon.venues.emulator.wrong import Wrong
 from mmdaemon.venues.simulated.records import VenueOrder
 from tests.emulated.faults import BOTH, CLASSIC, UNIFIED, Inject, Played, Row
@@ -43,11 +44,16 @@ def _is_broken(name: str) -> Callable[[Played], Awaitable[None]]:
 
 async def _waits(played: Played) -> None:
     """The emulator's `Retry-After` is a second."""
-    asked = [seen for seen in played.site.emulator.requests if seen.path.endswith(("place-order", "place-batch"))]
-    refused = [seen for seen in asked if seen.status == 429]
-    assert len(refused) == 2
-    for before in refused:
-        sooner = [seen for seen in asked if seen.path == before.path and 0 < seen.at_ms - before.at_ms < 900]
+    def asked() -> list[Seen]:
+        return [seen for seen in played.site.emulator.requests if seen.path.endswith(("place-order", "place-batch"))]
+
+    def refused() -> list[Seen]:
+        return [seen for seen in asked() if seen.status == 429]
+
+    # A request is put down once it was answered, a moment after the fault was counted.
+    await played.site.until(lambda: len(refused()) >= 2)
+    for before in refused():
+        sooner = [seen for seen in asked() if seen.path == before.path and 0 < seen.at_ms - before.at_ms < 900]
         assert not sooner, f"told to wait for a second, and asked again: {before}, {sooner}"
 
 
