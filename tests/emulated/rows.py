@@ -44,6 +44,7 @@ def _is_broken(name: str) -> Callable[[Played], Awaitable[None]]:
 
 async def _waits(played: Played) -> None:
     """The emulator's `Retry-After` is a second."""
+
     def asked() -> list[Seen]:
         return [seen for seen in played.site.emulator.requests if seen.path.endswith(("place-order", "place-batch"))]
 
