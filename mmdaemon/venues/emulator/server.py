@@ -61,6 +61,7 @@ class Seen(msgspec.Struct, frozen=True):
     """Without key, passphrase and signature."""
     body: str
     at_ms: int
+    answered_ms: int
     status: int
 
 
@@ -198,7 +199,7 @@ class Emulator:
             response = await self.faults.on_answer(request, path, answer)
         gone = request.transport is None or request.transport.is_closing()
         seen = request.method, path, request.raw_path.partition("?")[2], shown(request.headers), body, at_ms
-        self.requests.append(Seen(*seen, 0 if gone else response.status))
+        self.requests.append(Seen(*seen, self.account.now_ms(), 0 if gone else response.status))
         return response
 
     def _answer(self, request: web.Request, path: str, body: str) -> web.Response:
