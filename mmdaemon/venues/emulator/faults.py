@@ -181,7 +181,7 @@ class Faults:
                 case Wrong.CONNECTION_RESET:
                     return replies.cut(request)
                 case Wrong.RATE_LIMIT_TEXT:
-                    return replies.limited("1")
+                    return replies.limited("3")
                 case _:
                     return replies.instead(kind, path, self._now_ms())
         return None
