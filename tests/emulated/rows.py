@@ -43,7 +43,8 @@ def _is_broken(name: str) -> Callable[[Played], Awaitable[None]]:
 
 
 async def _waits(played: Played) -> None:
-    """The emulator's `Retry-After` is three seconds, longer than a halved budget would wait. Whoever gave up before he was told cannot know of it."""
+    """The emulator's `Retry-After` is three seconds, longer than a halved budget would wait. Whoever gave up before he
+    was told cannot know of it."""
 
     def asked() -> list[Seen]:
         return [seen for seen in played.site.emulator.requests if seen.path.endswith("place-order")]

@@ -160,7 +160,7 @@ async def test_a_reply_instead_of_the_answer(kind: Wrong, expected: tuple[bool, 
 async def test_a_text_429_says_how_long_to_wait() -> None:
     async with venue() as at:
         at.faults.inject(Wrong.RATE_LIMIT_TEXT)
-        assert (await at.ask(PLACE)).retry_after == "1"
+        assert (await at.ask(PLACE)).retry_after == "3"
 
 
 CUT: dict[Wrong, bool] = {
