@@ -79,10 +79,18 @@ class _Counts(dict[str, int]):
     def __init__(self, step_e10: int, off_step: str, least: int, too_small: str) -> None:
         super().__init__()
         self._step_e10, self._off_step, self._least, self._too_small = step_e10, off_step, least, too_small
+        decimals = len(str(E10 // step_e10)) - 1
+        self._point = -1 - decimals if step_e10 * 10**decimals == E10 else -1
+        """Where the point is in a text whose digits are the count, steps being a tenth and so on; -1 is nowhere."""
 
     def __missing__(self, text: str) -> int:
-        """Plain digits, which is what a venue sends, go without a Decimal: four times as fast, and sizes hardly
+        """Plain digits, which is what a venue sends, go without a Decimal: many times as fast, and sizes hardly
         repeat."""
+        at = self._point
+        if text[at : at + 1] == "." and -at < len(text) <= 15:
+            digits = text[:at] + text[at + 1 :]
+            if digits.isdecimal() and digits.isascii():
+                return self._known(text, int(digits))
         units, point, parts = text.partition(".")
         digits = units + parts
         if (
@@ -92,11 +100,12 @@ class _Counts(dict[str, int]):
             and digits.isascii()
             and digits.isdecimal()
         ):
-            count = _steps(int(digits) * _TENS[10 - len(parts)], self._step_e10, self._off_step)
-            if count < self._least:
-                raise Malformed(self._too_small)
-        else:
-            count = self.read(text)
+            return self._known(text, _steps(int(digits) * _TENS[10 - len(parts)], self._step_e10, self._off_step))
+        return self._known(text, self.read(text))
+
+    def _known(self, text: str, count: int) -> int:
+        if not self._least <= count <= LARGEST:
+            raise Malformed(self._too_small if count < self._least else "absurd")
         if len(self) >= _CACHED_MAX:
             self.clear()
         self[text] = count

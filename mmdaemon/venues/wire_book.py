@@ -17,8 +17,9 @@ A reason that leaves a good book as it was is `stale` alone.
 """
 
 import zlib
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import chain
 from typing import Final
 
 from mmdaemon.venues.codec import Malformed, Scale
@@ -35,51 +36,46 @@ Levels = tuple[tuple[int, int], ...]
 
 
 class _Side:
-    """Prices are kept times `sign`, in rising order, so that the best is the last and changes near it move little."""
+    """Three lists in step, in rising order of price: one search finds a level, and the top is a slice."""
 
-    __slots__ = ("keys", "levels", "raw", "sign")
+    __slots__ = ("levels", "prices", "raw")
 
-    def __init__(self, sign: int) -> None:
-        self.sign = sign
+    def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
-        self.keys: list[int] = []
-        self.levels: dict[int, tuple[int, int]] = {}
+        self.prices: list[int] = []
+        self.levels: list[tuple[int, int]] = []
         """As they are told, made once a change and not once a look."""
-        self.raw: dict[int, WireLevel] = {}
+        self.raw: list[WireLevel] = []
 
     def change(self, levels: Sequence[WireLevel], scale: Scale) -> int:
         """How many of them are of some size. Raises Malformed, having changed some of it."""
         if len(levels) > FRAME_LEVELS_MAX:
             raise Malformed("flood")
-        ticks_of, lots_of, sign = scale.ticks_of, scale.lots_of, self.sign
-        keys, level_of, raw_of = self.keys, self.levels, self.raw
+        ticks_of, lots_of = scale.ticks_of, scale.lots_of
+        prices, told, raw = self.prices, self.levels, self.raw
         resting = 0
         for level in levels:
             px_text, qty_text = level
             px = ticks_of[px_text]
-            key = px * sign
             lots = lots_of[qty_text]
-            if lots:
+            at = bisect_left(prices, px)
+            if at < len(prices) and prices[at] == px:
+                if lots:
+                    resting += 1
+                    told[at] = px, lots
+                    raw[at] = level
+                else:
+                    del prices[at], told[at], raw[at]
+            elif lots:
                 resting += 1
-                if key not in level_of:
-                    insort(keys, key)
-                level_of[key] = px, lots
-                raw_of[key] = level
-            elif level_of.pop(key, None):
-                del raw_of[key]
-                del keys[bisect_left(keys, key)]
-        if len(keys) > SIDE_LEVELS_MAX:
+                prices.insert(at, px)
+                told.insert(at, (px, lots))
+                raw.insert(at, level)
+        if len(prices) > SIDE_LEVELS_MAX:
             raise Malformed("flood")
         return resting
-
-    def top(self, depth: int) -> Levels:
-        return tuple(map(self.levels.__getitem__, self.keys[: -depth - 1 : -1]))
-
-    def top_raw(self, depth: int) -> list[str]:
-        raw_of = self.raw
-        return [":".join(raw_of[key]) for key in self.keys[: -depth - 1 : -1]]
 
 
 class WireBook:
@@ -88,7 +84,7 @@ class WireBook:
     def __init__(self, scale: Scale, *, checksum: bool = True) -> None:
         """`checksum`: verify those that are sent. Without, what has no sequence is never a book."""
         self._scale, self._verifies = scale, checksum
-        self._bids, self._asks = _Side(1), _Side(-1)
+        self._bids, self._asks = _Side(), _Side()
         self._is_fresh = False
         """A snapshot came, and no change yet."""
         self.is_good = False
@@ -142,7 +138,7 @@ class WireBook:
 
     def top(self, depth: int) -> tuple[Levels, Levels]:
         """(bids, asks) of a good book."""
-        return self._bids.top(depth), self._asks.top(depth)
+        return tuple(self._bids.levels[: -depth - 1 : -1]), tuple(self._asks.levels[:depth])
 
     def _missing(self, pseq: int | None, seq: int | None, checksum: int | None) -> str:
         """The venue's rule: `pseq` is the last `seq`, and `seq` is above it. The first change after a snapshot may
@@ -167,9 +163,9 @@ class WireBook:
             resting = ours.change(bids, self._scale) + theirs.change(asks, self._scale)
         except Malformed as error:
             return str(error)
-        if is_snapshot and resting != len(ours.keys) + len(theirs.keys):
+        if is_snapshot and resting != len(ours.prices) + len(theirs.prices):
             return "duplicate_level"
-        if ours.keys and theirs.keys and ours.keys[-1] > -theirs.keys[-1]:
+        if ours.prices and theirs.prices and ours.prices[-1] > theirs.prices[0]:
             return "crossed"
         if checksum and self._verifies and checksum != self._checksum():
             return "checksum"
@@ -178,8 +174,9 @@ class WireBook:
     def _checksum(self) -> int:
         """The venue's: CRC32, signed, of `bid1:ask1:bid2:ask2:...`, a level being `price:size` in the venue's digits,
         25 a side, and one side alone where the other has ended."""
-        bids, asks = self._bids.top_raw(CHECKSUM_LEVELS), self._asks.top_raw(CHECKSUM_LEVELS)
+        bids, asks = self._bids.raw[: -CHECKSUM_LEVELS - 1 : -1], self._asks.raw[:CHECKSUM_LEVELS]
         both = min(len(bids), len(asks))
-        levels = [level for pair in zip(bids[:both], asks[:both], strict=True) for level in pair]
-        crc = zlib.crc32(":".join(levels + bids[both:] + asks[both:]).encode())
+        in_turn = chain.from_iterable(zip(bids[:both], asks[:both], strict=True))
+        texts = chain.from_iterable(chain(in_turn, bids[both:], asks[both:]))
+        crc = zlib.crc32(":".join(texts).encode())
         return crc - (1 << 32) if crc >> 31 else crc

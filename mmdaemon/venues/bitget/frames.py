@@ -9,6 +9,7 @@ from typing import Any, Final, Generic, Literal, TypeVar, cast
 
 import msgspec
 
+from mmdaemon.venues.codec import Malformed, milliseconds_ns
 from mmdaemon.venues.wire_book import WireLevel
 
 ApiName = Literal["classic", "unified"]
@@ -54,6 +55,42 @@ class UnifiedBook(msgspec.Struct, frozen=True, gc=False):
     seq: Number | None = None
     pseq: Number | None = None
     checksum: int | None = None
+
+
+class ClassicBookArg(msgspec.Struct, frozen=True, gc=False):
+    channel: Literal["books"]
+    inst_type: str = msgspec.field(name="instType", default="")
+    topic: str = ""
+    inst_id: str = msgspec.field(name="instId", default="")
+    symbol: str = ""
+
+
+class UnifiedBookArg(msgspec.Struct, frozen=True, gc=False):
+    topic: Literal["books"]
+    channel: Literal[""] = ""
+    inst_type: str = msgspec.field(name="instType", default="")
+    inst_id: str = msgspec.field(name="instId", default="")
+    symbol: str = ""
+
+
+class ClassicBookFrame(msgspec.Struct, frozen=True, gc=False):
+    """A push of the book, typed in one pass. It takes nothing that a `Frame` and its rows would not."""
+
+    arg: ClassicBookArg
+    data: list[ClassicBook]
+    action: str = ""
+    ts: Number | None = None
+    event: None = None
+
+
+class UnifiedBookFrame(msgspec.Struct, frozen=True, gc=False):
+    """See `ClassicBookFrame`."""
+
+    arg: UnifiedBookArg
+    data: list[UnifiedBook]
+    action: str = ""
+    ts: Number | None = None
+    event: None = None
 
 
 class ClassicTrade(msgspec.Struct, frozen=True, gc=False):
@@ -161,12 +198,58 @@ class UnifiedFill(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     created: Number | None = msgspec.field(name="createdTime", default=None)
 
 
+class ClassicPosition(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    symbol: str = msgspec.field(name="instId")
+    coin: str = msgspec.field(name="marginCoin")
+    side: str = msgspec.field(name="holdSide")
+    size: str = msgspec.field(name="total")
+    average_px: str = msgspec.field(name="openPriceAvg")
+    leverage: Number
+    margin_mode: str = msgspec.field(name="marginMode")
+    position_mode: str = msgspec.field(name="posMode")
+
+
+class UnifiedPosition(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """One that ended is told once more, with a size of 0."""
+
+    symbol: str
+    coin: str = msgspec.field(name="marginCoin")
+    side: str = msgspec.field(name="posSide")
+    size: str
+    average_px: str = msgspec.field(name="avgPrice")
+    leverage: Number
+    margin_mode: str = msgspec.field(name="marginMode")
+    position_mode: str = msgspec.field(name="holdMode")
+
+
+class ClassicAccount(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    coin: str = msgspec.field(name="marginCoin")
+    available: str
+    equity: str
+    unrealised: Text = msgspec.field(name="unrealizedPL", default=None)
+    """Not in every frame that was seen."""
+
+
+class UnifiedCoin(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    coin: str
+    balance: str
+    available: str
+    equity: str
+    debt: Text = msgspec.field(name="debts", default=None)
+
+
+class UnifiedAccount(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    coins: list[UnifiedCoin] = msgspec.field(name="coin")
+
+
 Book = ClassicBook | UnifiedBook
+BookFrame = ClassicBookFrame | UnifiedBookFrame
 Trade = ClassicTrade | UnifiedTrade
 Order = ClassicOrder | UnifiedOrder
 Fee = ClassicFee | UnifiedFee
 Fill = ClassicFill | UnifiedFill
 
+_SEQ_MAX: Final = 1 << 63
 UNREADABLE: Final = (ValueError, RecursionError)
 """What decoding raises: every error of msgspec's and of Unicode is a ValueError, and too deep is the other."""
 
@@ -202,6 +285,24 @@ class Rows(Generic[R]):
         return rows, bad
 
 
+def book_place(row: Book, latest_ns: int) -> tuple[int, int | None, int | None]:
+    """(venue's time in ns, seq, pseq). Raises Malformed; `future` is later than `latest_ns`."""
+    at_ns, seq, pseq = milliseconds_ns(row.ts), row.seq, row.pseq
+    if at_ns > latest_ns:
+        raise Malformed("future")
+    return at_ns, None if seq is None else _sequence(seq, 1), None if pseq is None else _sequence(pseq, 0)
+
+
+def _sequence(text: Number, least: int) -> int:
+    if type(text) is str:
+        if not (0 < len(text) <= 19 and text.isascii() and text.isdecimal()):
+            raise Malformed("bad_sequence")
+        text = int(text)
+    if type(text) is not int or not least <= text < _SEQ_MAX:
+        raise Malformed("bad_sequence")
+    return text
+
+
 class Shapes(msgspec.Struct, frozen=True):
     """What the channels of one API are called, and how their rows look."""
 
@@ -211,10 +312,14 @@ class Shapes(msgspec.Struct, frozen=True):
     """`instType` of the private channels, where it is not the product."""
     fee_sign: int
     """Times the fee as sent is what was charged."""
+    book_frame: Callable[[str | bytes], BookFrame]
+    """Raises one of `UNREADABLE` for whatever else it may be."""
     books: Rows[ClassicBook] | Rows[UnifiedBook]
     trades: Rows[ClassicTrade] | Rows[UnifiedTrade]
     orders: Rows[ClassicOrder] | Rows[UnifiedOrder]
     fills: Rows[ClassicFill] | Rows[UnifiedFill]
+    positions: Rows[ClassicPosition] | Rows[UnifiedPosition]
+    accounts: Rows[ClassicAccount] | Rows[UnifiedAccount]
     tickers: Rows[Ticker]
 
 
@@ -231,10 +336,13 @@ SHAPES: Final[Mapping[ApiName, Shapes]] = {
         },
         private_type=frozenset(),
         fee_sign=-1,
+        book_frame=msgspec.json.Decoder(ClassicBookFrame).decode,
         books=Rows(ClassicBook),
         trades=Rows(ClassicTrade),
         orders=Rows(ClassicOrder),
         fills=Rows(ClassicFill),
+        positions=Rows(ClassicPosition),
+        accounts=Rows(ClassicAccount),
         tickers=Rows(Ticker),
     ),
     "unified": Shapes(
@@ -249,11 +357,16 @@ SHAPES: Final[Mapping[ApiName, Shapes]] = {
         },
         private_type=frozenset({"UTA"}),
         fee_sign=1,
+        book_frame=msgspec.json.Decoder(UnifiedBookFrame).decode,
         books=Rows(UnifiedBook),
         trades=Rows(UnifiedTrade),
         orders=Rows(UnifiedOrder),
         fills=Rows(UnifiedFill),
+        positions=Rows(UnifiedPosition),
+        accounts=Rows(UnifiedAccount),
         tickers=Rows(Ticker),
     ),
 }
-PRIVATE: Final = frozenset({"orders", "fills", "positions", "account"})
+HINTS: Final = frozenset({"positions", "account"})
+"""What they say is read before it is believed: without them everything is still found, later."""
+PRIVATE: Final = frozenset({"orders", "fills"}) | HINTS

@@ -1,16 +1,20 @@
 """`python -m tests.bench.live`: ours and plain ccxt.pro at the same venue, in one run, round by round in turn.
 
-    frame -> decision   a `books` frame handed to the kernel by the venue, until the first line of the code that would
-                        decide on a book which has it: `step` here, the line after `await watch_order_book` there
-    frame -> order      the same frame, until the order that it led to was at the venue, whole
-    order               an order after the other: asked for, answered, known to be so
-    CPU                 of the client's process, all its threads: of a flood of frames, and of orders one by one
+    frame -> decision     a `books` frame handed to the kernel by the venue, until the first line of the code that would
+                          decide on a book which has it: `step` here, the line after `await watch_order_book` there
+    received -> decision  the same, from the moment at which the client's process had the last byte of the frame: what
+                          kernel, loopback and a processor's waking take is not in it. Both sides are stamped alike,
+                          in `data_received` of aiohttp's protocol, which takes 0.2 µs
+    frame -> order        the same frame, until the order that it led to was at the venue, whole
+    order                 an order after the other: asked for, answered, known to be so
+    CPU                   of the client's process, all its threads: of a flood of frames, and of orders one by one. Less
+                          the floor's: without what a bare socket of the same loop takes of the same frames at that pace
 
 What each has in its way:
 
     ccxt.pro   ccxt's connection, json, order book, future; `watch_order_book` in a loop, `create_order` awaited in it
     ours       ccxt's connection, tap, streams, own book, inbox, quoting controller up to `step`; from there on sender,
-               outbox, lanes, ccxt's session, signed by ccxt. No step, no journal: the duty of the other side
+               outbox, lanes, our own HTTP, signed by ccxt. No step, no journal: the duty of the other side
     floor      a socket, and a look at the time: what loopback, kernel and a processor's waking take from all of them
     whole      ours with all that is done for an order in the daemon: step with a decision and its assertions at every
                book, rows of intent, the commit (fdatasync) that they wait for
@@ -41,11 +45,13 @@ from rich.table import Table
 
 from mmdaemon.clock import RealClock, run_real
 from mmdaemon.core.quotes import decide
+from tests.bench.live.received import Received, noted
 from tests.bench.live.ways import Behind, Way, bare, plain_ccxt, wired
 
 CLIENT_CPU: Final = 0
 VENUE_CPU: Final = 1
 FRAMES_PER_S: Final = 1_000.0
+AT_PACE: Final = f"CPU a frame at {FRAMES_PER_S:,.0f} a second"
 TICKS_PER_S: Final = 250.0
 RESAMPLES: Final = 2_000
 
@@ -116,8 +122,8 @@ class Measure(msgspec.Struct):
 
 
 class Bench:
-    def __init__(self, venue: Venue, ways: dict[str, Way]) -> None:
-        self._venue, self._ways = venue, ways
+    def __init__(self, venue: Venue, ways: dict[str, Way], received: Received) -> None:
+        self._venue, self._ways, self._received = venue, ways, received
         self.measures: dict[tuple[str, str], Measure] = {}
         self.unseen: Counter[str] = Counter()
         """Frames that no decision knew of, and that no order followed, by side."""
@@ -134,6 +140,7 @@ class Bench:
     async def _played(self, name: str, frames: str, n: int, per_s: float, *, orders: bool) -> tuple[Way, Any, int]:
         """The way, what the venue says of the round, CPU ns of it."""
         way = self._ways[name]
+        self._received.clear()
         gc.collect()
         way.fresh()
         way.orders = orders
@@ -154,13 +161,26 @@ class Bench:
     async def frames(self, name: str, frames: str, n: int) -> None:
         way, told, cpu_ns = await self._played(name, frames, n, FRAMES_PER_S, orders=False)
         sent = {int(ts): ns for ts, ns in told["sent"].items()}
-        took = latencies(sent, [(ts, at) for ts, at, _ in way.seen])
-        self._missed(name, n - len(took))
-        what = "frame -> decision" + (", checksum" if frames == "checked" else "")
+        there = [(ts, at) for ts, at, _ in way.seen]
+        checked = ", checksum" if frames == "checked" else ""
+        self._missed(name, n - self._latency(f"frame -> decision{checked}", name, sent, there))
+        came = {ts: ns for ts, ns in self._received.frames().items() if ts in sent}
+        if name != "floor":
+            self._missed(name, n - self._latency(f"received -> decision{checked}", name, came, there))
+        self.note(f"{AT_PACE}{checked}", name, "µs", cpu_ns / n / 1e3)
+
+    def _latency(self, what: str, name: str, since: dict[int, int], there: Sequence[tuple[int, int]]) -> int:
+        """How many of them there were."""
+        took = latencies(since, there)
         self.note(f"{what}, p50", name, "µs", quantile(took, 0.5))
         self.note(f"{what}, p99", name, "µs", quantile(took, 0.99))
-        self.note(f"CPU a frame at {FRAMES_PER_S:,.0f} a second" + (", checksum" if frames == "checked" else ""),
-                  name, "µs", cpu_ns / n / 1e3)  # fmt: skip
+        return len(took)
+
+    def less_floor(self) -> None:
+        """Of the round just played."""
+        floor = self.measures[AT_PACE, "floor"].rounds[-1]
+        for name in ("ccxt.pro", "ours"):
+            self.note(f"{AT_PACE}, less the floor's", name, "µs", self.measures[AT_PACE, name].rounds[-1] - floor)
 
     async def flood(self, name: str, frames: str, n: int) -> None:
         _, _, cpu_ns = await self._played(name, frames, n, 0, orders=False)
@@ -229,12 +249,13 @@ def interval(theirs: list[float], ours: list[float]) -> tuple[float, float]:
 async def measured(clock: RealClock, rounds: int, folder: Path, sizes: Sizes, *pinned: int) -> Bench:
     """`pinned`: the venue's processor."""
     async with (
+        noted() as received,
         venue_process(*pinned) as venue,
         wired(f"{venue.url}/ours", clock, folder) as (lean, whole),
         plain_ccxt(f"{venue.url}/ccxt", clock) as plain,
         bare(venue.url) as floor,
     ):
-        bench = Bench(venue, {"ccxt.pro": plain, "ours": lean, "whole": whole, "floor": floor})
+        bench = Bench(venue, {"ccxt.pro": plain, "ours": lean, "whole": whole, "floor": floor}, received)
         await bench.connected()
         gc.collect()
         gc.freeze()
@@ -242,6 +263,7 @@ async def measured(clock: RealClock, rounds: int, folder: Path, sizes: Sizes, *p
             for warm in (True, *(False for _ in range(rounds))):
                 for name in ("ccxt.pro", "ours", "floor"):
                     await bench.frames(name, "plain", sizes.frames)
+                bench.less_floor()
                 for name in ("ccxt.pro", "ours"):
                     await bench.frames(name, "checked", sizes.checked)
                     await bench.flood(name, "plain", sizes.flood)

@@ -7,6 +7,7 @@ import pytest
 
 from mmdaemon.clock import RealClock
 from tests.bench.live.__main__ import Sizes, interval, latencies, measured
+from tests.bench.live.received import Received, unpacked
 from tests.bench.live.venue import packed, unmasked
 
 
@@ -15,6 +16,10 @@ async def test_one_small_round_of_everything(tmp_path: Path) -> None:
     bench = await measured(RealClock(asyncio.get_running_loop()), 1, tmp_path, sizes)
     assert {side for what, side in bench.measures if what == "frame -> order, p50"} == {"ccxt.pro", "ours", "whole"}
     assert {side for what, side in bench.measures if what == "CPU an order"} == {"ccxt.pro", "ours"}
+    for what in ("received -> decision", "received -> decision, checksum"):
+        for side in ("ccxt.pro", "ours"):
+            within, whole = bench.measures[f"{what}, p50", side], bench.measures[f"frame{what[8:]}, p50", side]
+            assert within.median < whole.median
     assert bench.unseen == {}
     assert all(len(measure.rounds) == 1 and measure.median > 0 for measure in bench.measures.values())
 
@@ -23,6 +28,30 @@ def test_a_frame_counts_until_something_that_has_it() -> None:
     """The second frame was seen with the third, the last by nobody."""
     sent = {1: 1_000, 2: 2_000, 3: 3_000, 9: 9_000}
     assert latencies(sent, [(1, 5_000), (3, 6_000)]) == [4.0, 4.0, 3.0]
+
+
+def test_a_frame_is_received_with_its_last_byte() -> None:
+    """Two in one call, one in three calls, another connection's in between, and a pong and an answer that are none."""
+    frames = [packed(f'{{"arg":{{"channel":"books"}},"data":[{{"ts":"{ts}"}}],"ts":{ts}}}') for ts in (1, 2, 3)]
+    ours, other = object(), object()
+    received = Received()
+    received.chunks += [
+        (ours, 10, frames[0] + packed("pong") + frames[1] + frames[2][:1]),
+        (other, 20, b"HTTP/1.1 200 OK\r\n\r\n{}"),
+        (ours, 30, frames[2][1:40]),
+        (other, 40, frames[0]),
+        (ours, 50, frames[2][40:]),
+    ]
+    assert received.frames() == {1: 10, 2: 10, 3: 50}
+    received.clear()
+    assert received.frames() == {}
+
+
+@pytest.mark.parametrize("length", [0, 125, 126, 65_535, 65_536])
+def test_a_frame_is_unpacked_once_it_is_there(length: int) -> None:
+    made = packed("x" * length)
+    assert unpacked(made + b"more") == (b"x" * length, b"more")
+    assert unpacked(made[:-1]) is None
 
 
 def test_a_ratio_s_interval_is_of_pairs() -> None:
