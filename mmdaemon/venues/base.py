@@ -78,6 +78,8 @@ class AccountFacts(msgspec.Struct, frozen=True):
     can_withdraw: bool
     clock_offset_s: float
     """Venue clock minus ours."""
+    fees_in: tuple[str, ...] = ()
+    """What fees of our fills were paid in, beside the quote currency, as far as this process saw."""
 
 
 class PositionStop(msgspec.Struct, frozen=True):

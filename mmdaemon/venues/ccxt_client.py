@@ -13,6 +13,7 @@ which it was received, before any cache or conflation; what the tap takes stops 
 import asyncio
 import importlib
 import importlib.util
+import ssl
 import sys
 from collections.abc import Callable, Mapping
 from types import ModuleType
@@ -28,6 +29,8 @@ from mmdaemon.venues.ccxt_config import CcxtConfig
 Tap = Callable[[str | bytes], bool]
 """One frame of a connection: True where it is ours and stops here. It never raises."""
 
+UNREADABLE: Final = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+"""What ccxt raises, beside errors of its own, while it reads an answer or a frame that it did not expect."""
 _KEEP_ALIVE_MS: Final = 10_000
 """A text `ping` this often; two misses end the connection."""
 _ENDS: Final = (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.ERROR)
@@ -119,10 +122,10 @@ class CcxtClient:
 
     # --- REST ---------------------------------------------------------------------------------------------------------
 
-    def session(self) -> aiohttp.ClientSession:
-        """ccxt's own, made within the running loop."""
+    def ssl_context(self) -> ssl.SSLContext:
+        """ccxt's own: certificates and names are verified, against certifi's authorities."""
         self.exchange.open()
-        return cast("aiohttp.ClientSession", self.exchange.session)
+        return cast("ssl.SSLContext", self.exchange.ssl_context)
 
     def sign(self, request: Request) -> tuple[str, dict[str, str], bytes | None]:
         """(URL, headers, body) as ccxt signs them: with the key, and with the demo header where it belongs."""

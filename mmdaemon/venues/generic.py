@@ -14,9 +14,7 @@ was one, and again a second later: so none is lost to conflation, and their fees
 
 import asyncio
 from collections import OrderedDict
-from typing import Any, Final, TypeVar, cast
-
-import msgspec
+from typing import Any, Final, cast
 
 from mmdaemon.clock import Clock
 from mmdaemon.core.commands import Command, Place
@@ -43,18 +41,18 @@ from mmdaemon.venues.base import (
     PositionStop,
     VenueUnavailable,
 )
-from mmdaemon.venues.bitget.api import Api, Meaning, Refused, Unanswered, Unsent
-from mmdaemon.venues.ccxt_client import CcxtClient
+from mmdaemon.venues.bitget.api import NOT_GRANTED, Api, Meaning, Refused, Unanswered, Unsent
+from mmdaemon.venues.ccxt_client import UNREADABLE, CcxtClient
 from mmdaemon.venues.ccxt_config import CcxtConfig
 from mmdaemon.venues.codec import Malformed
 from mmdaemon.venues.differences import VENUES, Sandbox
 from mmdaemon.venues.generic_account import GenericAccount
-from mmdaemon.venues.generic_calls import UNREADABLE, GenericCalls, GenericRequests, Names, proves
+from mmdaemon.venues.generic_calls import GenericCalls, GenericRequests, Names, proves
 from mmdaemon.venues.generic_pumps import Pumps
-from mmdaemon.venues.generic_reads import stamped, update_of
+from mmdaemon.venues.generic_reads import update_of
 from mmdaemon.venues.outbox import Outbox
+from mmdaemon.venues.receipt import received
 
-F = TypeVar("F", bound=Fill | Bill | AccountSnapshot | FeeSchedule | BarClosed | FundingRate | MarkPrice)
 _OVERLAP_MS: Final = 10_000
 _AGAIN_S: Final = 1.0
 _MARK_EVERY_S: Final = 2.0
@@ -225,7 +223,7 @@ class GenericVenue:
                 self._told[fill.trade_id] = None
                 if len(self._told) > _REMEMBERED:
                     self._told.popitem(last=False)
-                self.tell(stamped(fill, self.now()))
+                self.tell(received(self._clock, fill))
             self._read_from_ms = began_ms - _OVERLAP_MS
             if fresh:
                 asyncio.get_running_loop().call_later(_AGAIN_S, self._fills_moved.set)
@@ -294,9 +292,11 @@ class GenericVenue:
             await row.dead_man.call(self._ccxt, seconds)
         except self._client.network_errors as error:
             proved = proves(error, row)
-            if isinstance(proved, Refused) and proved.meaning in (Meaning.AUTH, Meaning.REFUSED, Meaning.UNKNOWN):
+            if isinstance(proved, Refused) and proved.meaning in NOT_GRANTED:
                 return False
             raise VenueUnavailable(f"dead_man: {proved}") from None
+        except UNREADABLE as error:
+            raise VenueUnavailable(f"dead_man: {type(error).__name__}") from None
         return True
 
     # --- reads --------------------------------------------------------------------------------------------------------
@@ -313,31 +313,28 @@ class GenericVenue:
         return await self._account.open_orders()
 
     async def fills(self, since: Cursor) -> list[Fill]:
-        return [self._received(fill) for fill in await self._account.fills(since)]
+        return [received(self._clock, fill) for fill in await self._account.fills(since)]
 
     async def bills(self, since: Cursor) -> list[Bill]:
-        return [self._received(bill) for bill in await self._account.bills(since)]
+        return [received(self._clock, bill) for bill in await self._account.bills(since)]
 
     async def snapshot(self) -> AccountSnapshot:
-        return self._received(await self._account.snapshot())
+        return received(self._clock, await self._account.snapshot())
 
     async def facts(self) -> AccountFacts:
         return await self._account.facts()
 
     async def fees(self) -> FeeSchedule:
-        return self._received(await self._account.fees())
+        return received(self._clock, await self._account.fees())
 
     async def candles(self, n: int) -> list[BarClosed]:
-        return [self._received(bar) for bar in await self._account.candles(n)]
+        return [received(self._clock, bar) for bar in await self._account.candles(n)]
 
     async def funding(self) -> FundingRate:
-        return self._received(await self._account.funding())
+        return received(self._clock, await self._account.funding())
 
     async def mark(self) -> MarkPrice:
-        return self._received(await self._account.mark())
-
-    def _received(self, fact: F) -> F:
-        return msgspec.structs.replace(fact, mono_ns=self._clock.mono_ns(), ts_ns=self._clock.wall_ns())
+        return received(self._clock, await self._account.mark())
 
 
 def _prepare(exchange: Any, config: CcxtConfig) -> None:

@@ -21,11 +21,11 @@ from mmdaemon.core.types import NS, Instrument
 from mmdaemon.venues.base import Absent, AccountFacts, Cursor, OrderReport, VenueUnavailable
 from mmdaemon.venues.bitget import snapshots
 from mmdaemon.venues.bitget.api import Endpoint, Meaning, Refused, Unsent
-from mmdaemon.venues.ccxt_client import CcxtClient
+from mmdaemon.venues.ccxt_client import UNREADABLE, CcxtClient
 from mmdaemon.venues.ccxt_config import CcxtConfig
 from mmdaemon.venues.codec import Malformed, milliseconds_ns, money_e10, number
 from mmdaemon.venues.differences import VENUES
-from mmdaemon.venues.generic_calls import BY_VENUE, UNREADABLE, GenericCalls, GenericRequests, Names, proves
+from mmdaemon.venues.generic_calls import BY_VENUE, GenericCalls, GenericRequests, Names, proves
 from mmdaemon.venues.generic_reads import PAGE, Units, every, instrument_of, text, wallet_e10
 
 R = TypeVar("R")

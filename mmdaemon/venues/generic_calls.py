@@ -21,15 +21,15 @@ from mmdaemon.core.commands import Amend, Place
 from mmdaemon.core.types import Side
 from mmdaemon.venues.bitget.api import Answer, Endpoint, Meaning, Refused, Request, Unanswered, Unsent
 from mmdaemon.venues.budget import Budget
-from mmdaemon.venues.ccxt_client import CcxtClient
+from mmdaemon.venues.ccxt_client import UNREADABLE, CcxtClient
 from mmdaemon.venues.codec import Scale
 from mmdaemon.venues.differences import Row
 
 BY_VENUE: Final = "venue:"
 ORDER_WAIT_S: Final = 1.0
-UNREADABLE: Final = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
-"""What ccxt raises while it reads an answer that it did not expect."""
 _REMEMBERED: Final = 4_096
+_UNSENT: Final = "unsent"
+"""In place of a meaning, of an order that the exchange never saw."""
 _CODE: Final = re.compile(r'"code"\s*:\s*"?(\w{1,12})')
 
 # By the class that is nearest to what was raised. A plain ExchangeError, and what stands for nothing that is certain
@@ -58,6 +58,16 @@ def proves(error: BaseException, row: Row) -> Refused | Unanswered:
         if name in _MEANINGS:
             return Refused(_MEANINGS[name], code)
     return Unanswered(names[0])
+
+
+def _fate(row: tuple[str, str] | None) -> Refused | Unsent | None:
+    match row:
+        case None:
+            return None
+        case (kind, why) if kind == _UNSENT:
+            return Unsent(why)
+        case (kind, code):
+            return Refused(Meaning(kind), code)
 
 
 def _change(method: str, per_s: float, lane: Any) -> Endpoint:
@@ -110,13 +120,9 @@ class GenericRequests:
         """One by one: what becomes of an order in a batch of ccxt's is not always told."""
         return Request(self._batch, [self._order(command) for command in commands])
 
-    def batch_refusals(self, answer: Answer, client_ids: Sequence[str]) -> dict[str, Refused | None]:
-        rows = msgspec.json.decode(answer.data, type=dict[str, tuple[Meaning, str] | None])
-        return {
-            client_id: None if (row := rows[client_id]) is None else Refused(*row)
-            for client_id in client_ids
-            if client_id in rows
-        }
+    def batch_refusals(self, answer: Answer, client_ids: Sequence[str]) -> dict[str, Refused | Unsent | None]:
+        rows = msgspec.json.decode(answer.data, type=dict[str, tuple[str, str] | None])
+        return {client_id: _fate(rows[client_id]) for client_id in client_ids if client_id in rows}
 
     def amend(self, command: Amend) -> Request:
         """Raises Unsent through `ask` where the exchange's own id is not known."""
@@ -213,7 +219,7 @@ class GenericCalls:
         became = await asyncio.gather(
             *(self.ask(Request(request.endpoint, order)) for order in orders), return_exceptions=True
         )
-        told: dict[str, tuple[Meaning, str] | None] = {}
+        told: dict[str, tuple[str, str] | None] = {}
         for order, outcome in zip(orders, became, strict=True):
             match outcome:
                 case Answer():
@@ -221,7 +227,7 @@ class GenericCalls:
                 case Refused():
                     told[order["client_id"]] = (outcome.meaning, outcome.code)
                 case Unsent():
-                    told[order["client_id"]] = (Meaning.RATE_LIMIT, "unsent")
+                    told[order["client_id"]] = (_UNSENT, str(outcome))
                 case Unanswered():
                     pass
                 case _:

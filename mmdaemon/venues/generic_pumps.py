@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from mmdaemon.clock import Clock
 from mmdaemon.core.types import NS, Link
-from mmdaemon.venues.ccxt_client import CcxtClient
+from mmdaemon.venues.ccxt_client import UNREADABLE, CcxtClient
 
 SILENT_MAX_NS: Final = 5 * NS
 """Without a book for so long the public socket is begun anew."""
@@ -98,7 +98,7 @@ class Pumps:
                 why = "closed"
             except self._client.network_errors as error:
                 why = type(error).__name__
-            except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            except UNREADABLE as error:
                 why = f"unreadable: {type(error).__name__}"
             else:
                 pause_s = _PAUSE_MIN_S

@@ -10,8 +10,6 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, cast
 
-import msgspec
-
 from mmdaemon.core.events import BarClosed, BookUpdate, Fill, OrderUpdate, TradePrint
 from mmdaemon.core.types import E10, NS, ExecKind, Instrument, Liquidity, OrderStatus, Side
 from mmdaemon.venues.base import OrderReport, VenueUnavailable
@@ -235,7 +233,3 @@ def update_of(report: OrderReport, now: tuple[int, int], at: object) -> OrderUpd
     reason = "cancelled" if report.status is OrderStatus.CANCELLED else ""
     told = (report.client_id, report.status, report.cum_filled_lots, report.px_ticks, report.qty_lots)
     return OrderUpdate(*now, at_ns, *told, None, reason)
-
-
-def stamped(fact: Fill, now: tuple[int, int]) -> Fill:
-    return msgspec.structs.replace(fact, mono_ns=now[0], ts_ns=now[1])

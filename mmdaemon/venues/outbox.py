@@ -158,10 +158,14 @@ class Outbox:
             for command in commands:
                 if command.client_id not in became:
                     self._unknown(command.client_id, "unnamed")
-                elif (refused := became[command.client_id]) is not None:
-                    self._refused(command, refused)
-                else:
-                    self._took(command)
+                    continue
+                match became[command.client_id]:
+                    case None:
+                        self._took(command)
+                    case Unsent() as error:
+                        self._unsent(command, error)
+                    case Refused() as refused:
+                        self._refused(command, refused)
 
     def _took(self, command: Place) -> None:
         if command.client_id not in self._pushed:

@@ -52,9 +52,9 @@ from mmdaemon.venues.messages import (
     What,
 )
 from mmdaemon.venues.outcomes import is_outcome_of
+from mmdaemon.venues.receipt import received
 
 T = TypeVar("T")
-F = TypeVar("F", bound=msgspec.Struct)
 
 BACK_OFF_MIN_S: Final = 0.05
 BACK_OFF_MAX_S: Final = 2.0
@@ -239,7 +239,7 @@ class RemoteVenue:
                 message = await messages.read_answer(reader)
             match message:
                 case Told(event=event):
-                    self._told(self._received(event))
+                    self._told(received(self._clock, event))
                 case Answered(number=number, result=result):
                     if (waiting := self._asked.get(number)) is not None and not waiting.done():
                         waiting.set_result(bytes(result))
@@ -261,10 +261,6 @@ class RemoteVenue:
     def _tell(self, event: messages.VenueEvent) -> None:
         if self._deliver is not None and not self._closed:
             self._deliver(event)
-
-    def _received(self, fact: F) -> F:
-        """The same fact, with the moment of its receipt."""
-        return msgspec.structs.replace(fact, mono_ns=self._clock.mono_ns(), ts_ns=self._clock.wall_ns())
 
     def _beat(self, writer: asyncio.StreamWriter) -> None:
         if self._writer is writer:
@@ -288,7 +284,7 @@ class RemoteVenue:
         for link in _LINKS:
             if link in self._links_up:
                 self._links_up.discard(link)
-                self._tell(self._received(LinkChanged(0, 0, None, link, False)))
+                self._tell(received(self._clock, LinkChanged(0, 0, None, link, False)))
         for client_id, unanswered in list(self._sent.items()):
             for sent in unanswered:
                 self._give_up(client_id, sent, "disconnected")
@@ -319,9 +315,8 @@ class RemoteVenue:
 
     def _give_up(self, client_id: str, sent: _Sent, reason: str) -> None:
         self._forget(client_id, sent)
-        self._tell(
-            self._received(OrderUpdate(0, 0, None, client_id, OrderStatus.UNKNOWN, None, None, None, None, reason))
-        )
+        unknown = OrderUpdate(0, 0, None, client_id, OrderStatus.UNKNOWN, None, None, None, None, reason)
+        self._tell(received(self._clock, unknown))
 
     def _settle(self, event: OrderUpdate | RequestFailed) -> None:
         for sent in self._sent.get(event.client_id, [])[:]:
@@ -373,27 +368,27 @@ class RemoteVenue:
 
     async def fills(self, since: Cursor) -> list[Fill]:
         found = await self._ask(messages.FILLS_RESULT, What.FILLS, since.venue_ts_ns)
-        return [self._received(fill) for fill in found]
+        return [received(self._clock, fill) for fill in found]
 
     async def bills(self, since: Cursor) -> list[Bill]:
         found = await self._ask(messages.BILLS_RESULT, What.BILLS, since.venue_ts_ns)
-        return [self._received(bill) for bill in found]
+        return [received(self._clock, bill) for bill in found]
 
     async def snapshot(self) -> AccountSnapshot:
-        return self._received(await self._ask(messages.SNAPSHOT_RESULT, What.SNAPSHOT))
+        return received(self._clock, await self._ask(messages.SNAPSHOT_RESULT, What.SNAPSHOT))
 
     async def facts(self) -> AccountFacts:
         return await self._ask(messages.FACTS_RESULT, What.FACTS)
 
     async def fees(self) -> FeeSchedule:
-        return self._received(await self._ask(messages.FEES_RESULT, What.FEES))
+        return received(self._clock, await self._ask(messages.FEES_RESULT, What.FEES))
 
     async def candles(self, n: int) -> list[BarClosed]:
         found = await self._ask(messages.CANDLES_RESULT, What.CANDLES, n)
-        return [self._received(bar) for bar in found]
+        return [received(self._clock, bar) for bar in found]
 
     async def funding(self) -> FundingRate:
-        return self._received(await self._ask(messages.FUNDING_RESULT, What.FUNDING))
+        return received(self._clock, await self._ask(messages.FUNDING_RESULT, What.FUNDING))
 
     async def mark(self) -> MarkPrice:
-        return self._received(await self._ask(messages.MARK_RESULT, What.MARK))
+        return received(self._clock, await self._ask(messages.MARK_RESULT, What.MARK))

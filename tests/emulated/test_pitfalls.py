@@ -4,6 +4,7 @@ The real client, over loopback TCP, at an emulator whose market stands still unt
 """
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -11,12 +12,14 @@ from itertools import cycle
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from mmdaemon.clock import Clock, RealClock
 from mmdaemon.core.commands import Cancel, Place
-from mmdaemon.core.events import BookUpdate, Event, LinkChanged, OrderUpdate
+from mmdaemon.core.events import BookUpdate, Event, Fill, LinkChanged, OrderUpdate
 from mmdaemon.core.types import NS, Link, OrderStatus, Purpose, Side
 from mmdaemon.secret import Credentials, Secret
+from mmdaemon.venues.base import Cursor, VenueUnavailable
 from mmdaemon.venues.bitget import endpoints
 from mmdaemon.venues.bitget.api import Request
 from mmdaemon.venues.ccxt_client import CcxtClient
@@ -100,6 +103,64 @@ async def test_only_the_markets_of_contracts_are_loaded(kind: Kind) -> None:
     async with adapter(kind) as hand:
         paths = {each.path for each in hand.bench.emulator.requests}
     assert not [path for path in paths if "/spot/public" in path or "/margin/" in path or path.endswith("/coins")]
+
+
+@BOTH
+async def test_a_fee_in_another_coin_is_a_fill_like_any_and_is_said_of_the_account(kind: Kind) -> None:
+    """Refused, the private stream would begin anew at each fill; taken for free, nobody would know."""
+    async with adapter(kind) as hand:
+        faults, connections = hand.bench.emulator.faults, len(hand.bench.emulator.connections)
+        as_framed, as_answered = faults.on_frame, faults.on_answer
+
+        def discounted(text: str) -> str:
+            return re.sub(r'("feeCoin": ?)"USDT"', r'\1"BGB"', text)
+
+        async def on_answer(request: web.Request, path: str, response: web.Response) -> web.StreamResponse:
+            if "fills" in path:
+                response.text = discounted(response.text or "")
+            return await as_answered(request, path, response)
+
+        faults.on_frame = lambda private, kind, text: as_framed(private, kind, discounted(text))
+        faults.on_answer = on_answer
+        assert (await hand.venue.facts()).fees_in == ()
+        await hand.place("an-order")
+        await until(lambda: OrderStatus.LIVE in hand.words("an-order"))
+        hand.bench.print(980, 2_000, Side.SELL)
+        await until(lambda: [each for each in hand.told if isinstance(each, Fill)])
+        told = [each for each in hand.told if isinstance(each, Fill)]
+        assert {each.fee_e10 for each in told} == {0}
+        read = await hand.venue.fills(Cursor(hand.bench.clock.wall_ns() - 60 * NS))
+        assert {(each.trade_id, each.fee_e10) for each in read} >= {(each.trade_id, 0) for each in told}
+        assert (await hand.venue.facts()).fees_in == ("BGB",)
+        assert len(hand.bench.emulator.connections) == connections
+        assert hand.is_up()
+
+
+@BOTH
+@pytest.mark.parametrize("spoilt", [Wrong.MISTYPED_ANSWER, Wrong.DEEP_JSON, Wrong.EMPTY_200, Wrong.HTML_200, None])
+async def test_markets_that_cannot_be_read_are_a_venue_that_is_not_there(kind: Kind, spoilt: Wrong | None) -> None:
+    """ccxt takes most of it for no market, and of some raises what its parsing meets with: the daemon would end as for
+    a defect, and nobody would try again."""
+    async with emulated(account=kind) as bench:
+        hand, faults = Hand(bench, kind), bench.emulator.faults
+        contracts = "market/contracts" if kind == "classic" else "market/instruments"
+        as_it_is = faults.on_answer
+
+        async def with_words(request: web.Request, path: str, response: web.Response) -> web.StreamResponse:
+            if contracts in path:
+                response.text = re.sub(r'"[0-9]{1,4}(\.[0-9]+)?"', '"many"', response.text or "")
+            return await as_it_is(request, path, response)
+
+        try:
+            await hand.venue.instrument()
+            if spoilt is None:
+                faults.on_answer = with_words
+            else:
+                faults.inject(spoilt, count=20, where=contracts)
+            with pytest.raises(VenueUnavailable, match="linear perpetual" if spoilt else "could not be read: ValueE"):
+                await hand.venue.open(hand.told.append)
+        finally:
+            await hand.venue.close()
 
 
 @BOTH

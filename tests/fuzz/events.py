@@ -465,7 +465,9 @@ def _health(e: Episode, rng: Random) -> Event:
         return rng.choice((0.0, 0.0, 0.0, None, any_float(rng)))
 
     ok = rng.choice((True, True, True, None))
-    return HealthFacts(*e.times(), measured(), measured(), measured(), False, ok)
+    return HealthFacts(
+        *e.times(), measured(), measured(), measured(), False, ok, rng.choice((0.0, 0.0, any_float(rng)))
+    )
 
 
 def _link(e: Episode, rng: Random) -> Event:

@@ -23,6 +23,7 @@ CHANNELS: Final = {
 }
 _NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?", re.ASCII)
 _WIDE: Final = Context(prec=200)
+_MONEY: Final = 1 << 63
 _LIVE: Final = ("init", "new", "live", "partially_filled")
 _KINDS: Final = {
     "open": ExecKind.TRADE,
@@ -294,12 +295,17 @@ class PlainFrames:
         fees = row.get("feeDetail")
         if kind is None or side is None or scope is None or px_ticks <= 0 or lots <= 0 or not fees:
             raise Bad("fill")
-        charged = 0
+        total = Decimal(0)
         parts: list[Any] = fees if isinstance(fees, list) else [None]
         for each in parts:
-            if text_at(each, "feeCoin") != "USDT" or each.get("deduction") not in (None, "", "no"):
+            coin, paid = text_at(each, "feeCoin"), amount(text_at(each, fee))
+            if not isinstance(each.get("deduction"), str | None) or (paid and not coin):
                 raise Bad("fee")
-            charged += int(_WIDE.to_integral_value(_WIDE.multiply(amount(text_at(each, fee)), Decimal(sign * E10))))
+            px = {"USDT": Decimal(1), "BTC": px_ticks * TICK}.get(coin, Decimal(0))
+            total = _WIDE.add(total, _WIDE.multiply(paid, _WIDE.multiply(px, Decimal(sign * E10))))
+        charged = int(_WIDE.to_integral_value(total))
+        if not -_MONEY <= charged < _MONEY:
+            raise Bad("fee")
         order_id = text_at(row, "orderId")
         known = self.client_ids.get(order_id)
         client_id = known if known and not row.get("clientOid") else self._named(row, order_id)

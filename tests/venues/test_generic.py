@@ -6,17 +6,19 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any, cast
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mmdaemon.clock import RealClock
 from mmdaemon.core.commands import Amend, Place
+from mmdaemon.core.events import RATE_LIMITED, Event, OrderUpdate
 from mmdaemon.core.types import Link, OrderStatus, Purpose, Side
 from mmdaemon.secret import Credentials, Secret
 from mmdaemon.settings import ConfigError, load
 from mmdaemon.venues.base import PositionStop, VenueUnavailable
-from mmdaemon.venues.bitget.api import Meaning, Refused, Unanswered
+from mmdaemon.venues.bitget.api import Answer, Meaning, Refused, Request, Unanswered, Unsent
 from mmdaemon.venues.ccxt_client import exchange_class
 from mmdaemon.venues.ccxt_config import CcxtConfig
 from mmdaemon.venues.ccxt_pro import CcxtVenue
@@ -24,9 +26,10 @@ from mmdaemon.venues.codec import Malformed
 from mmdaemon.venues.differences import VENUES, Sandbox
 from mmdaemon.venues.exchanges import exchange
 from mmdaemon.venues.generic import GenericVenue
-from mmdaemon.venues.generic_calls import GenericRequests, Names, proves
+from mmdaemon.venues.generic_calls import GenericCalls, GenericRequests, Names, proves
 from mmdaemon.venues.generic_pumps import Pumps
 from mmdaemon.venues.generic_reads import PAGE, Told, Units, every, instrument_of, text, wallet_e10
+from mmdaemon.venues.outbox import Outbox
 
 NOW = (1, 2)
 MARKET: dict[str, Any] = {
@@ -388,6 +391,83 @@ async def test_what_the_generic_adapter_cannot_do_it_says() -> None:
     finally:
         await venue.close()
         await venue.close()
+
+
+@pytest.mark.parametrize(
+    ("raises", "proven"),
+    [
+        ("PermissionDenied", True),
+        ("NotSupported", True),
+        ("BadRequest", True),
+        ("ExchangeError", False),
+        ("AuthenticationError", False),
+        ("RateLimitExceeded", False),
+        ("OnMaintenance", False),
+        ("RequestTimeout", False),
+        ("TypeError", False),
+    ],
+)
+async def test_a_countdown_is_not_granted_only_where_that_is_certain(raises: str, *, proven: bool) -> None:
+    """ "Not granted" is never asked again: a service error must not be taken for it."""
+    key = Credentials(Secret("a-key"), Secret("a-secret"), Secret(""))
+    venue = GenericVenue(CcxtConfig(exchange="bybit", credentials=key), RealClock(asyncio.get_running_loop()))
+
+    async def refuses(*_: object, **__: object) -> None:
+        raise TypeError("within ccxt") if raises == "TypeError" else raised(raises)
+
+    venue._client.exchange.cancel_all_orders_after = refuses
+    try:
+        if proven:
+            assert not await venue.dead_man(30)
+        else:
+            with pytest.raises(VenueUnavailable, match="dead_man"):
+                await venue.dead_man(30)
+    finally:
+        await venue.close()
+
+
+async def test_of_several_orders_one_that_never_left_is_not_a_refusal_of_the_exchanges() -> None:
+    """It would count as too many requests, and stop the quoting for what is our own budget."""
+    clock, told = RealClock(asyncio.get_running_loop()), list[Event]()
+    venue = GenericVenue(CcxtConfig(exchange="bybit"), clock)
+    calls, made = Calls(venue._client, VENUES["bybit"], clock, Names(), 1.0), units("bybit")
+    requests = GenericRequests(VENUES["bybit"], "X", made.scale, made.contract, made.names, 20.0)
+    outbox = Outbox(cast("Any", requests), calls, clock, told.append)
+    try:
+        for number in (1, 2, 3, 4):
+            name = f"mmab-1-{number}"
+            outbox.send(Place(name, Side.BUY, 1, 1, Purpose.QUOTE, 0, post_only=True, reduce_only=False))
+        await until(lambda: len(told) == 4)
+    finally:
+        await outbox.close()
+        await calls.close()
+        await venue.close()
+    assert outbox.batches == 1
+    became = {each.client_id: (each.status, each.reason) for each in told if isinstance(each, OrderUpdate)}
+    assert became == {
+        "mmab-1-1": (OrderStatus.LIVE, ""),
+        "mmab-1-2": (OrderStatus.REJECTED, "unsent:budget"),
+        "mmab-1-3": (OrderStatus.REJECTED, RATE_LIMITED),
+        "mmab-1-4": (OrderStatus.UNKNOWN, "unnamed"),
+    }
+
+
+class Calls(GenericCalls):
+    """Each of several orders meets with another fate."""
+
+    async def ask(self, request: Request) -> Answer:
+        params = cast("Any", request.params)
+        if isinstance(params, Sequence):
+            return await super().ask(request)
+        match params["client_id"][-1]:
+            case "2":
+                raise Unsent("budget")
+            case "3":
+                raise Refused(Meaning.RATE_LIMIT, "429")
+            case "4":
+                raise Unanswered("timeout")
+            case _:
+                return Answer(msgspec.Raw(b"null"), 0)
 
 
 def test_contracts_are_exact() -> None:

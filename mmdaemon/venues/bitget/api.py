@@ -43,6 +43,10 @@ class Meaning(StrEnum):
     """Ambiguous ("service error"), a duplicate id, or a code that nobody knows: it may have happened."""
 
 
+NOT_GRANTED: Final = frozenset({Meaning.AUTH, Meaning.REFUSED})
+"""Of the countdown: this account has none, and is not asked again. Anything else proves no such thing."""
+
+
 class Unsent(Exception):
     """It never left this process; says why."""
 
@@ -106,6 +110,8 @@ class Api(Protocol):
     name: Literal["classic", "unified"]
     can_amend: bool
     has_dead_man: bool
+    fees_in: set[str]
+    """What fees were paid in beside the quote currency: whoever sees one adds it, and the facts say so."""
 
     # --- requests that change something -------------------------------------------------------------------------------
     def place(self, command: Place) -> Request: ...
@@ -113,7 +119,7 @@ class Api(Protocol):
         """At most `BATCH_MAX`."""
         ...
 
-    def batch_refusals(self, answer: Answer, client_ids: Sequence[str]) -> dict[str, Refused | None]:
+    def batch_refusals(self, answer: Answer, client_ids: Sequence[str]) -> Mapping[str, Refused | Unsent | None]:
         """What became of each order of a batch: None is taken. An id that the answer does not name is missing here, and
         so of unknown fate."""
         ...

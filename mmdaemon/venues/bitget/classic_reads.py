@@ -8,7 +8,7 @@ import msgspec
 from mmdaemon.core.events import AccountSnapshot, BarClosed, Bill, FeeSchedule, Fill, FundingRate, MarkPrice
 from mmdaemon.core.types import ExecKind, Instrument
 from mmdaemon.venues.base import Absent, AccountFacts, Cursor, OrderReport, PositionStop, VenueUnavailable
-from mmdaemon.venues.bitget import bars, endpoints, ledger, paging, snapshots, stops
+from mmdaemon.venues.bitget import bars, charges, endpoints, ledger, paging, snapshots, stops
 from mmdaemon.venues.bitget import classic_rows as wire
 from mmdaemon.venues.bitget.api import Endpoint, Meaning, Refused, Request, Sends
 from mmdaemon.venues.bitget.instruments import Contract, instrument_of
@@ -22,7 +22,6 @@ from mmdaemon.venues.bitget.reading import (
     PRODUCT,
     OrderWords,
     ask,
-    fee_e10,
     funding_rate,
     identity,
     key,
@@ -96,8 +95,11 @@ def _report(endpoint: Endpoint, scale: Scale, row: wire.Order) -> OrderReport:
 # --- history ----------------------------------------------------------------------------------------------------------
 
 
-async def fills(scale: Scale, sends: Sends, since: Cursor, names: Names | None = None) -> list[Fill]:
-    """Those since `since`, oldest first, each once. `names` saves asking again for orders that were asked for."""
+async def fills(
+    scale: Scale, sends: Sends, since: Cursor, names: Names | None = None, fees_in: set[str] | None = None
+) -> list[Fill]:
+    """Those since `since`, oldest first, each once. `names` saves asking again for orders that were asked for;
+    `fees_in` takes the names of what fees were paid in beside the quote currency."""
     endpoint = endpoints.CLASSIC_FILLS
 
     async def page(span: dict[str, str], cursor: str) -> tuple[Sequence[wire.Fill], str]:
@@ -109,12 +111,13 @@ async def fills(scale: Scale, sends: Sends, since: Cursor, names: Names | None =
         told = await _order(scale, sends, client_id)
         return OrderName(named(endpoints.CLASSIC_ORDER, told.client_oid, told.order_id), None)
 
-    names = names or Names()
+    names, bill = names or Names(), charges.Bill(scale, lambda: fees(scale, sends), fees_in)
     found: list[Fill] = []
     until_ns = await paging.venue_now_ns(sends)
     for row in await paging.history(endpoint, since, until_ns, page, lambda row: row.trade_id):
         if row.symbol == scale.instrument.symbol:
             fill = _fill(scale, row, named(endpoint, row.client_oid, row.order_id))
+            fill = await bill.with_fee(endpoint, fill, _lines(row), until_ns)
             if not row.client_oid and fill.exec_kind is ExecKind.TRADE:
                 whose = await names.of(row.order_id, until_ns - (fill.venue_ts_ns or 0), name)
                 fill = msgspec.structs.replace(fill, client_id=whose.client_id)
@@ -122,10 +125,14 @@ async def fills(scale: Scale, sends: Sends, since: Cursor, names: Names | None =
     return paging.in_order(found, since, lambda fill: fill.trade_id)
 
 
-def _fill(scale: Scale, row: wire.Fill, client_id: str) -> Fill:
+def _lines(row: wire.Fill) -> list[charges.Line]:
     endpoint = endpoints.CLASSIC_FILLS
-    px_ticks = take(endpoint, "price", scale.px_ticks, row.price)
-    charged = [(fee.fee_coin, -take(endpoint, "totalFee", number, fee.total_fee)) for fee in row.fee_detail]
+    return [(fee.fee_coin, -take(endpoint, "totalFee", number, fee.total_fee), fee.deduction) for fee in row.fee_detail]
+
+
+def _fill(scale: Scale, row: wire.Fill, client_id: str) -> Fill:
+    """All but its fee."""
+    endpoint = endpoints.CLASSIC_FILLS
     return Fill(
         mono_ns=0,
         ts_ns=0,
@@ -133,9 +140,9 @@ def _fill(scale: Scale, row: wire.Fill, client_id: str) -> Fill:
         trade_id=identity(endpoint, "tradeId", row.trade_id),
         client_id=client_id,
         side=word(endpoint, "side", SIDES, row.side),
-        px_ticks=px_ticks,
+        px_ticks=take(endpoint, "price", scale.px_ticks, row.price),
         qty_lots=traded_lots(endpoint, "baseVolume", scale, row.base_volume),
-        fee_e10=sum(fee_e10(endpoint, scale, coin, fee, px_ticks) for coin, fee in charged),
+        fee_e10=0,
         liquidity=word(endpoint, "tradeScope", LIQUIDITIES, row.trade_scope),
         exec_kind=take(endpoint, "tradeSide", exec_kind, row.trade_side),
     )

@@ -32,6 +32,7 @@ class OpenOrders(msgspec.Struct, rename="camel", frozen=True):
 class Fee(msgspec.Struct, rename="camel", frozen=True):
     fee_coin: str
     total_fee: Text
+    deduction: str | bool | None = None
 
 
 class Fill(msgspec.Struct, rename="camel", frozen=True):

@@ -77,13 +77,13 @@ def bill(*, bill_id: str, word: str, is_ours: bool, amount_e10: int, fee_e10: in
     """The line as it is booked; None for one that is not. `is_ours`: of the contract that is traded here, or of none.
     Both amounts are signed: positive is received."""
     word = word.lower()
-    kind = _kind(word, is_ours, amount_e10)
-    if kind is None:
-        return None
     if word.endswith(_OUT):
         amount_e10 = -abs(amount_e10)
     elif word.endswith(_IN):
         amount_e10 = abs(amount_e10)
+    kind = _kind(word, is_ours, amount_e10)
+    if kind is None:
+        return None
     return Bill(0, 0, venue_ts_ns, bill_id, kind, amount_e10 + fee_e10)
 
 

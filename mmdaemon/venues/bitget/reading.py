@@ -13,7 +13,6 @@ import msgspec
 from msgspec.json import Decoder
 
 from mmdaemon.core.events import FundingRate
-from mmdaemon.core.figures import is_money
 from mmdaemon.core.types import E10, Side
 from mmdaemon.venues.base import OrderReport, VenueUnavailable
 from mmdaemon.venues.bitget.api import Endpoint, Request, Sends
@@ -176,25 +175,6 @@ def position(endpoint: Endpoint, scale: Scale, hold_side: str, total: Text, aver
     if average_px <= 0:
         raise unreadable(endpoint, "average price", "not_positive")
     return Position(lots if held is Side.BUY else -lots, average_px)
-
-
-def fee_e10(endpoint: Endpoint, scale: Scale, coin: str, charged: Decimal, px_ticks: int) -> int:
-    """A fee in quote currency; `charged` is positive where it cost us.
-
-    One in base currency counts at the fill's price. One in a third coin (a deduction) is no money of the wallet that is
-    kept books of, and counts as 0: a fill must not be lost for it, and if the wallet did pay, the equity of venue and
-    books differ at the next reading of the account, which stops the quoting.
-    """
-    if coin == scale.instrument.symbol.removesuffix(COIN):
-        charged = charged * px_ticks * scale.tick
-    elif coin != COIN:
-        if charged and not coin:
-            raise unreadable(endpoint, "feeCoin", "is missing")
-        charged = Decimal(0)
-    amount_e10 = nearest(charged * E10)
-    if not is_money(amount_e10):
-        raise unreadable(endpoint, "fee", "absurd")
-    return amount_e10
 
 
 def traded_lots(endpoint: Endpoint, field: str, scale: Scale, told: Text) -> int:

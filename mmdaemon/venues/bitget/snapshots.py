@@ -13,7 +13,7 @@ from mmdaemon.venues.bitget.reading import Position
 from mmdaemon.venues.codec import Scale
 
 _TRIES: Final = 5
-_ROUNDED_E10: Final = 200
+ROUNDED_E10: Final = 200
 """Equity and unrealised profit come rounded to 1e-8, each by itself; their difference moves by that with the mark."""
 
 
@@ -39,7 +39,7 @@ async def picture(
     for _ in range(_TRIES):
         holds = await held()
         after = await wallet()
-        if abs(after.wallet_e10 - before.wallet_e10) <= _ROUNDED_E10:
+        if abs(after.wallet_e10 - before.wallet_e10) <= ROUNDED_E10:
             return _checked(_snapshot(scale, after, holds))
         before = after
     raise VenueUnavailable(f"snapshot: the wallet moved during each of {_TRIES} reads of the position")

@@ -21,9 +21,24 @@ from mmdaemon.core.book import FUTURE_NS
 from mmdaemon.core.events import BookUpdate, Event, FundingRate, MarketDataRefused, MarkPrice, TradePrint
 from mmdaemon.core.figures import is_interval_s, is_rate
 from mmdaemon.core.types import NS, ExecKind, OrderStatus, Side
-from mmdaemon.venues.bitget.frames import PRIVATE, SHAPES, UNREADABLE, ApiName, Arg, Fill, Frame, Number, Order, frame
+from mmdaemon.venues.bitget.charges import Line, charged_e10
+from mmdaemon.venues.bitget.frames import (
+    PRIVATE,
+    SHAPES,
+    UNREADABLE,
+    ApiName,
+    Arg,
+    Book,
+    Fill,
+    Frame,
+    Number,
+    Order,
+    book_place,
+    frame,
+)
+from mmdaemon.venues.bitget.holdings import Holdings
 from mmdaemon.venues.bitget.words import ID, LIQUIDITIES, SIDES, STATUSES, cancel_reason, exec_kind, known_as
-from mmdaemon.venues.codec import Malformed, Scale, milliseconds_ns, money_e10, number
+from mmdaemon.venues.codec import Malformed, Scale, milliseconds_ns, number
 from mmdaemon.venues.wire_book import WireBook
 
 FRAME_MAX: Final = 1 << 20
@@ -31,7 +46,6 @@ FRAME_MAX: Final = 1 << 20
 FUNDING_EVERY_NS: Final = 10 * NS
 """A rate that did not change is told again this often."""
 _REMEMBERED: Final = 4_096
-_SEQ_MAX: Final = 1 << 63
 
 
 class OrderPush(msgspec.Struct, frozen=True, gc=False):
@@ -65,10 +79,6 @@ class Hear(Protocol):
         """Its first update follows."""
         ...
 
-    def channel(self, kind: str) -> None:
-        """Something of the "positions" or of the "account" changed: what it is now must be read."""
-        ...
-
     def refused(self, kind: str, reason: str) -> None:
         """A private push ("orders", "fills", "positions", "account", or "" where even that is unknown) could not be
         read."""
@@ -87,21 +97,22 @@ class Streams:
         hear: Hear,
         depth: int = 10,
         checksum: bool = True,
+        fees_in: set[str] | None = None,
     ) -> None:
-        """`now` gives (mono_ns, ts_ns); `depth` levels a side are told; `checksum`: verify those that are sent."""
+        """`now` gives (mono_ns, ts_ns); `depth` levels a side are told; `checksum`: verify those that are sent;
+        `fees_in` takes the names of what fees were paid in beside the quote currency."""
         quote = scale.instrument.quote
         self._shapes = SHAPES[api]
         self._symbol, self._scale, self._now, self._hear, self._depth = symbol, scale, now, hear, depth
         self._products = frozenset({f"{quote}-FUTURES", f"{quote}-futures".lower()})
-        self._coin = quote
+        self._fees_in = set[str]() if fees_in is None else fees_in
         self._book = WireBook(scale, checksum=checksum)
-        self._interval_s = 0
+        self._interval_s = self._funding_told_ns = self._ticker_ts_ns = 0
         self._funding: tuple[float, int] | None = None
-        self._funding_told_ns = 0
-        self._ticker_ts_ns = 0
         self._is_first_trades = True
         self._trades: dict[str, None] = {}
         """Ids of the last prints that were told, oldest first."""
+        self._holdings = Holdings(self._shapes, scale)
         self._client_ids: dict[str, str] = {}
         """By the venue's own: the classic fill channel has not always said ours."""
         self._takes: dict[str, Callable[[Frame, int, int], None]] = {
@@ -110,8 +121,8 @@ class Streams:
             "ticker": self._on_ticker,
             "orders": self._on_orders,
             "fills": self._on_fills,
-            "positions": self._on_account,
-            "account": self._on_account,
+            "positions": self._on_holdings,
+            "account": self._on_holdings,
         }
 
     def set_interval_s(self, interval_s: int) -> None:
@@ -133,11 +144,14 @@ class Streams:
 
     def reset_private(self) -> None:
         """A new connection. Nothing is kept but what stays true: which order has which id."""
+        self._holdings.forget()
 
     def on_frame(self, data: str | bytes, private: bool | None = None) -> bool:
         """Whether it was ours and is done with. `private`: which stream it came from; None puts both in doubt."""
         if len(data) > FRAME_MAX:
             return self._unreadable("huge", private)
+        if not private and self._is_book(data):
+            return True
         try:
             push = frame(data)
         except UNREADABLE:
@@ -155,6 +169,19 @@ class Streams:
             self._hear.event(MarketDataRefused(mono_ns, ts_ns, None, why))
         else:
             self._takes[kind](push, mono_ns, ts_ns)
+        return True
+
+    def _is_book(self, data: str | bytes) -> bool:
+        """What most frames are: one change of our book, read in one pass. All that is not just so goes the long way."""
+        try:
+            push = self._shapes.book_frame(data)
+        except UNREADABLE:
+            return False
+        arg, is_snapshot = push.arg, push.action == "snapshot"
+        is_ours = arg.inst_type in self._products and (arg.inst_id or arg.symbol) == self._symbol
+        if not is_ours or len(push.data) != 1 or not (is_snapshot or push.action == "update"):
+            return False
+        self._on_book(push.data[0], *self._now(), is_snapshot=is_snapshot)
         return True
 
     def _of_another(self, kind: str, arg: Arg) -> str:
@@ -176,19 +203,17 @@ class Streams:
     # --- market -------------------------------------------------------------------------------------------------------
 
     def _on_books(self, push: Frame, mono_ns: int, ts_ns: int) -> None:
-        book = self._book
         rows, bad = self._shapes.books.read(push.data)
         is_snapshot = push.action == "snapshot"
         if bad or len(rows) != 1 or not (is_snapshot or push.action == "update"):
             self._lose_book("malformed", mono_ns, ts_ns, is_snapshot=is_snapshot)
-            return
-        row = rows[0]
+        else:
+            self._on_book(rows[0], mono_ns, ts_ns, is_snapshot=is_snapshot)
+
+    def _on_book(self, row: Book, mono_ns: int, ts_ns: int, *, is_snapshot: bool) -> None:
+        book = self._book
         try:
-            at_ns = milliseconds_ns(row.ts)
-            if at_ns > ts_ns + FUTURE_NS:
-                raise Malformed("future")
-            seq = None if row.seq is None else _sequence(row.seq, least=1)
-            pseq = None if row.pseq is None else _sequence(row.pseq, least=0)
+            at_ns, seq, pseq = book_place(row, ts_ns + FUTURE_NS)
         except Malformed as error:
             self._lose_book(str(error), mono_ns, ts_ns, is_snapshot=is_snapshot)
             return
@@ -238,7 +263,7 @@ class Streams:
                 del told[next(iter(told))]
             prints.append(TradePrint(mono_ns, ts_ns, at_ns, px_ticks, qty_lots, side))
         if not is_history:
-            prints.sort(key=_venue_ts_ns)
+            prints.sort(key=lambda each: each.venue_ts_ns or 0)
             for each in prints:
                 self._hear.event(each)
         for reason in sorted(reasons):
@@ -278,10 +303,17 @@ class Streams:
 
     # --- ours ---------------------------------------------------------------------------------------------------------
 
-    def _on_account(self, push: Frame, mono_ns: int, ts_ns: int) -> None:
+    def _on_holdings(self, push: Frame, mono_ns: int, ts_ns: int) -> None:
         arg = push.arg
         assert arg is not None
-        self._hear.channel(self._shapes.kinds[arg.channel or arg.topic])
+        kind = self._shapes.kinds[arg.channel or arg.topic]
+        try:
+            hint = self._holdings.hint(kind, push, mono_ns, ts_ns)
+        except Malformed as error:
+            self._hear.refused(kind, str(error))
+        else:
+            if hint is not None:
+                self._hear.event(hint)
 
     def _is_ours(self, row: Order | Fill) -> bool:
         return row.symbol == self._symbol and (not self._shapes.private_type or row.category in self._products)
@@ -358,32 +390,11 @@ class Streams:
             side,
             px_ticks,
             qty_lots,
-            self._fee_e10(row),
+            charged_e10(self._scale, px_ticks, self._lines(row), self._fees_in),
             liquidity,
             kind,
         )
 
-    def _fee_e10(self, row: Fill) -> int:
-        """What was charged. A fee in another coin, or that a discount in one paid, cannot be booked from here."""
-        if not row.fees:
-            raise Malformed("no_fee")
-        charged_e10 = 0
-        for fee in row.fees:
-            if fee.coin != self._coin or fee.deduction not in (None, "", "no"):
-                raise Malformed("fee_coin")
-            charged_e10 += self._shapes.fee_sign * money_e10(fee.fee)
-        return charged_e10
-
-
-def _sequence(text: Number, least: int) -> int:
-    if type(text) is str:
-        if not (0 < len(text) <= 19 and text.isascii() and text.isdecimal()):
-            raise Malformed("bad_sequence")
-        text = int(text)
-    if type(text) is not int or not least <= text < _SEQ_MAX:
-        raise Malformed("bad_sequence")
-    return text
-
-
-def _venue_ts_ns(fact: TradePrint) -> int:
-    return fact.venue_ts_ns or 0
+    def _lines(self, row: Fill) -> list[Line]:
+        sign = self._shapes.fee_sign
+        return [(fee.coin, sign * number(fee.fee), fee.deduction) for fee in row.fees]

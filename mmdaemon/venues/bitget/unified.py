@@ -10,15 +10,12 @@ from typing import Any, Final, Literal
 import msgspec
 
 from mmdaemon.core.commands import Amend, Place
-from mmdaemon.core.events import AccountSnapshot, BarClosed, Bill, FeeSchedule, Fill, FundingRate, MarkPrice
 from mmdaemon.core.types import Instrument
-from mmdaemon.venues.base import Absent, AccountFacts, Cursor, OrderReport, PositionStop
-from mmdaemon.venues.bitget import endpoints
-from mmdaemon.venues.bitget import unified_reads as reads
-from mmdaemon.venues.bitget.api import Answer, Refused, Request, Sends
+from mmdaemon.venues.bitget import endpoints, unified_reads
+from mmdaemon.venues.bitget.api import Answer, Refused, Request
 from mmdaemon.venues.bitget.batches import checked, fates, refused
-from mmdaemon.venues.bitget.names import Names
 from mmdaemon.venues.bitget.reading import PRODUCT, key
+from mmdaemon.venues.bitget.reads import Account
 from mmdaemon.venues.codec import Scale
 
 COUNTDOWN_MIN_S: Final = 5
@@ -32,7 +29,7 @@ class _Row(msgspec.Struct, frozen=True):
     code: str | int | None = None
 
 
-class Unified:
+class Unified(Account):
     """See `api.Api`."""
 
     name: Literal["classic", "unified"] = "unified"
@@ -40,9 +37,7 @@ class Unified:
     has_dead_man = True
 
     def __init__(self, contract: Instrument | Scale) -> None:
-        self._scale = contract if isinstance(contract, Scale) else Scale(contract)
-        self._symbol = self._scale.instrument.symbol
-        self._names = Names()
+        super().__init__(contract, unified_reads)
 
     # --- requests that change something -------------------------------------------------------------------------------
     def place(self, command: Place) -> Request:
@@ -113,40 +108,3 @@ class Unified:
         if command.reduce_only:
             order["reduceOnly"] = "yes"
         return order
-
-    # --- reads --------------------------------------------------------------------------------------------------------
-    async def order(self, sends: Sends, client_id: str) -> OrderReport | Absent:
-        return await reads.order(self._scale, sends, client_id)
-
-    async def open_orders(self, sends: Sends) -> list[OrderReport]:
-        return await reads.open_orders(self._scale, sends)
-
-    async def fills(self, sends: Sends, since: Cursor) -> list[Fill]:
-        return await reads.fills(self._scale, sends, since, self._names)
-
-    async def bills(self, sends: Sends, since: Cursor) -> list[Bill]:
-        return await reads.bills(self._scale, sends, since)
-
-    async def snapshot(self, sends: Sends) -> AccountSnapshot:
-        return await reads.snapshot(self._scale, sends)
-
-    async def facts(self, sends: Sends, clock_offset_s: float) -> AccountFacts:
-        return await reads.facts(self._scale, sends, clock_offset_s)
-
-    async def fees(self, sends: Sends) -> FeeSchedule:
-        return await reads.fees(self._scale, sends)
-
-    async def candles(self, sends: Sends, n: int) -> list[BarClosed]:
-        return await reads.candles(self._scale, sends, n)
-
-    async def funding(self, sends: Sends) -> FundingRate:
-        return await reads.funding(self._scale, sends)
-
-    async def mark(self, sends: Sends) -> MarkPrice:
-        return await reads.mark(self._scale, sends)
-
-    async def instrument(self, sends: Sends) -> Instrument:
-        return await reads.read_instrument(sends, self._symbol)
-
-    async def protect(self, sends: Sends, stop: PositionStop | None) -> None:
-        await reads.protect(self._scale, sends, stop)

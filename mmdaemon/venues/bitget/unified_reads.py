@@ -9,7 +9,7 @@ import msgspec
 from mmdaemon.core.events import AccountSnapshot, BarClosed, Bill, FeeSchedule, Fill, FundingRate, MarkPrice
 from mmdaemon.core.types import ExecKind, Instrument
 from mmdaemon.venues.base import Absent, AccountFacts, Cursor, OrderReport, PositionStop, VenueUnavailable
-from mmdaemon.venues.bitget import bars, endpoints, ledger, paging, snapshots, stops
+from mmdaemon.venues.bitget import bars, charges, endpoints, ledger, paging, snapshots, stops
 from mmdaemon.venues.bitget import unified_rows as wire
 from mmdaemon.venues.bitget.api import Endpoint, Meaning, Refused, Request, Sends
 from mmdaemon.venues.bitget.instruments import Contract, instrument_of
@@ -23,7 +23,6 @@ from mmdaemon.venues.bitget.reading import (
     PRODUCT,
     OrderWords,
     ask,
-    fee_e10,
     funding_rate,
     identity,
     key,
@@ -96,8 +95,11 @@ def _report(endpoint: Endpoint, scale: Scale, row: wire.Order) -> OrderReport:
 # --- history ----------------------------------------------------------------------------------------------------------
 
 
-async def fills(scale: Scale, sends: Sends, since: Cursor, names: Names | None = None) -> list[Fill]:
-    """Those since `since`, oldest first, each once. `names` saves asking again for orders that were asked for."""
+async def fills(
+    scale: Scale, sends: Sends, since: Cursor, names: Names | None = None, fees_in: set[str] | None = None
+) -> list[Fill]:
+    """Those since `since`, oldest first, each once. `names` saves asking again for orders that were asked for;
+    `fees_in` takes the names of what fees were paid in beside the quote currency."""
     endpoint = endpoints.UNIFIED_FILLS
 
     async def page(span: dict[str, str], cursor: str) -> tuple[Sequence[wire.Fill], str]:
@@ -108,7 +110,7 @@ async def fills(scale: Scale, sends: Sends, since: Cursor, names: Names | None =
         told = await _order(scale, sends, client_id)
         return OrderName(named(endpoints.UNIFIED_ORDER, told.client_oid, told.order_id), told.exec_type)
 
-    names = names or Names()
+    names, bill = names or Names(), charges.Bill(scale, lambda: fees(scale, sends), fees_in)
     found: list[Fill] = []
     until_ns = await paging.venue_now_ns(sends)
     for row in await paging.history(endpoint, since, until_ns, page, lambda row: row.exec_id):
@@ -121,7 +123,7 @@ async def fills(scale: Scale, sends: Sends, since: Cursor, names: Names | None =
             at_ns = take(endpoint, "createdTime", milliseconds_ns, row.created_time)
             whose = await names.of(row.order_id, until_ns - at_ns, name)
             client_id, kind = client_id if row.client_oid else whose.client_id, _kind(row, whose.execution)
-        found.append(_fill(scale, row, client_id, kind))
+        found.append(await bill.with_fee(endpoint, _fill(scale, row, client_id, kind), _lines(row), until_ns))
     return paging.in_order(found, since, lambda fill: fill.trade_id)
 
 
@@ -132,10 +134,14 @@ def _kind(row: wire.Fill, execution: str | None) -> ExecKind:
     return take(endpoints.UNIFIED_FILLS, "tradeSide", lambda _: exec_kind(row.trade_side or "open", execution), None)
 
 
-def _fill(scale: Scale, row: wire.Fill, client_id: str, kind: ExecKind) -> Fill:
+def _lines(row: wire.Fill) -> list[charges.Line]:
     endpoint = endpoints.UNIFIED_FILLS
-    px_ticks = take(endpoint, "execPrice", scale.px_ticks, row.exec_price)
-    charged = [(fee.fee_coin, take(endpoint, "fee", number, fee.fee)) for fee in row.fee_detail]
+    return [(fee.fee_coin, take(endpoint, "fee", number, fee.fee), fee.deduction) for fee in row.fee_detail]
+
+
+def _fill(scale: Scale, row: wire.Fill, client_id: str, kind: ExecKind) -> Fill:
+    """All but its fee."""
+    endpoint = endpoints.UNIFIED_FILLS
     return Fill(
         mono_ns=0,
         ts_ns=0,
@@ -143,9 +149,9 @@ def _fill(scale: Scale, row: wire.Fill, client_id: str, kind: ExecKind) -> Fill:
         trade_id=identity(endpoint, "execId", row.exec_id),
         client_id=client_id,
         side=word(endpoint, "side", SIDES, row.side),
-        px_ticks=px_ticks,
+        px_ticks=take(endpoint, "execPrice", scale.px_ticks, row.exec_price),
         qty_lots=traded_lots(endpoint, "execQty", scale, row.exec_qty),
-        fee_e10=sum(fee_e10(endpoint, scale, coin, fee, px_ticks) for coin, fee in charged),
+        fee_e10=0,
         liquidity=word(endpoint, "tradeScope", LIQUIDITIES, row.trade_scope),
         exec_kind=kind,
     )
@@ -309,8 +315,9 @@ async def read_instrument(sends: Sends, symbol: str) -> Instrument:
 
 
 async def protect(scale: Scale, sends: Sends, stop: PositionStop | None) -> None:
-    """One stop of the whole position, on the mark, at market. What takes profit too (a person's) is left alone."""
-    held = await _held(scale, sends) if stop is not None else ""
+    """One stop of the whole position, on the mark, at market. What takes profit too, or is of a part of the position (a
+    person's), is left alone."""
+    held, held_lots = await _held(scale, sends) if stop is not None else ("", 0)
     endpoint = endpoints.UNIFIED_TPSL_PENDING
     price = {
         "stopLoss": scale.px_text(stop.trigger_px_ticks) if stop is not None else "",
@@ -324,7 +331,7 @@ async def protect(scale: Scale, sends: Sends, stop: PositionStop | None) -> None
         return [
             stops.Pending(row.order_id, _is_right(scale, row, stop, held))
             for row in mine
-            if row.stop_loss and not row.take_profit
+            if row.stop_loss and not row.take_profit and not _is_of_a_part(scale, row, held_lots)
         ]
 
     async def place() -> None:
@@ -340,14 +347,21 @@ async def protect(scale: Scale, sends: Sends, stop: PositionStop | None) -> None
     await stops.keep(is_wanted=stop is not None, pending=pending, place=place, move=move, cancel=cancel)
 
 
-async def _held(scale: Scale, sends: Sends) -> str:
-    """ "long" or "short"."""
+async def _held(scale: Scale, sends: Sends) -> tuple[str, int]:
+    """ "long" or "short", and how many lots."""
     endpoint = endpoints.UNIFIED_POSITION
     rows, _ = await _positions(scale, sends)
     told = [row for row in rows if take(endpoint, "total", scale.qty_lots, row.total)]
     if len(told) != 1:
         raise VenueUnavailable("protect: the venue holds no position, or one on each side")
-    return "long" if word(endpoint, "posSide", HELD, told[0].pos_side) > 0 else "short"
+    side = "long" if word(endpoint, "posSide", HELD, told[0].pos_side) > 0 else "short"
+    return side, take(endpoint, "total", scale.qty_lots, told[0].total)
+
+
+def _is_of_a_part(scale: Scale, row: wire.Strategy, held_lots: int) -> bool:
+    """Moved to where ours belongs it would pass for it, and leave the rest of the position without a stop."""
+    lots = take(endpoints.UNIFIED_TPSL_PENDING, "qty", scale.qty_lots, row.qty or "0")
+    return lots > 0 and not 0 < held_lots <= lots
 
 
 def _is_right(scale: Scale, row: wire.Strategy, stop: PositionStop | None, held: str) -> bool:

@@ -32,6 +32,7 @@ class Orders(msgspec.Struct, frozen=True):
 class Fee(msgspec.Struct, rename="camel", frozen=True):
     fee_coin: str
     fee: Text
+    deduction: str | bool | None = None
 
 
 class Fill(msgspec.Struct, rename="camel", frozen=True):
@@ -149,6 +150,8 @@ class Strategy(msgspec.Struct, rename="camel", frozen=True):
 
     order_id: str
     symbol: str
+    qty: Text | None = None
+    """Of a stop of a part; empty or absent where it is of the whole position."""
     stop_loss: Text | None = None
     take_profit: Text | None = None
     sl_trigger_by: str | None = None

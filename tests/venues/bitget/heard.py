@@ -28,7 +28,13 @@ NAMES: Final[dict[str, dict[str, str]]] = {
         "uTime": "updatedTime",
     },
     "fill": {"tradeId": "execId", "price": "execPrice", "baseVolume": "execQty", "uTime": "execTime"},
-    "positions": {},
+    "positions": {
+        "instId": "symbol",
+        "holdSide": "posSide",
+        "total": "size",
+        "openPriceAvg": "avgPrice",
+        "posMode": "holdMode",
+    },
     "account": {},
 }
 PRIVATE: Final = ("orders", "fill", "positions", "account")
@@ -52,9 +58,6 @@ class Heard:
     def book_back(self) -> None:
         self.told.append(("back", None))
 
-    def channel(self, kind: str) -> None:
-        self.told.append(("channel", kind))
-
     def refused(self, kind: str, reason: str) -> None:
         self.told.append(("refused", (kind, reason)))
 
@@ -73,7 +76,10 @@ class Bench:
         self.api: ApiName = api
         self.heard = Heard()
         self.now: tuple[int, int] = (MONO_NS, TS_NS)
-        self.streams = Streams(api, instrument.symbol, Scale(instrument), lambda: self.now, self.heard, depth, checksum)
+        self.fees_in = set[str]()
+        self.streams = Streams(
+            *(api, instrument.symbol, Scale(instrument), lambda: self.now, self.heard, depth, checksum), self.fees_in
+        )
 
     def play(self, *pushes: Json | str | bytes) -> list[tuple[str, Any]]:
         for push in pushes:

@@ -300,7 +300,6 @@ async def test_a_fill_before_the_cursor_is_left_out() -> None:
         ([("BTC", "-0.0000002")], 128_000_200),  # at the fill's price, 64000.1
         ([("BGB", "-0.5")], 0),  # not of this wallet; the equity check finds it if it was
         ([("", "0")], 0),
-        ([], 0),
     ],
 )
 async def test_a_fee_by_coin_and_sign(lines: list[tuple[str, str]], fee_e10: int) -> None:
@@ -310,10 +309,53 @@ async def test_a_fee_by_coin_and_sign(lines: list[tuple[str, str]], fee_e10: int
 
 
 @pytest.mark.parametrize(
+    ("line", "fee_e10", "fees_in"),
+    [
+        ({"feeCoin": "USDT", "totalFee": "-0.0128"}, 128_000_000, set[str]()),
+        ({"feeCoin": "USDT", "totalFee": "-0.0128", "deduction": "no"}, 128_000_000, set[str]()),
+        ({"feeCoin": "USDT", "totalFee": "-0.0128", "deduction": "yes"}, 128_000_000, {"a deduction"}),
+        ({"feeCoin": "USDT", "totalFee": "-0.0128", "deduction": True}, 128_000_000, {"a deduction"}),
+        ({"feeCoin": "BGB", "totalFee": "-0.5"}, 0, {"BGB"}),
+        ({"feeCoin": "BGB", "totalFee": "0", "deduction": "yes"}, 0, set[str]()),
+        ({"feeCoin": "BTC", "totalFee": "-0.0000002"}, 128_000_200, {"BTC"}),
+        ({"feeCoin": "x\n" * 20, "totalFee": "-1"}, 0, {"another coin"}),
+    ],
+)
+async def test_what_a_fee_was_paid_in_is_remembered(line: dict[str, Any], fee_e10: int, fees_in: set[str]) -> None:
+    row, elsewhere = fill(1, feeDetail=[line], clientOid="x"), set[str]()
+    venue = Venue({FILLS: by_id([row], "tradeId", "fillList", "cTime")})
+    told = await reads.fills(SCALE, venue, LONG_AGO, None, elsewhere)
+    assert [each.fee_e10 for each in told] == [fee_e10]
+    assert elsewhere == fees_in
+
+
+async def test_a_new_fill_that_does_not_show_its_fee_stops_the_reading() -> None:
+    row = fill(1, feeDetail=[], clientOid="x", cTime=str(NOW_MS - 59_000))
+    with pytest.raises(VenueUnavailable, match="fee: no_fee"):
+        await reads.fills(SCALE, Venue({FILLS: by_id([row], "tradeId", "fillList", "cTime")}), LONG_AGO)
+
+
+@pytest.mark.parametrize(("scope", "fee_e10"), [("maker", 128_000_200), ("taker", 384_000_600)])
+async def test_one_that_never_showed_it_was_charged_the_accounts_own_rate(scope: str, fee_e10: int) -> None:
+    row = fill(1, feeDetail=[], clientOid="x", tradeScope=scope, cTime=str(NOW_MS - 61_000))
+    venue = Venue(
+        {
+            FILLS: by_id([row], "tradeId", "fillList", "cTime"),
+            FEES: always({"makerFeeRate": "0.0002", "takerFeeRate": "0.0006"}),
+        }
+    )
+    assert [each.fee_e10 for each in await reads.fills(SCALE, venue, LONG_AGO)] == [fee_e10]
+    with pytest.raises(VenueUnavailable):  # nor is a rate that was not read a fee of nothing
+        await reads.fills(
+            SCALE, Venue({FILLS: by_id([row], "tradeId", "fillList", "cTime"), FEES: always({})}), LONG_AGO
+        )
+
+
+@pytest.mark.parametrize(
     ("changed", "field"),
     [
         ({"feeDetail": None}, "feeDetail"),
-        ({"feeDetail": [{"feeCoin": "", "totalFee": "-1"}]}, "feeCoin"),
+        ({"feeDetail": [{"feeCoin": "", "totalFee": "-1"}]}, "fee: fee_coin"),
         ({"feeDetail": [{"feeCoin": "USDT", "totalFee": ""}]}, "totalFee"),
         ({"tradeSide": "who_knows"}, "tradeSide"),
         ({"tradeScope": "both"}, "tradeScope"),

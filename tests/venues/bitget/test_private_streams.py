@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mmdaemon.core.events import Fill, FundingRate, MarkPrice, TradePrint
+from mmdaemon.core.events import AccountHint, Fill, FundingRate, MarkPrice, TradePrint
 from mmdaemon.core.types import E10, ExecKind, Instrument, Liquidity, OrderStatus, Side
 from mmdaemon.venues.bitget.streams import OrderPush
 from tests.venues.bitget.heard import MONO_NS, TS_NS, ApiName, Bench, Json, fill, order, push
@@ -168,10 +168,21 @@ def test_a_fill_that_is_not_understood_is_told_as_refused(api: ApiName, fields: 
     assert refusal(Bench(api), "fill", fill(api, **fields)) == [reason]
 
 
-def test_a_fee_in_another_coin_is_refused(bench: Bench) -> None:
+@pytest.mark.parametrize(
+    ("changed", "fee_e10", "fees_in"),
+    [({"feeCoin": "BGB"}, 0, {"BGB"}), ({"deduction": "yes"}, 380_000_000, {"a deduction"})],
+)
+def test_a_fee_in_another_coin_is_remembered(bench: Bench, changed: Json, fee_e10: int, fees_in: set[str]) -> None:
+    """The fill is booked with what it cost in quote currency; that it cost more is for the account's facts to say."""
     (part,) = fill(bench.api)["feeDetail"]
-    for changed in ({"feeCoin": "BGB"}, {"deduction": "yes"}):
-        assert refusal(bench, "fill", fill(bench.api, feeDetail=[part | changed])) == ["fee_coin"]
+    assert bench.fees_in == set()
+    assert filled(bench, feeDetail=[part | changed]).fee_e10 == fee_e10
+    assert bench.fees_in == fees_in
+
+
+def test_a_fee_in_no_coin_is_refused(bench: Bench) -> None:
+    (part,) = fill(bench.api)["feeDetail"]
+    assert refusal(bench, "fill", fill(bench.api, feeDetail=[part | {"feeCoin": ""}])) == ["fee_coin"]
 
 
 def test_a_fill_without_our_id_is_of_the_order_that_is_known_by_the_venues(bench: Bench) -> None:
@@ -212,12 +223,6 @@ def test_no_rows_are_none(bench: Bench) -> None:
         assert bench.play(push(bench.api, "orders", rows), push(bench.api, "fill", rows)) == []
     assert [it[1] for _, it in bench.play(push(bench.api, "fill", [7]))] == ["malformed"]
     assert bench.play(push(bench.api, "fill", {"a": 1})) == [("refused", ("fills", "malformed"))]
-
-
-def test_positions_and_account_are_only_told_to_have_changed(bench: Bench) -> None:
-    for rows in ([], [{"total": "?"}], None):
-        assert bench.play(push(bench.api, "positions", rows)) == [("channel", "positions")]
-        assert bench.play(push(bench.api, "account", rows)) == [("channel", "account")]
 
 
 def test_a_private_push_of_another_product_is_refused(bench: Bench) -> None:
@@ -274,9 +279,11 @@ def test_every_sample_of_our_channels_decodes(shared_data: Path) -> None:
         ("OrderPush", OrderPush(*at, "xxx", "xxx", Side.BUY, OrderStatus.FILLED, 10, None, 10, ""))
     ]
     assert played(futures["orders", False], "BTCUSDT") == []  # without rows
-    assert played(futures["position", True], "BTCUSDT") == [("channel", "positions")]
-    for is_unified in (False, True):
-        assert played(futures["account", is_unified], "BTCUSDT") == [("channel", "account")]
+    at = (MONO_NS, 1_730_711_666_652_000_000, 1_730_711_666_652_000_000)
+    hint = AccountHint(*at, 0, None, 20.0, "crossed", "hedge")
+    assert played(futures["position", True], "BTCUSDT") == [("AccountHint", hint)]
+    assert played(futures["account", False], "BTCUSDT") == []  # it does not say what of it is unrealised
+    assert played(futures["account", True], "BTCUSDT") == []  # of another coin
 
     (trades,) = [sample for sample in pushes if sample["arg"].get("channel") == "trade"]
     at = (MONO_NS, 1_701_910_980_730_000_000, 1_701_910_980_366_000_000)

@@ -16,7 +16,7 @@ from mmdaemon.core.commands import Amend, Place
 from mmdaemon.core.types import NS, Instrument, Purpose, Side
 from mmdaemon.venues.base import Cursor, PositionStop
 from mmdaemon.venues.bitget import endpoints
-from mmdaemon.venues.bitget.api import BATCH_MAX, Answer, Api, Meaning, Request
+from mmdaemon.venues.bitget.api import BATCH_MAX, Answer, Api, Meaning, Refused, Request, Unsent
 from mmdaemon.venues.bitget.classic import Classic
 from mmdaemon.venues.bitget.unified import Unified
 from mmdaemon.venues.ccxt_client import exchange_class
@@ -255,7 +255,8 @@ Fate = tuple[Meaning, str] | None
 def told(*, unified: bool, data: object) -> dict[str, Fate]:
     raw = data if isinstance(data, bytes) else json.dumps(data).encode()
     fates = api(unified=unified).batch_refusals(Answer(msgspec.Raw(raw), 1), IDS)
-    return {key: None if fate is None else (fate.meaning, fate.code) for key, fate in fates.items()}
+    assert not any(isinstance(fate, Unsent) for fate in fates.values()), "they were answered for"
+    return {key: (fate.meaning, fate.code) if isinstance(fate, Refused) else None for key, fate in fates.items()}
 
 
 def rows(*, unified: bool, taken: Sequence[object] = (), failed: Mapping[object, object] | None = None) -> object:

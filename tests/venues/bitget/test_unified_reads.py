@@ -286,6 +286,47 @@ async def test_a_fee_by_coin_and_sign(lines: list[tuple[str, str]], fee_e10: int
     assert [each.fee_e10 for each in await reads.fills(SCALE, venue, LONG_AGO)] == [fee_e10]
 
 
+@pytest.mark.parametrize(
+    ("line", "fee_e10", "fees_in"),
+    [
+        ({"feeCoin": "USDT", "fee": "0.0128"}, 128_000_000, set[str]()),
+        ({"feeCoin": "USDT", "fee": "0.0128", "deduction": "no"}, 128_000_000, set[str]()),
+        ({"feeCoin": "USDT", "fee": "0.0128", "deduction": "yes"}, 128_000_000, {"a deduction"}),
+        ({"feeCoin": "USDT", "fee": "0.0128", "deduction": True}, 128_000_000, {"a deduction"}),
+        ({"feeCoin": "BGB", "fee": "0.5"}, 0, {"BGB"}),
+        ({"feeCoin": "BGB", "fee": "0", "deduction": "yes"}, 0, set[str]()),
+        ({"feeCoin": "BTC", "fee": "0.0000002"}, 128_000_200, {"BTC"}),
+        ({"feeCoin": "x\n" * 20, "fee": "1"}, 0, {"another coin"}),
+    ],
+)
+async def test_what_a_fee_was_paid_in_is_remembered(line: dict[str, Any], fee_e10: int, fees_in: set[str]) -> None:
+    row, elsewhere = fill(1, feeDetail=[line], clientOid="x"), set[str]()
+    venue = Venue({FILLS: listed([row], "execId", "createdTime")})
+    told = await reads.fills(SCALE, venue, LONG_AGO, None, elsewhere)
+    assert [each.fee_e10 for each in told] == [fee_e10]
+    assert elsewhere == fees_in
+
+
+async def test_a_new_fill_that_does_not_show_its_fee_stops_the_reading() -> None:
+    row = fill(1, feeDetail=[], clientOid="x", createdTime=str(NOW_MS - 59_000))
+    with pytest.raises(VenueUnavailable, match="fee: no_fee"):
+        await reads.fills(SCALE, Venue({FILLS: listed([row], "execId", "createdTime")}), LONG_AGO)
+
+
+@pytest.mark.parametrize(("scope", "fee_e10"), [("maker", 128_000_200), ("taker", 384_000_600)])
+async def test_one_that_never_showed_it_was_charged_the_accounts_own_rate(scope: str, fee_e10: int) -> None:
+    row = fill(1, feeDetail=[], clientOid="x", tradeScope=scope, createdTime=str(NOW_MS - 61_000))
+    venue = Venue(
+        {
+            FILLS: listed([row], "execId", "createdTime"),
+            FEES: always({"makerFeeRate": "0.0002", "takerFeeRate": "0.0006"}),
+        }
+    )
+    assert [each.fee_e10 for each in await reads.fills(SCALE, venue, LONG_AGO)] == [fee_e10]
+    with pytest.raises(VenueUnavailable):  # nor is a rate that was not read a fee of nothing
+        await reads.fills(SCALE, Venue({FILLS: listed([row], "execId", "createdTime"), FEES: always({})}), LONG_AGO)
+
+
 async def test_fills_come_oldest_first_each_once_from_all_pages_and_windows() -> None:
     start_ms = NOW_MS - 20 * 86_400_000
     times = sorted([start_ms, start_ms + 7 * 86_400_000, *[NOW_MS - 5 * 86_400_000 for _ in range(203)]])
@@ -595,6 +636,17 @@ async def test_a_stop_elsewhere_is_moved_and_others_are_left_alone() -> None:
     venue = Stops(mine, persons, strategy(3, "2000", symbol="ETHUSDT"))
     await reads.protect(SCALE, venue, STOP)
     assert (venue.sent, mine["stopLoss"], persons["stopLoss"]) == ([MOVE], "60000", "50000")
+
+
+@pytest.mark.parametrize("price", ["59000", "60000"])
+async def test_a_stop_of_a_part_is_a_persons_and_no_stop_of_the_position(price: str) -> None:
+    """The venue's own sample of a pending one has a size: taken for ours, it would leave the rest without a stop."""
+    part = strategy(1, price, qty="0.001")
+    venue = Stops(part)
+    await reads.protect(SCALE, venue, STOP)
+    assert (venue.sent, part["stopLoss"]) == ([PLACE], price)
+    await reads.protect(SCALE, venue, None)
+    assert venue.rows == [part]
 
 
 @pytest.mark.parametrize("wrong", [{"slTriggerBy": "market"}, {"slOrderType": "limit"}, {"posSide": "short"}])
