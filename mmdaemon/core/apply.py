@@ -29,6 +29,7 @@ from mmdaemon.core import guard as guard_rules
 from mmdaemon.core.events import (
     RATE_LIMITED,
     UNSENT,
+    AccountHint,
     AccountSnapshot,
     BarClosed,
     Bill,
@@ -116,6 +117,8 @@ def apply(state: State, event: Event, params: Params) -> None:
             state.guard.dirty = True
             if state.venue.account is event and event.mono_ns > state.venue.mark_ns:
                 _on_mark(state, event.mark_px_ticks, event.mono_ns, params)
+        case AccountHint():
+            pass  # no truth: whoever reads acts on it
         case HealthFacts():
             _on_health(state, event)
         case LinkChanged():

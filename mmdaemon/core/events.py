@@ -202,6 +202,19 @@ class AccountSnapshot(_Fact, frozen=True, tag=True, gc=False):
         return self.wallet_e10 + self.unrealised_e10
 
 
+class AccountHint(_Fact, frozen=True, tag=True, gc=False):
+    """The private stream says that the account is so. Nothing is booked from it: what does not agree with the books, or
+    with what was read, is a reason to read now (`daemon/hints.py`). None or empty: it does not say."""
+
+    position_lots: int | None = None
+    wallet_e10: int | None = None
+    """As in `AccountSnapshot`, but for a constant: only how it moves is looked at."""
+    leverage: float | None = None
+    margin_mode: str = ""
+    position_mode: str = ""
+    """The three as in `venues.base.AccountFacts`."""
+
+
 class LinkChanged(_Fact, frozen=True, tag=True, gc=False):
     """A stream came up or went down."""
 
@@ -234,7 +247,8 @@ class Reconciled(_Fact, frozen=True, tag=True):
     round began, by the venue's clock: if it is clean, what is older is booked."""
 
     scope: str
-    """"start", "gap", "resume", "operator" or "periodic"; "doubt" is a first difference after a gap, no whole round."""
+    """"start", "gap", "resume", "operator", "hint" (of the stream) or "periodic"; "doubt" is a first difference after a
+    gap, no whole round."""
     breaks: tuple[str, ...]
     """Hard ones alone: "name: detail"."""
     position_lots: int
@@ -260,10 +274,10 @@ class HealthFacts(_Fact, frozen=True, tag=True, gc=False):
     """Age of the oldest row handed to the journal that is not yet durable; 0 when none waits."""
     journal_failed: bool
     account_facts_ok: bool | None
+    unprotected_s: float
+    """How long the venue has lacked what it is to do should nobody be here: the stop of a position, the countdown."""
     account_detail: str = ""
     """What of the account is not as configured, or was not read; empty while all is well."""
-    unprotected_s: float = 0.0
-    """How long the venue has lacked what it is to do should nobody be here: the stop of a position, the countdown."""
 
 
 class TaskDied(_Fact, frozen=True, tag=True, gc=False):
@@ -310,6 +324,7 @@ Event = (
     | Bill
     | FeeSchedule
     | AccountSnapshot
+    | AccountHint
     | LinkChanged
     | Started
     | Reconciled

@@ -250,7 +250,12 @@ def equity_cash_e10(p: Position, mark_ticks: int) -> int:
 
 def equity_basis_e10(p: Position, mark_ticks: int) -> int:
     """Right side of the identity. Raises as `value_e10`."""
-    return p.start_e10 + p.realised_e10 + unrealised_e10(p, mark_ticks) - p.fees_e10 + p.funding_e10 + p.transfers_e10
+    return wallet_e10(p) + unrealised_e10(p, mark_ticks)
+
+
+def wallet_e10(p: Position) -> int:
+    """Everything realised, nothing unrealised."""
+    return p.start_e10 + p.realised_e10 - p.fees_e10 + p.funding_e10 + p.transfers_e10
 
 
 def attribution(p: Position, mark_ticks: int, impact_e10: int = 0) -> Attribution:

@@ -17,7 +17,7 @@ from mmdaemon.core.derisk import is_day_ending
 from mmdaemon.core.limits import VENUE_PAUSES_HARD
 from mmdaemon.core.observe import blocked_why
 from mmdaemon.core.params import Params
-from mmdaemon.core.types import NEVER_NS, KillState, Side
+from mmdaemon.core.types import NEVER_NS, KillState, OrderStatus, Side
 
 if TYPE_CHECKING:
     from mmdaemon.core.state import State
@@ -51,6 +51,7 @@ class Reason(StrEnum):
     LOOP_LAG = "loop_lag"
     JOURNAL_SLOW = "journal_slow"
     NO_FACTS = "no_facts"
+    UNANSWERED = "unanswered"
     OPERATOR_PAUSE = "operator_pause"
     SOURCE_ENDED = "source_ended"
     DAILY_LOSS = "daily_loss"
@@ -79,6 +80,13 @@ class Rule(msgspec.Struct, frozen=True):
     cure: str
     """The event that re-evaluates it."""
     because: str
+
+
+_UNPROTECTED_MAX_S = 30.0
+_UNANSWERED_MAX = 6
+"""Orders that are UNKNOWN at once. One lost answer is the network; a ladder of them is a venue that does not speak, and
+each order that is placed there may land at any time."""
+_BAD_RECONCILES_HARD = 3
 
 
 # --- conditions -------------------------------------------------------------------------------------------------------
@@ -132,9 +140,6 @@ def _day_ending(s: "State", _now: int, _p: Params) -> tuple[bool, int]:
 def _unprotected(s: "State", _now: int, _p: Params) -> tuple[bool, int]:
     health = s.facts.health
     return health is not None and not health.unprotected_s <= _UNPROTECTED_MAX_S, NEVER_NS
-
-
-_UNPROTECTED_MAX_S = 30.0
 
 
 def _book(s: "State", now: int, p: Params) -> tuple[bool, int]:
@@ -198,6 +203,10 @@ def _no_facts(s: "State", now: int, p: Params) -> tuple[bool, int]:
     return now >= until, until if now < until else NEVER_NS
 
 
+def _unanswered(s: "State", _now: int, _p: Params) -> tuple[bool, int]:
+    return sum(order.status is OrderStatus.UNKNOWN for order in s.orders.live.values()) > _UNANSWERED_MAX, NEVER_NS
+
+
 def _operator_pause(s: "State", _now: int, _p: Params) -> tuple[bool, int]:
     return bool(s.facts.pause_reason), NEVER_NS
 
@@ -242,9 +251,6 @@ def _is_banned(s: "State") -> bool:
 
 def _break(s: "State", _now: int, _p: Params) -> tuple[bool, int]:
     return s.facts.bad_reconciles >= _BAD_RECONCILES_HARD, NEVER_NS
-
-
-_BAD_RECONCILES_HARD = 3
 
 
 def _account_facts(s: "State", _now: int, _p: Params) -> tuple[bool, int]:
@@ -298,6 +304,7 @@ RULES: tuple[Rule, ...] = (
     Rule(Reason.LOOP_LAG, Blocks.ALL, "guard", _loop_lag, "HealthFacts", "the event loop is late"),
     Rule(Reason.JOURNAL_SLOW, Blocks.ALL, "guard", _journal_slow, "HealthFacts", "rows wait too long for the journal"),
     Rule(Reason.NO_FACTS, Blocks.ALL, "guard", _no_facts, "HealthFacts", "the guard's measurements stopped"),
+    Rule(Reason.UNANSWERED, Blocks.ALL, "orders", _unanswered, "OrderUpdate", "too many orders went without an answer"),
     Rule(Reason.OPERATOR_PAUSE, Blocks.ALL, "operator", _operator_pause, "OperatorAction", "an operator paused it"),
     Rule(Reason.SOURCE_ENDED, Blocks.ALL, "market", _source_ended, "none", "the recorded market is over"),
     Rule(Reason.DAILY_LOSS, Blocks.HARD, "guard", _daily_loss, "resume", "the day's loss passed its limit"),

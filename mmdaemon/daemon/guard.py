@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from mmdaemon.clock import Clock
-from mmdaemon.core.events import HealthFacts
+from mmdaemon.core.events import AccountHint, HealthFacts
 from mmdaemon.core.state import State
 from mmdaemon.core.types import NS, Instrument
 from mmdaemon.daemon.inbox import Inbox
@@ -23,6 +23,8 @@ _FACTS_EVERY_NS = 60 * NS
 _FACTS_AGE_MAX_NS = 300 * NS
 """Facts that were not read again for this long are not known any more: the clock drifts, and people change accounts."""
 _FACTS_RETRY_NS = 5 * NS
+_FACTS_HINTED_NS = 5 * NS
+"""Between two readings, where the stream says that something is not as it was read. It may be the stream that errs."""
 _MARGIN_MODE = "crossed"
 """What sizes and margin limits are counted by; no setting, because nothing here would be right with another."""
 
@@ -51,6 +53,7 @@ class GuardActor:
         self._unprotected_s = unprotected_s
         self._log = log
         self._told: list[str] = []
+        self._look = asyncio.Event()
         self._instrument = instrument
         self.instrument = instrument
         """As the venue last stated it."""
@@ -97,13 +100,14 @@ class GuardActor:
                 journal_age_s=self._journal.oldest_pending_ns(now) / NS,
                 journal_failed=self._journal.failed,
                 account_facts_ok=not wrong if self.facts else None,
-                account_detail="; ".join(wrong),
                 unprotected_s=self._unprotected_s(now),
+                account_detail="; ".join(wrong),
             )
         )
 
     async def _watch_account(self) -> None:
         while True:
+            was_unknown = self.facts is None
             try:
                 self.facts, self.instrument = await self._venue.facts(), await self._venue.instrument()
                 self._account = self._account or self.facts.account
@@ -114,7 +118,28 @@ class GuardActor:
                     self.facts = None
                 await sleep_ns(self._clock, _FACTS_RETRY_NS)
                 continue
-            await sleep_ns(self._clock, _FACTS_EVERY_NS)
+            if was_unknown:  # nothing is quoted for want of them
+                self._report(lag_ns=0)
+            await self._until_due()
+
+    async def _until_due(self) -> None:
+        timer = self._clock.call_at(self._facts_ns + _FACTS_EVERY_NS, self._look.set)
+        try:
+            await self._look.wait()
+        finally:
+            timer.cancel()
+        self._look.clear()
+        await sleep_until(self._clock, self._facts_ns + _FACTS_HINTED_NS)
+
+    def hinted(self, hint: AccountHint) -> None:
+        """Read now, if the stream says that leverage or a mode is another than was read."""
+        facts = self.facts
+        if facts is not None and (
+            hint.leverage not in (None, facts.leverage)
+            or hint.margin_mode not in ("", facts.margin_mode)
+            or hint.position_mode not in ("", facts.position_mode)
+        ):
+            self._look.set()
 
     def wrong_facts(self) -> list[str]:
         """What of the account is not as it must be and what to do about it, one line each. The daemon mends none of it:
@@ -138,4 +163,9 @@ class GuardActor:
             wrong.append("the key cannot trade: allow it to at the venue, or use one that can")
         if facts.can_withdraw:
             wrong.append("the key can withdraw: make one that cannot")
+        if facts.fees_in:
+            wrong.append(
+                f"fees are paid in {', '.join(facts.fees_in)}, and result and edge are counted in quote currency: "
+                "switch that off at the venue, and restart"
+            )
         return wrong + changed(self._instrument, self.instrument)

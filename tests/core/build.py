@@ -235,7 +235,7 @@ class Desk:
         facts_ok: bool | None = True,
         bare_s: float = 0.0,
     ) -> HealthFacts:
-        return HealthFacts(*self.now, lag_s, offset_s, journal_s, failed, facts_ok, unprotected_s=bare_s)
+        return HealthFacts(*self.now, lag_s, offset_s, journal_s, failed, facts_ok, bare_s)
 
     def link(self, name: str, up: bool) -> LinkChanged:
         return LinkChanged(*self.now, Link(name), up)

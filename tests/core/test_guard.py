@@ -12,6 +12,7 @@ from mmdaemon.core.commands import Amend, Cancel, Place
 from mmdaemon.core.events import (
     BillKind,
     Event,
+    HealthFacts,
     KillChanged,
     OperatorAction,
     OrderAdopted,
@@ -698,3 +699,28 @@ def test_fills_that_come_while_nothing_may_be_quoted_are_counted() -> None:
     desk.feed(desk.fill(Side.BUY, 1, bid.px_ticks, bid.client_id))
     desk.feed(desk.fill(Side.SELL, 2))
     assert desk.state.guard.fills_not_quoting == 2
+
+
+def test_a_venue_that_answers_no_order_is_sent_no_more_of_them() -> None:
+    desk = running(PARAMS)
+    desk.hold(4)
+    adopted = [f"mmabcd-0-{n}" for n in range(7)]
+    for n, client_id in enumerate(adopted):
+        px = MID - 1_000 - n
+        desk.feed(OrderAdopted(*desk.now, client_id, Side.BUY, px, 3, 0, Purpose.QUOTE, False, OrderStatus.LIVE))
+    for client_id in adopted[:6]:
+        desk.feed(desk.update(client_id, OrderStatus.UNKNOWN, reason="timeout"))
+    assert desk.guard is S.RUNNING
+    desk.feed(desk.update(adopted[6], OrderStatus.UNKNOWN, reason="timeout"))
+    assert desk.guard is S.SOFT_PAUSE
+    assert desk.reasons == {"unanswered"}
+    assert not any(isinstance(command, Place | Amend) for command in desk.seconds(30))
+    desk.feed(desk.update(adopted[0], OrderStatus.CANCELLED, 0))
+    desk.seconds(PARAMS.guard.soft_clear_ns / NS + 1)
+    assert desk.guard is S.RUNNING
+
+
+def test_no_measurement_can_be_left_out() -> None:
+    """One with a default would be fine where nobody took it."""
+    optional = {field.name for field in msgspec.structs.fields(HealthFacts) if not field.required}
+    assert optional == {"account_detail"}

@@ -7,7 +7,7 @@ from hypothesis import given
 
 from mmdaemon.core import limits, risk
 from mmdaemon.core.commands import Cancel
-from mmdaemon.core.events import BillKind, KillChanged, SourceEnded, TaskDied
+from mmdaemon.core.events import BillKind, KillChanged, OrderAdopted, SourceEnded, TaskDied
 from mmdaemon.core.reasons import (
     ALL_MASK,
     BIT,
@@ -20,7 +20,7 @@ from mmdaemon.core.reasons import (
     reasons_of,
 )
 from mmdaemon.core.state import new_state
-from mmdaemon.core.types import E10, NEVER_NS, NS, GuardState, KillState, OrderStatus, Side
+from mmdaemon.core.types import E10, NEVER_NS, NS, GuardState, KillState, OrderStatus, Purpose, Side
 from tests.core.build import DAY_NS, EQUITY_E10, MID, Desk, What, modest, params, play, realistic, running
 
 NAN = float("nan")
@@ -72,6 +72,13 @@ def lose_over_two_days(desk: Desk) -> None:
         desk.feed(desk.timer())
 
 
+def leave_unanswered(desk: Desk, n: int) -> None:
+    for i in range(n):
+        order = f"mmabcd-0-{i}", Side.BUY, MID - 1_000 - i, 3, 0, Purpose.QUOTE, False
+        desk.feed(OrderAdopted(*desk.now, *order, OrderStatus.LIVE))
+        desk.feed(desk.update(f"mmabcd-0-{i}", OrderStatus.UNKNOWN, reason="timeout"))
+
+
 def nobody_pays(desk: Desk) -> None:
     """The fee alone is more than half of the widest spread."""
     desk.feed(desk.fees(maker_rate=0.0016))
@@ -115,6 +122,7 @@ RAISED: dict[Reason, Do] = {
     R.LOOP_LAG: lambda d: d.feed(d.health(lag_s=0.6)),
     R.JOURNAL_SLOW: lambda d: d.feed(d.health(journal_s=3.5)),
     R.NO_FACTS: lambda d: d.wait(3.1).all_of(d.book(), d.timer()),
+    R.UNANSWERED: lambda d: leave_unanswered(d, 7),
     R.OPERATOR_PAUSE: lambda d: d.feed(d.operator("pause")),
     R.SOURCE_ENDED: lambda d: d.feed(SourceEnded(*d.now)),
     R.DAILY_LOSS: lambda d: d.feed(d.bill(BillKind.FUNDING, -3_001 * E10)),
@@ -172,6 +180,7 @@ CURED: dict[Reason, Do] = {
     R.LOOP_LAG: lambda d: d.feed(d.health()),
     R.JOURNAL_SLOW: lambda d: d.feed(d.health()),
     R.NO_FACTS: lambda d: d.feed(d.health()),
+    R.UNANSWERED: lambda d: d.feed(d.update("mmabcd-0-6", OrderStatus.CANCELLED, 0)),
     R.OPERATOR_PAUSE: lambda d: d.feed(d.operator("resume")),
 }
 SOFT = [rule.reason for rule in RULES if rule.blocks is not Blocks.HARD]
