@@ -133,7 +133,7 @@ RULES: tuple[Rule, ...] = (
 RULE: dict[str, Rule] = {rule.kind: rule for rule in RULES}
 OF_FILLS = frozenset({Kind.MANUAL_TRADE, Kind.FORCED_TRADE})
 """Kinds that a fill opens and a person closes. Every other is opened and closed by rounds."""
-_EQUITY_TOLERANCE_E10 = E10 // 10_000
+EQUITY_TOLERANCE_E10 = E10 // 10_000
 """What venues round away. Anything larger is money that somebody has not told us of."""
 _REMEMBERED = Rule(Kind.POSITION, "reconcile", True, 0, "of another version of the daemon", "", "")
 
@@ -152,7 +152,7 @@ def difference(state: State, params: Params, snapshot: AccountSnapshot) -> Found
     if abs(snapshot.position_lots - ours.position_lots) > params.guard.position_tolerance_lots:
         return found(Kind.POSITION, f"the venue says {snapshot.position_lots} lots, our books {ours.position_lots}")
     equity_e10 = position.equity_cash_e10(ours, snapshot.mark_px_ticks)
-    if abs(snapshot.equity_e10 - equity_e10) > _EQUITY_TOLERANCE_E10:
+    if abs(snapshot.equity_e10 - equity_e10) > EQUITY_TOLERANCE_E10:
         said = f"the venue says {snapshot.equity_e10}, our books {equity_e10} (1e-10 of quote)"
         return found(Kind.EQUITY, said)
     return None

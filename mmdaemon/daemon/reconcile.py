@@ -110,7 +110,7 @@ class Reconciler:
         while True:
             now = self._clock.mono_ns()
             try:
-                if self._is_in_doubt():
+                if self.is_in_doubt():
                     await self.reconcile("start" if not self._state.facts.reconciled_ns else "gap")
                     whole_at, self._orders_at = self._next()
                 elif now >= whole_at or (now >= self._orders_at and self.ledger.is_mending):
@@ -131,7 +131,7 @@ class Reconciler:
                 await self._cancel_again()
                 await self._rest(_BACK_OFF_NS)  # less where a link comes back meanwhile
                 continue
-            if not self._is_in_doubt():
+            if not self.is_in_doubt():
                 await self._rest(_CHECK_NS)
             elif self._state.facts.breaks or not self._state.venue.private_up:
                 # Stopped for good it waits for a person, who has a round of his own.
@@ -152,7 +152,7 @@ class Reconciler:
         now = self._clock.mono_ns()
         return now + self._cadences.position_ns, now + self._cadences.orders_ns
 
-    def _is_in_doubt(self) -> bool:
+    def is_in_doubt(self) -> bool:
         state = self._state
         if state.guard.state is GuardState.RECONCILING or state.facts.breaks or self.ledger.hard:
             return state.venue.private_up or not state.facts.reconciled_ns

@@ -1,6 +1,6 @@
 """An exchange, through ccxt.pro: the `Venue` that trades with money. Bitget's two APIs, proven against the emulator.
 
-    commands ──► outbox ──► api (requests) ──► lanes (budgets) ──► ccxt's session      signed by ccxt
+    commands ──► outbox ──► api (requests) ──► lanes (budgets) ──► wire_http           signed by ccxt
     events   ◄── streams (decoding, own book) ◄── tap ◄── ccxt's connections            kept by links
     reads    ──► api ──► lanes
 
@@ -41,21 +41,24 @@ from mmdaemon.venues.base import (
     VenueUnavailable,
 )
 from mmdaemon.venues.bitget import classic_reads, unified_reads
-from mmdaemon.venues.bitget.api import Answer, Api, Meaning, Refused, Request, Unanswered, Unsent
+from mmdaemon.venues.bitget.api import NOT_GRANTED, Answer, Api, Meaning, Refused, Request, Unanswered, Unsent
 from mmdaemon.venues.bitget.classic import Classic
+from mmdaemon.venues.bitget.frames import HINTS
 from mmdaemon.venues.bitget.streams import OrderPush, Streams
 from mmdaemon.venues.bitget.unified import Unified
-from mmdaemon.venues.ccxt_client import CcxtClient
+from mmdaemon.venues.ccxt_client import UNREADABLE, CcxtClient
 from mmdaemon.venues.ccxt_config import CcxtConfig
 from mmdaemon.venues.codec import Scale, Tally
 from mmdaemon.venues.lanes import Lanes
 from mmdaemon.venues.links import Links
 from mmdaemon.venues.outbox import Outbox
 from mmdaemon.venues.own_time import OwnTime, offset_ns
+from mmdaemon.venues.receipt import received
+from mmdaemon.venues.wire_http import HttpClient
 
-F = TypeVar("F", bound=Fill | Bill | AccountSnapshot | FeeSchedule | BarClosed | FundingRate | MarkPrice)
 R = TypeVar("R")
 _PRIVATE_CHANNELS: Final = {"classic": ("orders", "fill"), "unified": ("order", "fill")}
+_HINTS: Final = {"classic": ("positions", "account"), "unified": ("position", "account")}
 _PUBLIC_CHANNELS: Final = {"classic": ("books", "trade", "ticker"), "unified": ("books", "publicTrade", "ticker")}
 _FOR_GOOD: Final = {Meaning.AUTH: KeyRefused, Meaning.WRONG_API: OtherAccount}
 """What no second try will mend."""
@@ -72,7 +75,8 @@ class CcxtVenue:
         self._clock = clock
         self._kills = kills
         self._client = CcxtClient(config, clock)
-        self.lanes = Lanes(self._client, self._client.session, clock, config.request_timeout_s)
+        self._wire = HttpClient(self._client.ssl_context, clock)
+        self.lanes = Lanes(self._client, self._wire, clock, config.request_timeout_s)
         self._sends = OwnTime(self.lanes, clock, self._set_ahead)
         self._api: Api | None = None
         self._instrument: Instrument | None = None
@@ -105,7 +109,7 @@ class CcxtVenue:
         at = f", emulated at {self.config.emulator_url}" if self.config.emulator_url else ""
         return {
             "venue": f"{self.config.exchange}, {self.config.account} account, {self.config.environment}{at}",
-            "order lanes": "requests of our own over ccxt's session, signed by ccxt",
+            "order lanes": "requests and connections of our own, signed by ccxt",
             "streams": "ccxt.pro's connections, decoded at the frame",
         }
 
@@ -147,7 +151,9 @@ class CcxtVenue:
             return
         symbol = await self._market_symbol()
         self._streams = streams = Streams(
-            api.name, instrument.symbol, scale, self.now, _Heard(self, outbox), depth=self.config.book_depth
+            *(api.name, instrument.symbol, scale, self.now, _Heard(self, outbox)),
+            depth=self.config.book_depth,
+            fees_in=api.fees_in,
         )
         funding = await self.funding()
         streams.set_interval_s(funding.interval_s)
@@ -160,11 +166,15 @@ class CcxtVenue:
         }
         if self.config.credentials is not None:
             orders, fills = _PRIVATE_CHANNELS[api.name]
+            positions, account = _HINTS[api.name]
             pumps |= {
                 orders: (Link.PRIVATE, lambda: ex.watch_orders(symbol)),
                 fills: (Link.PRIVATE, lambda: ex.watch_my_trades(symbol)),
+                positions: (Link.PRIVATE, lambda: ex.watch_positions([symbol])),
+                account: (Link.PRIVATE, lambda: ex.watch_balance({"type": "swap"})),
             }
-        self._links = Links(self._client, self._clock, pumps, self._link_changed, outbox.is_push_overdue)
+        overdue = outbox.is_push_overdue
+        self._links = Links(self._client, self._clock, pumps, self._link_changed, overdue, _HINTS[api.name])
         self._client.hear(public=self._on_public, private=self._on_private, on_connection=self._on_connection)
         self._links.start()
 
@@ -178,6 +188,7 @@ class CcxtVenue:
         if self._outbox is not None:
             await self._outbox.close()
         await self.lanes.close()
+        await self._wire.close()
         await self._client.close()
 
     async def _market_symbol(self) -> str:
@@ -185,7 +196,7 @@ class CcxtVenue:
         ex = self._client.exchange
         try:
             await ex.load_markets()
-        except self._client.network_errors as error:
+        except (*self._client.network_errors, *UNREADABLE) as error:
             raise VenueUnavailable(f"the markets could not be read: {type(error).__name__}") from None
         for market in ex.markets.values():
             if market["id"] == self.config.symbol and market["swap"] and market["linear"]:
@@ -204,8 +215,10 @@ class CcxtVenue:
         assert self._streams is not None
         if self._streams.on_frame(data, link is Link.PRIVATE):
             return True
-        self.links.on_event(link, data)
-        return False
+        refused = self.links.on_event(link, data)
+        if refused:
+            self.tell(MarketDataRefused(*self.now(), None, f"{refused}:subscription"))
+        return bool(refused)
 
     def _on_connection(self, private: bool) -> None:
         assert self._streams is not None
@@ -263,8 +276,8 @@ class CcxtVenue:
         try:
             await self._asked("dead_man", self._the_api.dead_man(seconds))
         except Refused as refused:
-            if refused.meaning in (Meaning.AUTH, Meaning.REFUSED):
-                return False  # not granted to this account
+            if refused.meaning in NOT_GRANTED:
+                return False
             raise VenueUnavailable(f"dead_man: {refused}") from None
         return True
 
@@ -278,31 +291,31 @@ class CcxtVenue:
 
     async def fills(self, since: Cursor) -> list[Fill]:
         found = await self._reading("fills", self._the_api.fills(self._sends, since))
-        return [self._received(fill) for fill in found]
+        return [received(self._clock, fill) for fill in found]
 
     async def bills(self, since: Cursor) -> list[Bill]:
         found = await self._reading("bills", self._the_api.bills(self._sends, since))
-        return [self._received(bill) for bill in found]
+        return [received(self._clock, bill) for bill in found]
 
     async def snapshot(self) -> AccountSnapshot:
-        return self._received(await self._reading("snapshot", self._the_api.snapshot(self._sends)))
+        return received(self._clock, await self._reading("snapshot", self._the_api.snapshot(self._sends)))
 
     async def facts(self) -> AccountFacts:
         offset_s = await self._clock_offset_s()
         return await self._reading("facts", self._the_api.facts(self._sends, offset_s))
 
     async def fees(self) -> FeeSchedule:
-        return self._received(await self._reading("fees", self._the_api.fees(self._sends)))
+        return received(self._clock, await self._reading("fees", self._the_api.fees(self._sends)))
 
     async def candles(self, n: int) -> list[BarClosed]:
         found = await self._reading("candles", self._the_api.candles(self._sends, n))
-        return [self._received(bar) for bar in found]
+        return [received(self._clock, bar) for bar in found]
 
     async def funding(self) -> FundingRate:
-        return self._received(await self._reading("funding", self._the_api.funding(self._sends)))
+        return received(self._clock, await self._reading("funding", self._the_api.funding(self._sends)))
 
     async def mark(self) -> MarkPrice:
-        return self._received(await self._reading("mark", self._the_api.mark(self._sends)))
+        return received(self._clock, await self._reading("mark", self._the_api.mark(self._sends)))
 
     async def _clock_offset_s(self) -> float:
         """The venue's clock less ours."""
@@ -339,10 +352,6 @@ class CcxtVenue:
             return came
         raise kind(self._why["read"])
 
-    def _received(self, fact: F) -> F:
-        """The same fact, with the moment of its receipt."""
-        return msgspec.structs.replace(fact, mono_ns=self._clock.mono_ns(), ts_ns=self._clock.wall_ns())
-
 
 class _Heard:
     """What the streams say, told on. See `bitget.streams.Hear`."""
@@ -363,13 +372,12 @@ class _Heard:
     def book_back(self) -> None:
         self._venue.links.book_back()
 
-    def channel(self, kind: str) -> None:
-        """Something of the account moved. What it is now is read, and not put together from several channels."""
-
     def refused(self, kind: str, reason: str) -> None:
-        """It may have been anything, a fill too: the stream is begun anew, and what it said is read."""
+        """It may have been anything, a fill too: the stream is begun anew, and what it said is read. Not so for a hint,
+        which would be as unreadable on each new connection."""
         self._venue.tell(MarketDataRefused(*self._venue.now(), None, f"{kind or 'private'}:{reason}"))
-        self._venue.links.private_lost(reason)
+        if kind not in HINTS:
+            self._venue.links.private_lost(reason)
 
 
 def _remedy(refused: Refused, config: CcxtConfig) -> str:

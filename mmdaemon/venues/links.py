@@ -6,13 +6,15 @@ yields: a loop without a pause would freeze the process). ccxt dials, logs in an
 
     public   up with the first good book of a connection; down as it ends, or as the book is lost
     private  up when every channel of it was acknowledged on this connection; down as it ends
+    hints    asked for once their link is up, and never a reason for it to be down: a venue that refuses one (an account
+             or a key that may not) would leave us without orders and fills for ever. Asked again on each connection
 
 A socket that is silent for too long is ended by us, and so is a private stream that keeps silent about an order that
 the venue took. Missed private events are not replayed: the daemon reads them, each time the link comes back.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -56,14 +58,19 @@ class Links:
         pumps: Mapping[str, tuple[Link, Callable[[], Awaitable[Any]]]],
         changed: Callable[[Link, bool], None],
         is_push_overdue: Callable[[], bool],
+        hints: Collection[str] = (),
     ) -> None:
-        """`pumps`: by the channel's name on the wire."""
+        """`pumps`: by the channel's name on the wire; `hints`: those of them that a link can do without."""
         self._client, self._clock, self._pumps, self._changed = client, clock, pumps, changed
-        self._is_push_overdue = is_push_overdue
-        self._wanted = {link: {name for name, (at, _) in pumps.items() if at is link} for link in Link}
+        self._is_push_overdue, self._hints = is_push_overdue, hints
+        self._wanted = {
+            link: {name for name, (at, _) in pumps.items() if at is link and name not in hints} for link in Link
+        }
         self._acked: dict[Link, set[str]] = {link: set() for link in Link}
+        self._asked: dict[Link, set[str]] = {link: set() for link in Link}
+        """Hints, neither acknowledged nor refused yet."""
         self._has_book = False
-        self._up = dict.fromkeys(Link, False)
+        self._up = {link: asyncio.Event() for link in Link}
         self._back_off_s = dict.fromkeys(Link, _BACK_OFF_MIN_S)
         self._paused_for = dict.fromkeys(Link, 0)
         """For which connection, by number, it grew last."""
@@ -91,21 +98,31 @@ class Links:
         """A connection is made anew: nothing of the last one holds."""
         self.connections[link] += 1
         self._acked[link].clear()
+        self._asked[link].clear()
         self._has_book = self._has_book and link is not Link.PUBLIC
         self._down(link, "connecting")
 
-    def on_event(self, link: Link, data: str | bytes) -> None:
-        """A frame that is no push: acknowledgements are noted; ccxt handles it too."""
+    def on_event(self, link: Link, data: str | bytes) -> str:
+        """A frame that is no push: acknowledgements are noted, and ccxt handles it too. But for the refusal of a hint,
+        of which the name is returned: ccxt would give up every subscription of the connection for it."""
         try:
             said = _said(data)
         except (msgspec.MsgspecError, UnicodeError):
-            return  # a pong, or what ccxt may make of it
+            return ""  # a pong, or what ccxt may make of it
+        name, asked = said.arg.channel or said.arg.topic, self._asked[link]
         if said.event == "subscribe":
-            self._acked[link].add(said.arg.channel or said.arg.topic)
+            asked.discard(name)
+            self._acked[link].add(name)
             self._consider(link)
         elif said.event == "error":
+            if not name and asked and self._up[link].is_set():
+                name = min(asked)  # it does not say which, and nothing else is asked for of a link that is up
+            if name in self._hints:
+                asked.discard(name)
+                return name
             # A refused subscription is never asked for again on this connection (ccxt #19041).
             self._client.drop(private=link is Link.PRIVATE, why=f"refused:{said.code}"[:40])
+        return ""
 
     def book_back(self) -> None:
         self._has_book = True
@@ -123,7 +140,7 @@ class Links:
         asyncio.get_running_loop().call_soon(self._drop_private, why)
 
     def _drop_private(self, why: str) -> None:
-        if not self._up[Link.PRIVATE]:
+        if not self._up[Link.PRIVATE].is_set():
             self._client.drop(private=True, why=why)
 
     def _drop_public(self, why: str) -> None:
@@ -133,23 +150,27 @@ class Links:
     # --- what holds ---------------------------------------------------------------------------------------------------
 
     def _consider(self, link: Link) -> None:
-        if self._up[link] or not self._acked[link] >= self._wanted[link]:
+        if self._up[link].is_set() or not self._acked[link] >= self._wanted[link]:
             return
         if link is Link.PUBLIC and not self._has_book:
             return
-        self._up[link], self.why[link] = True, ""
+        self._up[link].set()
+        self.why[link] = ""
         self._changed(link, True)
 
     def _down(self, link: Link, why: str) -> None:
         self.why[link] = why
-        if self._up[link]:
-            self._up[link] = False
+        if self._up[link].is_set():
+            self._up[link].clear()
             self._changed(link, False)
 
     async def _pump(self, name: str, link: Link, watch: Callable[[], Awaitable[Any]]) -> None:
         task = asyncio.current_task()
         assert task is not None
         while True:
+            if name in self._hints:
+                await self._up[link].wait()
+                self._asked[link].add(name)
             try:
                 await watch()
             except asyncio.CancelledError:
@@ -167,6 +188,9 @@ class Links:
                 await asyncio.sleep(_LOOK_S)
                 continue
             self._acked[link].discard(name)
+            if name in self._hints:  # the others say so, if the connection is gone
+                await asyncio.sleep(_LOOK_S)
+                continue
             self._down(link, why)
             await asyncio.sleep(self._pause_s(link))
 
@@ -187,9 +211,9 @@ class Links:
                 private = link is Link.PRIVATE
                 if self._client.silent_ns(private=private) > SILENT_MAX_NS[link]:
                     self._client.drop(private=private, why="silent")
-                elif not self._up[link] and self._client.connected_for_ns(private=private) > UP_WITHIN_NS:
+                elif not self._up[link].is_set() and self._client.connected_for_ns(private=private) > UP_WITHIN_NS:
                     self._client.drop(private=private, why="not subscribed")
-                if not self._up[link]:
+                if not self._up[link].is_set():
                     up_since[link] = 0
                 elif not up_since[link]:
                     up_since[link] = now

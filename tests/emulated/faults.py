@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
-from mmdaemon.core.events import LinkChanged, MarketDataRefused
+from mmdaemon.core.events import LinkChanged, MarketDataRefused, OrderUpdate
 from mmdaemon.core.types import NS, GuardState, KillState, Link, OrderStatus
 from mmdaemon.venues.ccxt_client import exchange_class
 from mmdaemon.venues.emulator.wrong import Wrong
@@ -67,6 +67,8 @@ class Row(NamedTuple):
     settings: tuple[tuple[str, Value], ...] = ()
     venue: tuple[tuple[str, Any], ...] = ()
     """Fields of `EmulatorConfig`."""
+    certain: str = ""
+    """Orders are refused for something that begins so, and freed for it: none of them becomes UNKNOWN."""
     also: "Callable[[Played], Awaitable[None]] | None" = None
 
 
@@ -119,6 +121,11 @@ class Played:
     def was_refused(self, reason: str) -> bool:
         told = self.watch.told[self.since :]
         return any(isinstance(event, MarketDataRefused) and event.reason.startswith(reason) for event in told)
+
+    def was_certain(self, reason: str) -> bool:
+        told = self.watch.told[self.since :]
+        refused = [event for event in told if isinstance(event, OrderUpdate) and event.word is OrderStatus.REJECTED]
+        return any(event.reason.startswith(reason) for event in refused)
 
     @property
     def unknown(self) -> dict[str, list[str]]:
@@ -179,6 +186,9 @@ class Played:
         row, began_ns = self.row, self.site.clock.mono_ns()
         if row.unknown:
             await self.until(lambda: self.unknown, HAPPENS_S, "no order became UNKNOWN")
+        if row.certain:
+            await self.until(lambda: self.was_certain(row.certain), HAPPENS_S, f"none refused for {row.certain}")
+            assert not self.unknown, f"the refusal is certain, and became UNKNOWN: {self.unknown}"
         if row.ends == "stopped":
             await self.until(
                 lambda: self.site.daemon.state.guard.state is GuardState.HARD_STOP, RECOVERED_S, "not HARD"

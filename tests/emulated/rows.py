@@ -7,10 +7,11 @@ alternates. `where="place"` is every endpoint that places, single and in batches
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from mmdaemon.core.events import OrderUpdate
-from mmdaemon.core.types import GuardState, Link, OrderStatus, Side
+from mmdaemon.core.events import LinkChanged, OrderUpdate
+from mmdaemon.core.types import E10, NS, GuardState, Link, OrderStatus, Side
 from mmdaemon.venues.emulator.server import Seen
 from mmdaemon.venues.emulator.wrong import Wrong
+from mmdaemon.venues.outbox import PUSH_WITHIN_NS
 from mmdaemon.venues.simulated.records import VenueOrder
 from tests.emulated.faults import BOTH, CLASSIC, UNIFIED, Inject, Played, Row
 
@@ -60,8 +61,56 @@ async def _waits(played: Played) -> None:
         assert not sooner, f"told to wait for three seconds, and asked again: {told}, {sooner}"
 
 
+async def _not_overdue(played: Played) -> None:
+    """Longer than a push may take to come: those that came before their answer are not waited for."""
+    end_ns = played.site.clock.mono_ns() + PUSH_WITHIN_NS + NS
+    await played.until(lambda: played.site.clock.mono_ns() > end_ns, 10, "the time")
+    assert not played.went_down(Link.PRIVATE), "the stream was begun anew for a push that had come"
+
+
+async def _counts_fees(played: Played) -> None:
+    def same() -> bool:
+        fees, there = played.site.daemon.state.venue.fees, played.site.emulator.account.facts
+        return fees is not None and fees.maker_rate == float(there.maker_rate)
+
+    await played.until(same, 30, "the schedule that counts is not the venue's")
+
+
+async def _acknowledged(played: Played) -> None:
+    """Two acknowledgements are late by two seconds each, the login's and one of a subscription."""
+
+    def up_ms() -> list[int]:
+        told = [event for event in played.watch.told[played.since :] if isinstance(event, LinkChanged)]
+        return [event.ts_ns // 1_000_000 for event in told if event.link is Link.PRIVATE and event.up]
+
+    await played.until(up_ms, 30, "not up")
+    anew = [each for each in [*played.site.emulator.connections][played.sockets :] if each.private]
+    assert up_ms()[0] - anew[0].began_ms > 1_900, "up, and not yet acknowledged"
+
+
+async def _is_read(played: Played) -> None:
+    assert not played.unknown, f"an answer was taken for none: {played.unknown}"
+
+
+async def _is_transfer(played: Played) -> None:
+    def booked() -> bool:
+        return played.site.daemon.state.position.transfers_e10 == -100 * E10
+
+    await played.until(booked, 30, "the transfer was not booked as one")
+
+
 async def _is_foreign(played: Played) -> None:
     await played.until(lambda: played.site.daemon.parts.reconciler.foreign_orders == 1, 30, "it was not told")
+
+
+async def _runs_out(played: Played) -> None:
+    """No cancel is taken by then, and what rests is taken out all the same."""
+    site = played.site
+
+    def refused() -> list[Seen]:
+        return [seen for seen in site.emulator.requests if "cancel-" in seen.path and seen.status == 400]
+
+    await played.until(lambda: refused() and not played.watch.own_resting(), 30, "it rests, or no cancel was refused")
 
 
 async def _in_parts(played: Played) -> None:
@@ -95,12 +144,12 @@ REQUESTS: Final = (
         "UNKNOWN until the in-flight window is over and two reads found nothing", BOTH, unknown=True),
     Row("R02", "V03", (Inject(W.DELIVERED_LATE, 1.4, 2, PLACE),),
         "UNKNOWN; it lands after the time-out, and is then what the venue says", BOTH, unknown=True,
-        venue=(("window_s", 1.9),)),
+        settings=(("venue__ack_check_s", 0.5),), venue=(("window_s", 1.9),)),
     Row("R03", "V03 C01", (Inject(W.DELIVERED_LATE, 1.6, 2, PLACE),),
         "UNKNOWN; by then the venue refuses its signature, and it never lands", CLASSIC, unknown=True),
     Row("R04", "V01", (Inject(W.CONNECTION_RESET, count=2, where=PLACE),), ASKED, UNIFIED, unknown=True),
     Row("R05", "V25", (Inject(W.RATE_LIMIT, 4.0, where=ORDERS),),
-        "certain: freed; no streak of refusals; on when it is over", BOTH),
+        "certain: freed; no streak of refusals; on when it is over", BOTH, certain="rate_limit"),
     Row("R06", "V25", (Inject(W.RATE_LIMIT_TEXT, count=2, where=PLACE),),
         "the endpoint is not asked again for as long as it is told", CLASSIC,
         also=_waits),
@@ -112,7 +161,8 @@ REQUESTS: Final = (
     Row("R10", "V24", (Inject(W.MAINTENANCE_HTTP, 4.0),), "the same, and orders under way are UNKNOWN", CLASSIC),
     Row("R11", "V01", (Inject(W.SERVICE_ERROR_UNDONE, count=2, where=PLACE),),
         "an ambiguous code: UNKNOWN, found absent after the window", UNIFIED, unknown=True),
-    Row("R12", "C01", (Inject(W.CLOCK_REFUSED, count=3, where=PLACE),), "certain: freed; it goes on", CLASSIC),
+    Row("R12", "C01", (Inject(W.CLOCK_REFUSED, count=3, where=PLACE),), "certain: freed; it goes on", CLASSIC,
+        certain="clock:"),
     Row("R21", "C01", (Inject(W.CLOCK_REFUSED, 20.0, where=PLACE),), "a streak of it is HARD_STOP: no loop of requests",
         UNIFIED, ends="stopped", state=HARD, reason="reject_streak"),
     Row("R13", "O06", (Inject(W.KEY_REVOKED, 20.0),),
@@ -122,7 +172,7 @@ REQUESTS: Final = (
     Row("R14", "O06", (Inject(W.PERMISSION_REFUSED, 20.0, where=PLACE),),
         "refusals one after another: HARD_STOP, and what rested is cancelled", CLASSIC, ends="stopped", state=HARD,
         reason="reject_streak"),
-    Row("R15", "V17", (Inject(W.MARGIN_REFUSED, count=3),), "certain: freed; it goes on", BOTH),
+    Row("R15", "V17", (Inject(W.MARGIN_REFUSED, count=3),), "certain: freed; it goes on", BOTH, certain="margin:"),
     Row("R16", "V17", (Inject(W.MARGIN_REFUSED, 20.0),), "a streak of it is HARD_STOP", CLASSIC, ends="stopped",
         state=HARD, reason="reject_streak"),
     Row("R17", "V33", (Inject(W.READS_FAIL, 6.0),), "a failed read is no empty one: nothing is freed for it", BOTH),
@@ -141,8 +191,11 @@ ANSWERS: Final = (
     Row("A02", "V13", (Inject(W.ANSWER_LOST, count=3, where=CANCEL),),
         "frees nothing until the venue was asked what became of the order", BOTH,
         settings=(("venue__amend", False),)),
+    Row("A24", "V13", (Inject(W.REQUEST_LOST, count=3, where=CANCEL),),
+        "the order rests: nothing is freed until the venue was asked, and it is cancelled again", BOTH,
+        settings=(("venue__amend", False),)),
     Row("A03", "V02", (Inject(W.ANSWER_LOST, count=2, where="modify-order"),),
-        "which price is in force is read, and the larger of the two is reserved", UNIFIED),
+        "which price is in force is read, and the larger of the two is reserved", UNIFIED, unknown=True),
     Row("A04", "V02", (Inject(W.ANSWER_SLOW, 1.5, 2, PLACE),), ASKED, CLASSIC, unknown=True),
     Row("A05", "V02", (Inject(W.ANSWER_RESET, count=2, where=PLACE),), ASKED, UNIFIED, unknown=True),
     Row("A06", "V02", (Inject(W.RESET_MID_BODY, count=2, where=PLACE),), ASKED, CLASSIC, unknown=True),
@@ -156,7 +209,7 @@ ANSWERS: Final = (
     Row("A14", "V33", (Inject(W.HTML_200, count=2, where=PLACE),), ASKED, UNIFIED, unknown=True),
     Row("A15", "V33", (Inject(W.EMPTY_200, 5.0),), "no body is no empty list: nothing is freed for it", BOTH),
     Row("A16", "V33", (Inject(W.TRUNCATED_JSON, count=2, where=PLACE),), ASKED, CLASSIC, unknown=True),
-    Row("A17", "V33", (Inject(W.WRONG_CONTENT_TYPE, 4.0),), "read as what it is", UNIFIED),
+    Row("A17", "V33", (Inject(W.WRONG_CONTENT_TYPE, 4.0),), "read as what it is", UNIFIED, also=_is_read),
     Row("A18", "M10", (Inject(W.DEEP_JSON, count=6),), "no crash; taken for no answer", CLASSIC),
     Row("A19", "M10", (Inject(W.MISTYPED_ANSWER, 4.0),),
         "taken for no answer: nothing is booked or freed for it", BOTH),
@@ -178,7 +231,7 @@ MARKET: Final = (
     Row("M04", "M02", (Inject(W.BOOK_RESTART),), "no book until a snapshot", UNIFIED, down=PUBLIC),
     Row("M05", "M03", (Inject(W.BOOK_CHECKSUM),), "no book until a snapshot", CLASSIC, down=PUBLIC,
         refused="checksum", venue=(("checksum", True),)),
-    Row("M06", "M01", (Inject(W.BOOK_CROSSED),), "no quote from it", BOTH, down=PUBLIC),
+    Row("M06", "M01", (Inject(W.BOOK_CROSSED),), "no quote from it", BOTH, down=PUBLIC, refused="crossed"),
     Row("M07", "M08", (Inject(W.BOOK_ONE_SIDED),), "no quote from it", UNIFIED),
     Row("M08", "M04", (Inject(W.BOOK_FROZEN, 6.0),), "prints go through it: frozen, and quotes are pulled", BOTH),
     Row("M09", "M04", (Inject(W.BOOK_SILENT, 5.0),), "its age pulls the quotes", CLASSIC, state=SOFT, reason="book"),
@@ -199,7 +252,7 @@ MARKET: Final = (
     Row("M16", "M09", (Inject(W.FRAME_OTHER_SYMBOL, where="public books"),), "not taken for ours; a gap", CLASSIC,
         down=PUBLIC),
     Row("M17", "C05", (Inject(W.FRAME_FUTURE, count=5, where="public "),),
-        "no age is negative, none is fresh", UNIFIED),
+        "no age is negative, none is fresh", UNIFIED, refused="future"),
     Row("M18", "M10", (Inject(W.FRAME_TRUNCATED, count=2, where="public "),), "refused and counted", CLASSIC),
     Row("M19", "M10", (Inject(W.FRAME_NOT_JSON, count=2, where="public "),), "refused and counted", UNIFIED),
     Row("M20", "M10", (Inject(W.FRAME_DEEP, count=2, where="public "),), "no crash; refused and counted", CLASSIC),
@@ -227,13 +280,25 @@ ACCOUNT: Final = (
     Row("P11", "M09", (Inject(W.FRAME_OTHER_SYMBOL, count=2, where="private "),), "not booked as ours", UNIFIED),
     Row("P12", "C05", (Inject(W.FRAME_FUTURE, count=5, where="private "),), "booked once; no age is negative", CLASSIC),
     Row("P13", "V08", (Inject(W.LATENCY, 0.3, 5, PLACE),), "the push comes before the request's own answer",
-        CLASSIC, venue=(("push_delay_s", -0.2),)),
+        CLASSIC, venue=(("push_delay_s", -0.2),), also=_not_overdue),
     Row("P14", "V16", (Inject(W.LATENCY, 0.5, 20, PLACE),),
         "an order that would take by then is cancelled on the stream: freed, no streak of refusals", UNIFIED,
         also=_post_only),
     Row("P15", "V06 V10", (Inject(W.FRAME_LOST, where="private orders"),),
         "filled in parts at once: cumulative is the sum, each part booked once, the rest reserved until its end", BOTH,
         also=_in_parts),
+    Row("P16", "V06", (Inject(W.FRAME_LOST, 5.0, where="private positions"),),
+        "missed by nobody: fills are the truth", BOTH),
+    Row("P17", "V07", (Inject(W.FRAME_LATE, 1.5, 6, "private positions"),),
+        "behind the books: read, found to agree, and nothing booked", CLASSIC),
+    Row("P18", "M09", (Inject(W.FRAME_OTHER_SYMBOL, count=2, where="private positions"),), "not taken for ours",
+        UNIFIED),
+    Row("P19", "M10", (Inject(W.FRAME_MISTYPED, 5.0, where="private positions"),),
+        "refused and counted; the stream goes on", BOTH, refused="positions:malformed"),
+    Row("P20", "V35 V29", (Inject(W.STALE_READS, 5.0), Inject(W.FRAME_LOST, where="private fills"),
+                           Inject(W.MANUAL_TRADE)),
+        "the push says what no read confirms: nothing is booked until one does, and then once", UNIFIED,
+        also=_is_broken("manual_trade")),
 )  # fmt: skip
 
 SOCKETS: Final = (
@@ -252,7 +317,7 @@ SOCKETS: Final = (
     Row("S07", "M02", (Inject(W.SUBSCRIBE_REFUSED, count=1), Inject(W.FORCED_CLOSE, where="public")),
         "never asked for again on this connection: begun anew", UNIFIED, down=PUBLIC),
     Row("S08", "V09", (Inject(W.ACK_LATE, 2.0, 2), Inject(W.FORCED_CLOSE, where="private")),
-        "not up before it is acknowledged", UNIFIED, down=PRIVATE),
+        "not up before it is acknowledged", UNIFIED, down=PRIVATE, also=_acknowledged),
     Row("S09", "V09", (Inject(W.ACK_LOST, count=1, where="private"), Inject(W.FORCED_CLOSE, where="private")),
         "not up on a guess; begun anew", CLASSIC, down=PRIVATE),
     Row("S10", "M05", (Inject(W.HALF_OPEN, 7.0, where="public"),), "silence is seen; dialled anew", CLASSIC,
@@ -269,15 +334,18 @@ OTHERS: Final = (
         also=_is_broken("manual_trade")),
     Row("X03", "V21", (Inject(W.LIQUIDATION),), "booked as such; a hard break: HARD_STOP", BOTH, ends="stopped",
         state=HARD, also=_is_broken("forced_trade")),
-    Row("X04", "V32", (Inject(W.TRANSFER),), "booked as a transfer, never as PnL", BOTH),
+    Row("X04", "V32", (Inject(W.TRANSFER),), "booked as a transfer, never as PnL", BOTH, also=_is_transfer),
     Row("X05", "V28", (Inject(W.LEVERAGE_CHANGED),), "HARD_STOP, nothing resting", CLASSIC, ends="stopped", state=HARD,
         reason="account_facts"),
     Row("X06", "V27", (Inject(W.HEDGE_MODE),), "HARD_STOP, nothing resting", UNIFIED, ends="stopped", state=HARD),
     Row("X07", "O06", (Inject(W.PERMISSION_WIDENED),), "HARD_STOP, nothing resting", CLASSIC, ends="stopped",
         state=HARD, reason="account_facts"),
-    Row("X08", "O06", (Inject(W.PERMISSION_NARROWED),), "HARD_STOP, nothing resting", UNIFIED, ends="stopped",
-        state=HARD),
-    Row("X09", "V31", (Inject(W.FEES_CHANGED),), "paid as charged and counted from then on", BOTH),
+    Row("X08", "O06", (Inject(W.PERMISSION_NARROWED),),
+        "HARD_STOP; the key takes nothing out any more: the countdown runs out, and nothing rests", UNIFIED,
+        ends="stopped", state=HARD, settings=(("venue__dead_man_s", 5),), venue=(("dead_man_granted", True),),
+        also=_runs_out),
+    Row("X09", "V31", (Inject(W.FEES_CHANGED),), "paid as charged and counted from then on", BOTH,
+        also=_counts_fees),
     Row("X10", "V23", (Inject(W.MINIMUM_CHANGED, 20.0),), "HARD_STOP, nothing resting", UNIFIED, ends="stopped",
         state=HARD, reason="account_facts"),
     Row("X11", "V22", (Inject(W.DELISTED, 20.0),), "HARD_STOP, nothing resting: it takes no order of any size", BOTH,

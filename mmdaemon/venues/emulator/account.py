@@ -14,7 +14,7 @@ from mmdaemon.venues.base import MarketSource, PositionStop, VenueUnavailable
 from mmdaemon.venues.codec import Scale
 from mmdaemon.venues.emulator.config import EmulatorConfig
 from mmdaemon.venues.emulator.dialect import TickerRow
-from mmdaemon.venues.emulator.record import OWN, Pushed, Record, decimal_text
+from mmdaemon.venues.emulator.record import OWN, AccountChanged, Pushed, Record, decimal_text
 from mmdaemon.venues.emulator.rows import AccountRow, BillRow, FactsRow, FillRow, No, OrderRow, PositionRow, Why
 from mmdaemon.venues.simulated import rules
 from mmdaemon.venues.simulated.feed import Feed
@@ -71,7 +71,7 @@ class Account:
         self.asked_ns: int | None = None
         """When the request at work was made, as it says itself."""
         self._feed = Feed(source, self.exchange, clock, simulated, seed, self._heard)
-        self._hear, self._ledger = hear, ledger
+        self._tell, self._hear, self._ledger = tell, hear, ledger
         self._maintenance_rate = simulated.maintenance_rate
         self._last_px_ticks = 0
         self._facts = FactsRow(
@@ -113,6 +113,7 @@ class Account:
         exchange = self.exchange
         exchange.margin = Margin(self.instrument, exchange.matching, exchange.wallet, facts.leverage)
         exchange.wallet.charge_at(Decimal(facts.maker_rate), Decimal(facts.taker_rate))
+        self._tell(AccountChanged(True))
 
     def set_leverage(self, leverage: int) -> None:
         if not 1 <= leverage <= _LEVERAGE_MAX:
@@ -310,6 +311,20 @@ class Account:
             margin_e10=margin_e10,
             mark_px_ticks=mark,
             liquidation_px=decimal_text(at) if at > 0 else "0",
+            updated_ms=self._record.moved_ms,
+        )
+
+    def held(self) -> PositionRow | None:
+        """As `position`; but once there was one, it is there with a size of 0."""
+        if (row := self.position()) is not None or not self._record.moved_ms:
+            return row
+        return PositionRow(
+            lots=0,
+            average_px="0",
+            unrealised_e10=0,
+            margin_e10=0,
+            mark_px_ticks=self.mark_px_ticks(),
+            liquidation_px="",
             updated_ms=self._record.moved_ms,
         )
 

@@ -132,7 +132,8 @@ class Classic:
         return _frame(account, channel, [_fill(account, row)])
 
     def positions(self, account: "Account", channel: Channel, rows: Sequence[PositionRow]) -> Json:
-        return _frame(account, channel, [_position(account, row) for row in rows])
+        """Each push is all that is held."""
+        return _frame(account, channel, [_position(account, row) for row in rows if row.lots])
 
     def account(self, account: "Account", channel: Channel, row: AccountRow) -> Json:
         equity = money(row.wallet_e10 + row.unrealised_e10)

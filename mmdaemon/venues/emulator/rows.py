@@ -105,7 +105,7 @@ class BillRow(msgspec.Struct, frozen=True, kw_only=True):
 
 class PositionRow(msgspec.Struct, frozen=True, kw_only=True):
     lots: int
-    """Signed; there is no row for a flat one."""
+    """Signed; of a flat one there is a row in pushes alone, of what has just ended."""
     average_px: str
     unrealised_e10: int
     margin_e10: int

@@ -224,6 +224,8 @@ class Emulator:
             self.account.asked_ns = asked_ms * 1_000_000
             if dialect is not self._own:
                 raise No(Why.CLASSIC_ONLY if self._own.name == "classic" else Why.UNIFIED_ONLY)
+            if request.method == "POST" and not self.account.facts.can_trade:
+                raise No(Why.PERMISSION)  # a key that may only read takes nothing out either
         if not self._limits.allows(route.path, self.clock.mono_ns()):
             raise No(Why.RATE_LIMIT)
         return route.call(self.account, _params(request, body))

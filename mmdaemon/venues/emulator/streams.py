@@ -179,7 +179,8 @@ class Streams:
                 self._to_all("fills", lambda dialect, channel: dialect.fill(account, channel, row))
             case AccountChanged(position):
                 if position:
-                    self._to_all("positions", self._positions)
+                    rows = [] if (held := account.held()) is None else [held]
+                    self._to_all("positions", lambda dialect, channel: dialect.positions(account, channel, rows))
                 self._to_all("account", self._balance)
 
     def _positions(self, dialect: Dialect, channel: Channel) -> Json:

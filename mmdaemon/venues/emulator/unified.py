@@ -122,6 +122,7 @@ class Unified:
         return _frame(account, channel, [_fill(account, row)])
 
     def positions(self, account: "Account", channel: Channel, rows: Sequence[PositionRow]) -> Json:
+        """One that ended is told once more."""
         return _frame(account, channel, [_position(account, row) for row in rows])
 
     def account(self, account: "Account", channel: Channel, row: AccountRow) -> Json:
@@ -213,8 +214,8 @@ def _position(account: "Account", row: PositionRow) -> Row:
         "marginSize": money(row.margin_e10),
         "curRealisedPnl": "0",
         "size": size,
-        "positionStatus": "normal",
-        "posSide": "long" if row.lots > 0 else "short",
+        "positionStatus": "normal" if row.lots else "ended",
+        "posSide": "long" if row.lots >= 0 else "short",
         "holdMode": POSITION_MODE[facts.position_mode],
     }
 

@@ -111,6 +111,18 @@ async def test_each_path_has_its_own_limit_and_a_refusal_is_certain() -> None:
         assert {(await bench.post(PLACE, order(f"o{number}")))["code"] for number in range(25)} == {"00000"}
 
 
+async def test_a_key_that_may_only_read_takes_nothing_out_either() -> None:
+    async with emulated() as bench:
+        assert (await bench.post(PLACE, order("a")))["code"] == "00000"
+        bench.emulator.outside.change_facts(can_trade=False)
+        for path, asked in ((PLACE, order("b")), (CANCEL, named("a"))):
+            assert (await bench.post(path, asked))["code"] == "40014"
+        assert [row.client_id for row in bench.account.open_orders()] == ["a"]
+        assert (await bench.get(ASSETS, PRODUCT))["code"] == "00000"
+        bench.emulator.outside.change_facts(can_trade=True)
+        assert (await bench.post(CANCEL, named("a")))["code"] == "00000"
+
+
 async def test_under_maintenance_nothing_is_worked_on() -> None:
     async with emulated() as bench:
         assert (await bench.control("maintenance", {"on": True}))[0] == 200
