@@ -16,6 +16,7 @@ How long the venue has lacked either is a measurement of the guard (`HealthFacts
 import asyncio
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Final
 
 from mmdaemon.clock import Clock
@@ -163,10 +164,10 @@ class Protector:
             async with asyncio.timeout(_LET_GO_S):
                 async with self._asking:
                     while self._may_count:
-                        try:
-                            await self._venue.dead_man(0)
-                            self._may_count = False
-                        except VenueUnavailable:
+                        with suppress(VenueUnavailable):
+                            # False: refused. It was granted before, so it counts on.
+                            self._may_count = not await self._venue.dead_man(0)
+                        if self._may_count:
                             await sleep_ns(self._clock, _RETRY_NS)
         except TimeoutError:
             self._log("dead_man_runs_out", {"what": "it could not be switched off: it cancels all orders once more"})

@@ -245,6 +245,24 @@ def test_a_venue_that_has_none_is_asked_once_and_nothing_is_missing(path: Path) 
     run_world(script, path, COUNTS)
 
 
+def test_a_countdown_whose_end_is_refused_is_said_to_run_out(path: Path) -> None:
+    """It was granted, so it counts on: whoever is told that it ended would not know why all orders go."""
+
+    async def script(world: World) -> None:
+        watched(world)
+        await world.trade(5)
+
+        async def refuse(seconds: int) -> bool:
+            return False
+
+        world.venue.dead_man = refuse
+        assert await world.stop() == 0
+        assert counts(world)
+        assert any(name == "dead_man_runs_out" for name, _ in world.said)
+
+    run_world(script, path, COUNTS, config=GRANTED)
+
+
 def test_one_that_was_granted_and_is_refused_later_runs_out_and_is_missed(path: Path) -> None:
     """A key that is refused for a while is no venue that has none: the countdown that is on cancels everything, and
     there must be one again."""
