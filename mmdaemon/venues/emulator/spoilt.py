@@ -82,7 +82,17 @@ def _page_truncated(whole: dict[str, Json]) -> str:
         whole["data"] = _half(data)
     elif _is_map(data):
         whole["data"] = {key: _half(value) if _is_list(value) else value for key, value in data.items()}
+        _lead_on(whole["data"])
     return json.dumps(whole)
+
+
+def _lead_on(data: dict[str, Json]) -> None:
+    """A short page leads on from its own last row: a cursor beyond rows that were never shown would lose them for
+    whoever follows it, and the unified API's cursor is nobody's to guess."""
+    rows = data.get("list")
+    if data.get("cursor") and _is_list(rows) and rows and _is_map(rows[-1]):
+        last = rows[-1]
+        data["cursor"] = next((last[key] for key in ("execId", "orderId", "id") if key in last), data["cursor"])
 
 
 def _half(rows: list[Json]) -> list[Json]:
