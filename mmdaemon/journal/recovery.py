@@ -18,6 +18,8 @@ from mmdaemon.clock import Clock
 from mmdaemon.core.events import Bill, Fill, OrderAdopted
 from mmdaemon.core.types import NS, Instrument, KillState, Purpose
 from mmdaemon.journal import known
+from mmdaemon.journal.backup import BackupFailed, copied
+from mmdaemon.journal.backup_sums import NotAJournal
 from mmdaemon.journal.connection import BUSY_S, Durability, pragmas, writable_uri
 from mmdaemon.journal.known import Learned
 from mmdaemon.journal.records import Break
@@ -26,8 +28,8 @@ from mmdaemon.journal.state_dir import StateDir
 from mmdaemon.journal.statements import STATEMENTS
 
 KILLED_BY_JOURNAL = (
-    "The daemon counts as killed. Keep the file aside, put a backup copy back in its place, and look at the venue's "
-    "open orders before resuming"
+    "The daemon counts as killed. Keep the file aside, put a backup copy back in its place (`mmdaemon restore` "
+    "does both), and look at the venue's open orders before resuming"
 )
 BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
 
@@ -153,7 +155,7 @@ def recover(
     path = state.journal_path
     try:
         with closing(_open(path)) as db:
-            _migrate(db, path, MIGRATIONS)
+            _migrate(db, path, MIGRATIONS, clock.wall_ns())
             _check(db, path)
             with db:
                 return _begin(db, path, latch, start, clock, crash_loop_window_s, bot_tag)
@@ -204,7 +206,7 @@ def _refuse_empty(path: Path) -> None:
         raise JournalUnreadable(f"journal {path} is there and empty. {KILLED_BY_JOURNAL}")
 
 
-def _migrate(db: sqlite3.Connection, path: Path, migrations: Mapping[int, str]) -> None:
+def _migrate(db: sqlite3.Connection, path: Path, migrations: Mapping[int, str], ts_ns: int) -> None:
     newest = max(migrations) + 1
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if version > newest:
@@ -212,7 +214,7 @@ def _migrate(db: sqlite3.Connection, path: Path, migrations: Mapping[int, str]) 
     if version == 0 and db.execute("SELECT count(*) FROM sqlite_schema").fetchone() != (0,):
         raise JournalUnreadable(f"{path} is a database, but not a journal of mmdaemon; name another state directory")
     if 0 < version < newest:
-        _back_up(db, path.with_name(f"{path.name}.v{version}.backup"))
+        _back_up(db, path.with_name(f"{path.name}.v{version}.backup"), ts_ns)
     while version < newest:
         db.executescript(f"BEGIN IMMEDIATE;\n{migrations[version]}\nCOMMIT;")
         before, (version,) = version, db.execute("PRAGMA user_version").fetchone()
@@ -220,11 +222,17 @@ def _migrate(db: sqlite3.Connection, path: Path, migrations: Mapping[int, str]) 
             raise ValueError(f"the migration from version {before} leads to {version}")
 
 
-def _back_up(db: sqlite3.Connection, target: Path) -> None:
-    target.unlink(missing_ok=True)
-    with closing(sqlite3.connect(target)) as copy:
-        db.backup(copy)
-        _check(copy, target)
+def _back_up(db: sqlite3.Connection, target: Path, ts_ns: int) -> None:
+    """As `mmdaemon backup` makes one, so that `restore` takes it. A journal in which no run ever began has nothing."""
+    if db.execute("SELECT 1 FROM meta").fetchone() is None:
+        return
+    db.execute("BEGIN")
+    try:
+        copied(db, target, "migration", ts_ns)
+    except (BackupFailed, NotAJournal) as error:
+        raise JournalUnreadable(f"no migration without a backup: {error}. {KILLED_BY_JOURNAL}") from error
+    finally:
+        db.rollback()
 
 
 def _check(db: sqlite3.Connection, path: Path) -> None:

@@ -9,7 +9,7 @@ failed for good, every waiter and every later `put` gets `JournalFailed`, and no
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -52,6 +52,8 @@ class JournalWriter:
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self.commits = 0
         self.rows_committed = 0
+        self.on_commit: Callable[[int], None] | None = None
+        """Told how long each commit took (ns)."""
 
     @property
     def failed(self) -> bool:
@@ -182,7 +184,10 @@ class JournalWriter:
         self._committing = batch
         self._pending_rows -= len(rows)
         if rows:
+            begun_ns = self._clock.mono_ns()
             await self._connection.commit(rows)
+            if self.on_commit is not None:
+                self.on_commit(self._clock.mono_ns() - begun_ns)
             self.commits += 1
             self.rows_committed += len(rows)
         self._committing = []

@@ -1,15 +1,16 @@
 """The columns of the desk that this project replaces, and what became of each.
 
 Its two tables, by the field lists of its own CSV writer. A column is either a column of the export under the same name,
-or it stands here with the reason: nothing is left out without a word, and nothing is made up to fill it. Later work
-completes them from what the journal will then keep.
+or it stands here with the reason: nothing is left out without a word, and nothing is made up to fill it. `DERIVED` are
+those that the journal does not keep as they are, and from which they follow exactly.
 """
 
 from collections.abc import Mapping
 from typing import Final
 
+from mmdaemon.research.export_rows import Column, Kind
+
 _COST: Final = "not kept beside a fill or a minute; `decisions` has it for each changed decision"
-_DAY: Final = "the journal counts since the account was first met; a day is the difference of two rows of"
 _LIMIT: Final = "what the guard measured for it is not journaled"
 _TICK: Final = "there is no tick here; latencies are metrics"
 
@@ -34,11 +35,49 @@ DESK: Final[Mapping[str, tuple[str, ...]]] = {
 }  # fmt: skip
 """As its writer had them, in its order: fills.csv and minute.csv."""
 
-_BOT: Final = "a letter told its bots apart; here a journal is one bot, named by `runs.bot_tag`"
+_BEFORE_TODAY: Final = (
+    "coalesce((SELECT d.{0} FROM minutes d WHERE d.epoch <= minutes.epoch AND d.epoch >= (SELECT r.account_epoch "
+    "FROM runs r WHERE r.epoch = minutes.epoch) AND d.ts_ns < minutes.ts_ns - minutes.ts_ns % 86400000000000 "
+    "ORDER BY d.epoch DESC, d.ts_ns DESC LIMIT 1), 0)"
+)
+"""The account's last sample before the UTC day began, 0 where it has none. Cumulative columns less this are a day's."""
+_REASONS: Final = (
+    "(SELECT t.reasons FROM transitions t WHERE t.epoch = minutes.epoch AND t.seq <= minutes.seq "
+    "ORDER BY t.seq DESC, t.rowid DESC LIMIT 1)"
+)
+_CANCELS: Final = (
+    "(SELECT count(*) FROM cancels c WHERE c.ts_ns > minutes.ts_ns - 60000000000 AND c.ts_ns <= minutes.ts_ns)"
+)
+_BOT: Final = Column("bot_variant", Kind.TEXT, "(SELECT bot_tag FROM meta)", "the bot: the prefix of its order ids")
+
+
+def _today(column: str) -> str:
+    return f"minutes.{column} - {_BEFORE_TODAY.format(column)}"
+
+
+DERIVED: Final[Mapping[str, tuple[Column, ...]]] = {
+    "desk_fills": (_BOT,),
+    "desk_minutes": (
+        _BOT,
+        Column("accounting_source", Kind.TEXT, "'journal'", "there is no other"),
+        Column("risk_reasons", Kind.TEXT, _REASONS, "reasons that held when the guard last moved, space between them"),
+        Column("soft_pause_edge", Kind.FLAG, f"' ' || {_REASONS} || ' ' LIKE '% edge %'", "`edge` is one of them"),
+        Column("cancel_per_min", Kind.INTEGER, _CANCELS, "cancels sent in the 60 s up to the sample"),
+        Column("fills_count_today", Kind.INTEGER, _today("fills"), "since the UTC day began"),
+        Column("fees_paid_today_quote", Kind.MONEY, _today("fees_e10"), "likewise"),
+        Column("funding_cost_today_quote", Kind.MONEY, f"-({_today('funding_e10')})", "likewise; positive is paid"),
+        Column(
+            "turnover_today_x",
+            Kind.FLOAT,
+            f"CAST({_today('turnover_e10')} AS REAL) / nullif(minutes.equity_e10, 0)",
+            "likewise, over equity",
+        ),
+    ),
+}
+"""By the mark that stands for them in `export_tables.py`."""
 
 ABSENT: Final[Mapping[str, Mapping[str, str]]] = {
     "fills": {
-        "bot_variant": _BOT,
         "mid_ref": "fair value is kept (`fair0_ticks`) and the mark (`mark_price`), the mid is not",
         "expected_spread_pct": _COST,
         "adverse_drift_30s": "drift is not journaled; what it did to quotes is `decisions.drift_multiplier`",
@@ -46,8 +85,6 @@ ABSENT: Final[Mapping[str, Mapping[str, str]]] = {
         "realized_pnl_quote": "the journal keeps fills, and not what each realised",
     },
     "minutes": {
-        "bot_variant": _BOT,
-        "accounting_source": "there is only one, the journal",
         "mid": "the mark is kept (`mark_price`), the mid is not",
         "base_pct": "position_base × mark_price / equity_quote of the same row",
         "target_base_pct": "quotes lean towards no position; there is no other target",
@@ -62,7 +99,6 @@ ABSENT: Final[Mapping[str, Mapping[str, str]]] = {
         "adverse_drift_30s": "drift is not journaled; what it did to quotes is `decisions.drift_multiplier`",
         "adverse_drift_smooth_30s": "drift is not journaled; what it did to quotes is `decisions.drift_multiplier`",
         "drift_spread_mult": "for each changed decision: `decisions.drift_multiplier`",
-        "soft_pause_edge": "the reason `edge` in `transitions.reasons`; `decisions.no_buy` and `no_sell` for one side",
         "base_balance": "a perpetual has a position and margin, and no balance of base currency",
         "quote_balance": "a perpetual has a position and margin; `equity_quote` is their value",
         "market_spread_pct": "a minute keeps no book; `decisions` has best bid and ask where a decision changed",
@@ -71,19 +107,13 @@ ABSENT: Final[Mapping[str, Mapping[str, str]]] = {
         "best_ask_price": "a minute keeps no book; `decisions` has it where a decision changed",
         "best_bid_size": "sizes of the book are not journaled",
         "best_ask_size": "sizes of the book are not journaled",
-        "turnover_today_x": f"{_DAY} `turnover_quote`, over equity",
-        "cancel_per_min": "rows of `cancels` within the minute",
         "orders_active": "not sampled; it follows from `intents` and `order_events`",
-        "fills_count_today": f"{_DAY} `fills_count`",
-        "fees_paid_today_quote": f"{_DAY} `fees_quote`",
         "daily_loss_pct": _LIMIT,
         "drawdown_pct": _LIMIT,
-        "risk_reasons": "kept where the guard moved: `transitions.reasons`",
         "maker_fee_pct": "for each changed decision: `decisions.maker_fee_bps`",
         "taker_fee_pct": "for each changed decision: `decisions.taker_fee_bps`",
         "realized_pnl_today_quote": "the journal keeps fills, and not what each realised",
         "avg_entry_price": "not sampled; it follows from `fills`",
-        "funding_cost_today_quote": f"{_DAY} `funding_quote` (received, so of other sign)",
         "margin_ratio": _LIMIT,
         "position_drift_pct": "not sampled; `reconciliations` has the venue's position, `breaks` the differences",
         "ws_reconnect_count": "not journaled",

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from mmdaemon.core.decision import EdgeBreakdown, QuoteAddends
+from mmdaemon.research.export_desk import DERIVED
 from mmdaemon.research.export_rows import Column, ExportRefused, Kind, Table, each_quote, one
 
 
@@ -67,6 +68,7 @@ _SHARED: Final[Mapping[str, tuple[Column, ...]]] = {
         Column(f"{name}_ticks", Kind.FLOAT, f"quote.addends.{name}", "addend of the price, in ticks")
         for name in QuoteAddends.__struct_fields__
     ),
+    **DERIVED,
 }
 _GUARD_BEFORE: Final = (
     "coalesce((SELECT t.to_state FROM transitions t WHERE t.epoch = fills.epoch AND t.seq < fills.seq "
@@ -98,6 +100,7 @@ FILLS: Final = Table(
         state | text | {guard} | guard state when it came
         redeliveries | integer | | how often the venue sent it again
         instrument_version | integer | | version in `instruments`
+        @desk_fills
     """.replace("{guard}", _GUARD_BEFORE)),
 )  # fmt: skip
 
@@ -127,6 +130,7 @@ MINUTES: Final = Table(
         fee_source | text | | where the account's fee rates were read; absent while they are not known
         funding_rate | float | | predicted for the next settlement, positive: longs pay; absent while it is not known
         @funding_due
+        @desk_minutes
     """),
 )  # fmt: skip
 
