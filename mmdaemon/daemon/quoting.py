@@ -86,6 +86,6 @@ class QuotingController:
                 self.refusals[refusal.check] = self.refusals.get(refusal.check, 0) + 1
             if step.commands:
                 self.commands += len(step.commands)
-                self._sender.submit(step.commands, number)
+                self._sender.submit(step.commands, number, event.mono_ns)
         self._on_step(event, step)
         return step

@@ -30,6 +30,7 @@ from mmdaemon.core.types import NS, Purpose, Side
 from mmdaemon.daemon import learned
 from mmdaemon.daemon.breaks import Ledger
 from mmdaemon.daemon.markout_totals import MarkoutTotals
+from mmdaemon.daemon.telemetry import Telemetry
 from mmdaemon.journal import rows
 from mmdaemon.journal.rows import DecisionChain
 from mmdaemon.journal.statements import Row
@@ -56,12 +57,14 @@ class Recorder:
         self._checkpoint_ns = 0
         self.decisions = 0
         self.markouts = MarkoutTotals()
+        self.telemetry = Telemetry(params.bot_tag)
 
     def record(self, state: State, event: Event, step: Step) -> int:
         """Hand over what this event and its step leave behind. Returns the row number that intents wait for."""
         matured = markout.matured_in(state.markouts, state.seq)
         if step is NOTHING and not matured and isinstance(event, _MARKET):
             return 0
+        self.telemetry.on_step(state, event, step)
         epoch = self._params.run_epoch
         kept: list[Row] = [rows.markout_row(epoch, state.seq, event.ts_ns, closed) for closed in matured]
         for closed in matured:

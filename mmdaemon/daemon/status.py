@@ -12,7 +12,8 @@ from mmdaemon.core.fair_value import fair_value_ticks
 from mmdaemon.core.params import Params
 from mmdaemon.core.state import State
 from mmdaemon.core.types import BPS, E10, NEVER_NS, NS, OrderStatus
-from mmdaemon.daemon import strategy_view
+from mmdaemon.daemon import health_view, strategy_view
+from mmdaemon.daemon.backup import Backups
 from mmdaemon.daemon.breaks import Ledger
 from mmdaemon.daemon.gate import Gate
 from mmdaemon.daemon.inbox import Inbox
@@ -20,6 +21,8 @@ from mmdaemon.daemon.kill_switch import KillSwitch
 from mmdaemon.daemon.quoting import QuotingController
 from mmdaemon.daemon.record import Recorder
 from mmdaemon.daemon.sender import Sender
+from mmdaemon.journal.state_dir import StateDir
+from mmdaemon.journal.writer import JournalWriter
 from mmdaemon.ops.status import VERSION, BreakView, QuoteView, Status
 
 _BREAKS_SHOWN = 20
@@ -46,6 +49,9 @@ class StatusView:
         gate: Gate,
         kill_switch: KillSwitch,
         ledger: Ledger,
+        journal: JournalWriter,
+        state_dir: StateDir,
+        backups: Backups,
         clock: Clock,
         mode: str,
         metrics_port: Callable[[], int],
@@ -59,6 +65,9 @@ class StatusView:
         self._gate = gate
         self._kill_switch = kill_switch
         self._ledger = ledger
+        self._journal = journal
+        self._state_dir = state_dir
+        self._backups = backups
         self._clock = clock
         self._mode = mode
         self._metrics_port = metrics_port
@@ -141,6 +150,15 @@ class StatusView:
             book_healthy=guard.is_book_healthy(state),
             book_locked=state.book.locked,
             book_locks=state.book.locks,
+            health=health_view.health(
+                state,
+                self._params,
+                self._journal,
+                self._ledger,
+                self._recorder.telemetry,
+                self._state_dir,
+                self._backups,
+            ),
         )
 
     def _pnl(self, mark_px_ticks: int) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from mmdaemon.ops.status import Status
+from mmdaemon.ops.status import HistogramView, Status
 
 PREFIX: Final = "mmdaemon_"
 LABEL: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -36,6 +36,15 @@ class Metric(msgspec.Struct, frozen=True):
     help: str
     labels: tuple[str, ...]
     read: Callable[[Reading], Samples]
+
+
+class Distribution(msgspec.Struct, frozen=True):
+    """A row of DISTRIBUTIONS: a histogram. Read as label values and what was counted."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...]
+    read: Callable[[Reading], Iterable[tuple[tuple[str, ...], HistogramView]]]
 
 
 def one(read: Callable[[Status], float | str | None]) -> Callable[[Reading], Samples]:

@@ -9,17 +9,20 @@ this program's own words: no order id, and no text of a venue's messages.
 
 import sys
 from collections.abc import Callable, Iterable
+from itertools import accumulate
 from pathlib import Path
 from typing import Final
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from mmdaemon.core.reasons import Reason
 from mmdaemon.core.types import NS, GuardState, KillState, Regime
 from mmdaemon.ops.control import OUTCOMES
 from mmdaemon.ops.metric import BPS, LABEL, Metric, Reading, Samples, by_label, counter, gauge, is_state, one
+from mmdaemon.ops.metrics_health import DISTRIBUTIONS, HEALTH
 from mmdaemon.ops.metrics_strategy import STRATEGY
+from mmdaemon.ops.status import HistogramView
 
 HOST: Final = "127.0.0.1"
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
@@ -112,6 +115,7 @@ _COUNTS: Final = {
     "conflated": ("books_conflated", "Books that a newer one replaced before the core saw them."),
     "duplicate_fills": ("duplicate_fills", "Fills that the venue delivered again; each is booked once."),
     "order_anomalies": ("order_anomalies", "Messages on an order that do not fit its life so far."),
+    "charged_otherwise": ("charged_otherwise", "Fills whose fee was not what the schedule says."),
 }
 """Name in `Status.counts` -> name of the counter, and its help."""
 _OWN_ROW: Final = frozenset({*_COUNTS, "fills_buy", "fills_sell"})
@@ -185,11 +189,21 @@ METRICS: Final[tuple[Metric, ...]] = (
         "Age of the oldest row that is not on disk. Absent if unknown.",
         one(lambda s: s.journal_age_s),
     ),
+    *HEALTH,
     counter("control_requests", "Control socket: what became of each connection.", _control, "outcome"),
     counter(
         "logs_dropped", "Log lines dropped because stderr was not read in time.", lambda r: (((), r.logs_dropped),)
     ),
 )
+
+
+_Family = GaugeMetricFamily | CounterMetricFamily | HistogramMetricFamily
+
+
+def _buckets(view: HistogramView) -> list[tuple[str, float]]:
+    """What was counted up to each bound, as the format wants it; what is beyond the last too."""
+    bounds = [*(f"{bound:g}" for bound in view.bounds_s), "+Inf"]
+    return list(zip(bounds, map(float, accumulate(view.counts)), strict=True))
 
 
 class StatusCollector(Collector):
@@ -198,11 +212,11 @@ class StatusCollector(Collector):
     def __init__(self, read: Callable[[], Reading]) -> None:
         self._read = read
 
-    def describe(self) -> Iterable[GaugeMetricFamily | CounterMetricFamily]:
+    def describe(self) -> Iterable[_Family]:
         """Nothing: else the registry would take a reading when the collector is registered."""
         return ()
 
-    def collect(self) -> Iterable[GaugeMetricFamily | CounterMetricFamily]:
+    def collect(self) -> Iterable[_Family]:
         reading = self._read()
         for metric in METRICS:
             kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
@@ -210,19 +224,26 @@ class StatusCollector(Collector):
             for labels, value in metric.read(reading):
                 family.add_metric(labels, value)
             yield family
+        for distribution in DISTRIBUTIONS:
+            spread = HistogramMetricFamily(distribution.name, distribution.help, labels=distribution.labels)
+            for labels, view in distribution.read(reading):
+                spread.add_metric(labels, _buckets(view), view.sum_s)
+            yield spread
 
 
 def metrics_markdown() -> str:
     """docs/METRICS.md."""
-    rows = "\n".join(f"| `{m.name}` | {m.kind} | {', '.join(m.labels)} | {m.help} |" for m in METRICS)
+    table = [(m.name, m.kind, m.labels, m.help) for m in METRICS]
+    table += [(d.name, "histogram", d.labels, d.help) for d in DISTRIBUTIONS]
+    rows = "\n".join(f"| `{name}` | {kind} | {', '.join(labels)} | {text} |" for name, kind, labels, text in table)
     return f"""# Metrics
 
-Generated from `mmdaemon/ops/metrics.py` and `metrics_strategy.py` by `python -m mmdaemon.ops.metrics`; a test compares.
+Generated from `mmdaemon/ops/metrics.py` and its `metrics_*.py` by `python -m mmdaemon.ops.metrics`; a test compares.
 
 Served at `http://{HOST}:9877/metrics` (`metrics.port`; 0 takes a free one, `mmdaemon status` shows it). Everything is
 read when it is scraped. Counters and states begin at 0; a gauge of something unknown is absent, not 0. A restart may
 begin counters anew, as Prometheus expects. `/healthz` answers 200 with the guard's and the kill switch's state while
-the event loop turns.
+the event loop turns. What watches them: [MONITORING.md](MONITORING.md).
 
 | metric | type | labels | meaning |
 | --- | --- | --- | --- |

@@ -106,6 +106,56 @@ class MarkoutView(msgspec.Struct, frozen=True):
     unavailable: int
 
 
+class HistogramView(msgspec.Struct, frozen=True):
+    """How long something took, in this run."""
+
+    bounds_s: list[float]
+    counts: list[int]
+    """One for each bound (up to and with it, above the one before), and one for what is beyond the last."""
+    sum_s: float
+
+
+class HealthView(msgspec.Struct, frozen=True):
+    """What the daemon stands on: its journal, its disk, its account, and what happened between two looks."""
+
+    heartbeat_ts_ns: int
+    """When the quoting controller last took an event in; a timer's comes each second."""
+    journal_failed: bool
+    journal_commits: int
+    journal_rows: int
+    disk_free_bytes: int | None
+    """Of the file system that the state directory is on, to an unprivileged user; None where it cannot be asked."""
+    disk_size_bytes: int | None
+    backup_ts_ns: int | None
+    """When the newest verified backup of the day was made; None where there is none."""
+    backup_failures: int
+    """Tries in a row that came to nothing."""
+    backup_error: str
+    """Why the last try to make one came to nothing; empty where it did not."""
+    clock_offset_s: float | None
+    unprotected_s: float | None
+    account_ok: bool | None
+    """The account is as configured; None while it was never read."""
+    margin_available: float | None
+    """Available margin over equity; None while unknown."""
+    day_open_equity: str | None
+    peak_equity: str
+    reject_streak: int
+    limits: dict[str, float]
+    """The guard's own limits: "daily_loss", "drawdown", "margin_soft", "margin_hard" as shares, by their names."""
+    guard_entries: dict[str, int]
+    """How often each of the guard's states was entered, in this run."""
+    reasons_raised: dict[str, int]
+    order_failures: dict[str, int]
+    """Requests that came to nothing: "rejected", "unknown", "amend", "cancel"."""
+    link_losses: dict[str, int]
+    fills_after_pause: dict[str, int]
+    """"in_flight": met its cancel on the way; "later": of an order that rested although nothing should."""
+    breaks_open: dict[str, int]
+    """By kind."""
+    histograms: dict[str, HistogramView]
+
+
 class Status(msgspec.Struct, frozen=True):
     """A running daemon at one moment."""
 
@@ -196,3 +246,4 @@ class Status(msgspec.Struct, frozen=True):
     book_locked: bool = False
     book_locks: int = 0
     """How many updates were locked."""
+    health: HealthView | None = None

@@ -16,6 +16,8 @@ from mmdaemon.ops.status import (
     DeriskView,
     FeesView,
     FundingView,
+    HealthView,
+    HistogramView,
     MarkoutView,
     QuoteView,
     RegimeView,
@@ -97,6 +99,38 @@ _PICTURE = Status(
     book_healthy=True,
     book_locked=False,
     book_locks=3,
+    health=HealthView(
+        heartbeat_ts_ns=1_767_571_199_500_000_000,
+        journal_failed=False,
+        journal_commits=41,
+        journal_rows=230,
+        disk_free_bytes=4_000_000_000,
+        disk_size_bytes=10_000_000_000,
+        backup_ts_ns=1_767_571_100_000_000_000,
+        backup_failures=0,
+        backup_error="",
+        clock_offset_s=-0.02,
+        unprotected_s=0.0,
+        account_ok=True,
+        margin_available=0.9,
+        day_open_equity="100000",
+        peak_equity="100001.5",
+        reject_streak=2,
+        limits={"daily_loss": 0.03, "drawdown": 0.05, "margin_soft": 0.2, "margin_hard": 0.1},
+        guard_entries={"hard_stop": 1, "running": 2},
+        reasons_raised={"book": 3, "kill": 1},
+        order_failures={"rejected": 2, "cancel": 1},
+        link_losses={"private": 1},
+        fills_after_pause={"later": 1},
+        breaks_open={"manual_trade": 1},
+        histograms={
+            name: HistogramView([0.001, 0.01], [3, 2, 1], 0.05)
+            for name in (
+                *("event_to_send", "place_to_answer", "amend_to_answer", "cancel_to_answer"),
+                *("loop_lag", "journal_commit"),
+            )
+        },
+    ),
 )
 
 

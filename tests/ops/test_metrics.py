@@ -9,12 +9,15 @@ from typing import Any
 
 import aiohttp
 import pytest
+from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from mmdaemon.core.reasons import Reason
 from mmdaemon.core.types import GuardState, KillState, Regime
+from mmdaemon.daemon.breaks import Kind
 from mmdaemon.ops.control import OUTCOMES
 from mmdaemon.ops.metrics import METRICS, metrics_markdown
+from mmdaemon.ops.metrics_health import BREAK_KINDS, DISTRIBUTIONS
 from mmdaemon.ops.metrics_server import MetricsError, MetricsServer
 from mmdaemon.ops.status import MarkoutView, Status
 from tests.ops.samples import picture
@@ -182,6 +185,78 @@ async def test_a_side_that_is_not_quoted_is_there_with_its_reason_alone(scrape: 
     assert "mmdaemon_quote_absent" not in {name for name, _ in await scrape(picture())}
 
 
+async def test_what_the_daemon_stands_on(scrape: Scrape) -> None:
+    seen = await scrape(picture())
+    expected = {
+        key("heartbeat_timestamp_seconds"): 1_767_571_199.5,
+        key("journal_failed"): 0,
+        key("journal_commits_total"): 41,
+        key("journal_rows_total"): 230,
+        key("state_dir_free_bytes"): 4e9,
+        key("state_dir_size_bytes"): 1e10,
+        key("backup_timestamp_seconds"): 1_767_571_100,
+        key("backup_failures"): 0,
+        key("clock_offset_seconds"): -0.02,
+        key("unprotected_seconds"): 0,
+        key("account_ok"): 1,
+        key("margin_available_ratio"): 0.9,
+        key("equity_day_open_quote"): 100_000,
+        key("equity_peak_quote"): 100_001.5,
+        key("order_reject_streak"): 2,
+        key("limit_ratio", of="daily_loss"): 0.03,
+        key("limit_ratio", of="margin_hard"): 0.1,
+        key("fees_known"): 1,
+        key("guard_entries_total", state="hard_stop"): 1,
+        key("guard_entries_total", state="stopping"): 0,
+        key("guard_reason_raised_total", reason="book"): 3,
+        key("guard_reason_raised_total", reason="daily_loss"): 0,
+        key("order_failures_total", what="rejected"): 2,
+        key("order_failures_total", what="unknown"): 0,
+        key("link_losses_total", link="private"): 1,
+        key("link_losses_total", link="public"): 0,
+        key("fills_after_pause_total", when="later"): 1,
+        key("fills_after_pause_total", when="in_flight"): 0,
+        key("open_breaks_of_kind", kind="manual_trade"): 1,
+        key("open_breaks_of_kind", kind="position"): 0,
+        key("send_to_answer_seconds_bucket", request="cancel", le="0.001"): 3,
+        key("send_to_answer_seconds_bucket", request="cancel", le="0.01"): 5,
+        key("send_to_answer_seconds_bucket", request="cancel", le="+Inf"): 6,
+        key("send_to_answer_seconds_count", request="cancel"): 6,
+        key("send_to_answer_seconds_sum", request="cancel"): 0.05,
+        key("journal_commit_seconds_count"): 6,
+    }
+    assert {name: seen.get(name) for name in expected} == pytest.approx(expected)
+
+
+async def test_each_row_is_seen_at_some_time(scrape: Scrape) -> None:
+    """None is a name that nothing ever gives a value."""
+    seen = await scrape(picture(absent={"buy": "collar"}, counts={"surprises": 1}, journal_age_s=0.2))
+    names = {name for name, _ in seen}
+    assert {metric.name for metric in METRICS} - names == set()
+    assert {f"{each.name}_bucket" for each in DISTRIBUTIONS} - names == set()
+
+
+def test_the_kinds_of_breaks_are_those_of_the_ledger() -> None:
+    assert set(BREAK_KINDS) == {kind.value for kind in Kind}
+
+
+async def test_what_was_never_measured_is_absent_and_not_zero(scrape: Scrape) -> None:
+    health = picture().health
+    assert health is not None
+    unknown = dict.fromkeys(
+        (
+            *("disk_free_bytes", "disk_size_bytes", "backup_ts_ns", "clock_offset_s", "unprotected_s", "account_ok"),
+            *("margin_available", "day_open_equity"),
+        )
+    )
+    names = {name for name, _ in await scrape(picture(health=replace(health, **unknown)))}
+    for name in (
+        *("state_dir_free_bytes", "state_dir_size_bytes", "backup_timestamp_seconds", "clock_offset_seconds"),
+        *("unprotected_seconds", "account_ok", "margin_available_ratio", "equity_day_open_quote"),
+    ):
+        assert f"mmdaemon_{name}" not in names
+
+
 async def test_counters_begin_at_0_and_unknown_gauges_are_absent(scrape: Scrape) -> None:
     nothing: dict[str, Any] = {
         **dict.fromkeys(("fair", "bid", "ask", "mark", "average_px", "book_age_s", "loop_lag_s", "journal_age_s")),
@@ -190,6 +265,7 @@ async def test_counters_begin_at_0_and_unknown_gauges_are_absent(scrape: Scrape)
         **dict.fromkeys(("band_bps", "drift_bps", "sigma_bps", "fees", "funding")),
         "markouts": [MarkoutView("buy", 1, 0, 0.0, 0)],
         "book_locks": 0,
+        "health": None,
     }
     seen = await scrape(picture(**nothing))
     names = {name for name, _ in seen}
@@ -290,5 +366,7 @@ def test_names_follow_the_conventions() -> None:
 def test_the_documentation_is_the_table() -> None:
     document = (ROOT / "docs" / "METRICS.md").read_text(encoding="utf-8")
     assert document == metrics_markdown(), "run: python -m mmdaemon.ops.metrics"
+    for each in DISTRIBUTIONS:
+        assert f"| `{each.name}` | histogram |" in document
     for metric in METRICS:
         assert f"| `{metric.name}` | {metric.kind} |" in document
