@@ -13,29 +13,26 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import aclosing, closing, suppress
+from contextlib import aclosing, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Final, Literal, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import msgspec
 
 from mmdaemon.cli import ExitCode, Refused
+from mmdaemon.cli.left import Address, AtExchange, Left, Tended, address_of, left_by, tended
 from mmdaemon.clock import RealClock, run_real
 from mmdaemon.core.types import NS, KillState
 from mmdaemon.daemon.sweep import Progress, sweep
 from mmdaemon.journal.connection import writable_uri
-from mmdaemon.journal.recovery import read_latch
 from mmdaemon.journal.rows import kill_row
-from mmdaemon.journal.state_dir import StateDir, StateDirRefused
+from mmdaemon.journal.state_dir import InUse, StateDir, StateDirRefused
 from mmdaemon.journal.statements import STATEMENTS
-from mmdaemon.ops.control import ControlError
-from mmdaemon.ops.control_client import call
 from mmdaemon.secret import Credentials
-from mmdaemon.settings import Settings, load
+from mmdaemon.settings import load
 from mmdaemon.settings.credentials import CredentialsMissing, read_credentials
-from mmdaemon.settings.rules import REAL_MODES
 from mmdaemon.venues.base import Venue, VenueUnavailable
 from mmdaemon.venues.ccxt_config import CcxtConfig
 from mmdaemon.venues.remote import RemoteVenue
@@ -49,55 +46,12 @@ GIVE_UP_S: Final = 60.0
 _LOOK_S: Final = 2.0
 """Longest that the journal may take to say whether the last run stopped cleanly."""
 _EVIDENCE_S: Final = 2.0
+_PATIENCE_S: Final = 10.0
+"""A daemon that has not answered in so long hangs; its own stall thread and its watchdog have had their turn."""
 _BUSY_S: Final = 0.2
 _SAY_EVERY_S: Final = 2.0
 _REQUEST_S: Final = 1.0
 _EXCHANGE_REQUEST_S: Final = 3.0
-
-
-class AtExchange(msgspec.Struct, frozen=True):
-    """An exchange as a run traded there. Its key is not here: it is read anew."""
-
-    exchange: str
-    account: Literal["classic", "unified"]
-    symbol: str
-    environment: Literal["demo", "live"]
-    emulator: str
-    """Address of an emulator in its place; empty is the exchange itself."""
-
-
-class Address(msgspec.Struct, frozen=True):
-    """How the venue of a state directory is reached. Kept beside the journal and not in it, so that it can be read when
-    the journal cannot."""
-
-    remote: str
-    """Socket of the venue process; empty: the venue is an exchange, or in the daemon's own process."""
-    in_flight_max_s: float
-    at: AtExchange | None = None
-
-    @property
-    def is_known(self) -> bool:
-        """Whether it is anywhere but in the daemon's own process."""
-        return bool(self.remote) or self.at is not None
-
-
-class Left(msgspec.Struct, frozen=True):
-    """What the last process left in its state directory."""
-
-    address: Address | None = None
-    dirty: str = "what it left could not be read in time"
-    """Why something may rest at the venue; empty after a clean stop, and where nothing ever ran."""
-
-
-def remember(directory: StateDir, settings: Settings) -> None:
-    """Put down how the venue is reached, before anything is sent to it. Raises OSError."""
-    path = _address_path(directory)
-    fresh = path.with_suffix(".new")
-    with fresh.open("wb") as file:
-        file.write(msgspec.json.encode(_of(settings)))
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
 
 
 def kill_direct(
@@ -116,11 +70,12 @@ def kill_direct(
     if if_dirty and not left.dirty:
         _say("the last run stopped cleanly: nothing to do")
         return DONE
-    if if_dirty and asyncio.run(_is_tended(directory)):
-        _say(f"a daemon answers at {directory.socket_path} and looks after its orders: nothing to do")
+    # Once its process is gone a restart recovers by itself. Not from a journal that nobody can read.
+    latch = _Latch(directory, reason, spares=if_dirty and not left.is_journal_lost)
+    if if_dirty and (whose := _whose(directory, disk, latch)):
+        _say(f"{whose}: nothing to do")
         return DONE
     address = _address(left, venue, config)
-    latch = _Latch(directory, reason)
     latching = disk.do(latch.close)
     if not address.is_known:
         return _nothing_outlives(latch, latching)
@@ -139,49 +94,29 @@ def kill_direct(
     return code
 
 
-# --- what was left ----------------------------------------------------------------------------------------------------
-
-
-def left_by(directory: StateDir) -> Left:
-    """Read it, without lock and without writing. Never raises."""
-    path = _address_path(directory)
-    address: Address | None = None
-    with suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError):
-        address = msgspec.json.decode(path.read_bytes(), type=Address)
-    return Left(address, _why_dirty(directory, address is not None))
-
-
-def _why_dirty(directory: StateDir, began: bool) -> str:
-    """Unknown is dirty."""
-    journal = directory.journal_path
-    try:
-        if not journal.exists():
-            return "a daemon ran here, and its journal is gone" if began else ""
-        with closing(sqlite3.connect(f"{journal.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_S)) as db:
-            last = db.execute("SELECT epoch, clean_stop FROM runs ORDER BY epoch DESC LIMIT 1").fetchone()
-    except (sqlite3.Error, OSError, ValueError) as error:
-        latch = read_latch(directory)
-        return f"the journal cannot be read ({error}; {'; '.join(latch.sources)})"
-    if last is None or last[1] == 1:
-        return ""
-    return f"run {last[0]} did not stop cleanly"
-
-
-async def _is_tended(directory: StateDir) -> bool:
-    try:
-        async with asyncio.timeout(1.0):
-            await call(directory.socket_path, "status")
-    except (ControlError, TimeoutError):
-        return False
-    return True
+def _whose(directory: StateDir, disk: "_Disk", latch: "_Latch") -> str:
+    """Who looks after what was left; empty: nobody, or a daemon that hangs."""
+    match asyncio.run(tended(directory, _PATIENCE_S)):
+        case Tended.ANSWERS:
+            return f"a daemon answers at {directory.socket_path} and looks after its orders"
+        case Tended.HANGS:
+            _say(f"a daemon listens at {directory.socket_path} and has not answered for {_PATIENCE_S:g} s: it hangs")
+            return ""
+        case Tended.NOBODY:
+            # Before it listens it recovers, and behind that it reads the venue empty; systemd ends one that hangs then.
+            is_used = _within(_LOOK_S, disk.do(latch.is_used), otherwise=False)
+            return f"a daemon starts or stops ({latch.holder})" if is_used else ""
 
 
 def _address(left: Left, venue: Path | None, config: Path | None) -> Address:
     if venue is None and config is None and left.address is not None:
         return left.address
     settings = load(config, {"venue.remote": str(venue)} if venue else {}).settings
-    named = _of(settings)
-    if not named.is_known and left.address is None:
+    named = address_of(settings)
+    if not named.is_known:
+        # A file need not say what a flag said (`run --testnet --config FILE`): what the run put down does.
+        if left.address is not None:
+            return left.address
         raise Refused(
             "where the venue is is not known: name its socket (--venue), the daemon's file (--config), or its "
             "--state-dir. Nothing was cancelled",
@@ -192,25 +127,11 @@ def _address(left: Left, venue: Path | None, config: Path | None) -> Address:
     return msgspec.structs.replace(named, in_flight_max_s=left.address.in_flight_max_s)
 
 
-def _of(settings: Settings) -> Address:
-    """Where a run with these settings trades."""
-    venue, at = settings.venue, None
-    remote = str(Path(venue.remote).absolute()) if venue.remote else ""
-    if settings.run.mode in REAL_MODES:
-        environment = "demo" if settings.run.mode == "testnet" else "live"
-        at = AtExchange(venue.exchange, venue.account, venue.symbol, environment, venue.emulator)
-    return Address(remote, venue.in_flight_max_s, at)
-
-
 def _key(at: AtExchange | None) -> Credentials | None:
     """Raises CredentialsMissing. Whatever is only a warning to who begins to trade is none to who ends it."""
     if at is None:
         return None
     return read_credentials(at.exchange, os.environ, is_live=False).credentials
-
-
-def _address_path(directory: StateDir) -> Path:
-    return directory.path / "venue.json"
 
 
 def _nothing_outlives(latch: "_Latch", latching: "Future[tuple[str, ...]]") -> int:
@@ -345,10 +266,13 @@ def _within(most_s: float, job: "Future[T]", otherwise: T) -> T:
 
 
 class _Latch:
-    """The kill files always; rows in the journal only where no daemon holds it: it has one writer."""
+    """The kill files always; rows in the journal only where no daemon holds it: it has one writer. With `spares`
+    neither where no process has the directory: what is gone cannot go on, and this one holds the lock while it works.
+    """
 
-    def __init__(self, directory: StateDir, reason: str) -> None:
+    def __init__(self, directory: StateDir, reason: str, *, spares: bool) -> None:
         self._directory = directory
+        self._spares = spares
         self._reason = f"kill --direct: {reason or 'operator'}"
         self.is_locked = False
         self.holder = "who has the directory is not known"
@@ -358,24 +282,39 @@ class _Latch:
         start while it works."""
         if not self._directory.path.is_dir():
             return (f"there is no state directory {self._directory.path}, so nothing keeps the next start stopped",)
-        failures = self._directory.write_latch(f"{_now()} {self._reason}")
+        # Before the lock, but for who must know first whether anybody has it.
+        failures = () if self._spares else self._directory.write_latch(f"{_now()} {self._reason}")
+        self.is_used()
+        if self._spares and not self.is_locked:
+            failures = self._directory.write_latch(f"{_now()} {self._reason}")
+        return (*failures, *self._journal(KillState.KILLING, Progress()))
+
+    def is_used(self) -> bool:
+        """Another process has the directory. Takes it where nobody has."""
+        if self.is_locked:
+            return False
         try:
             self._directory.lock()
             self.is_locked = True
+        except InUse as used:
+            self.holder = str(used)
+            return True
         except StateDirRefused as refused:
             self.holder = str(refused)
-        return (*failures, *self._journal(KillState.KILLING, Progress()))
+        return False
 
     def add(self, reached: KillState, progress: Progress) -> tuple[str, ...]:
         """What it came to, as evidence."""
         if not self._directory.path.is_dir():
             return (f"there is no state directory {self._directory.path}, so nothing keeps the next start stopped",)
+        if self._spares and self.is_locked:
+            return ()
         failures = self._directory.write_latch(f"{_now()} {self._reason}: {_standing(reached, progress)}")
         return (*failures, *self._journal(reached, progress))
 
     def _journal(self, state: KillState, progress: Progress) -> tuple[str, ...]:
         path = self._directory.journal_path
-        if not self.is_locked or not path.exists():
+        if self._spares or not self.is_locked or not path.exists():
             return ()
         try:
             with closing(sqlite3.connect(writable_uri(path), uri=True, timeout=_BUSY_S)) as db, db:

@@ -43,6 +43,8 @@ VERBS: Final[dict[str, Verb]] = {
     ),
     "report": Verb("mmdaemon.cli.report:report", "One HTML file of a run, with plots; its figures as JSON beside it."),
     "export": Verb("mmdaemon.cli.export:export", "Write the journal as CSV or Parquet files, exact to the last digit."),
+    "backup": Verb("mmdaemon.cli.backup:backup", "Copy the journal of a running daemon, and prove the copy."),
+    "restore": Verb("mmdaemon.cli.backup:restore", "Put a verified copy in the place of a stopped daemon's journal."),
     "venue": Verb(
         "mmdaemon.cli.venue:venue", "The simulated venue as a process of its own, for daemons that come and go."
     ),

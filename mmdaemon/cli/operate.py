@@ -98,7 +98,8 @@ def kill(
     direct
         Ask no daemon: this process goes to the venue itself. For a daemon that hangs or is gone.
     if_dirty
-        With --direct: do nothing after a clean stop, or while a daemon answers (for `ExecStopPost`).
+        With --direct, for `ExecStopPost`: do nothing after a clean stop, or while a daemon answers, starts or stops.
+        Once its process is gone no latch stays behind, so that a restart recovers by itself.
     venue
         With --direct: socket of the venue process; by default where the last daemon of the state directory traded.
     config

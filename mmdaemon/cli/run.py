@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,7 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mmdaemon.cli import ExitCode, Refused
 from mmdaemon.cli.console import Console
-from mmdaemon.cli.modes import admitted, flag_of, loaded_for, where_it_is
+from mmdaemon.cli.modes import Flag, admitted, flag_of, loaded_for, where_it_is
 from mmdaemon.cli.telling import telling
 from mmdaemon.clock import Clock
 from mmdaemon.core.types import NS
@@ -28,6 +29,7 @@ from mmdaemon.journal.recovery import JournalUnreadable, RecoveryRefused
 from mmdaemon.journal.state_dir import InUse, StateDir, StateDirRefused, locate, open_dir
 from mmdaemon.settings import Settings, assignments
 from mmdaemon.settings.equity import least_equity
+from mmdaemon.settings.presets import Value
 from mmdaemon.tapes.playing import Tape, crossed_warning
 from mmdaemon.tapes.rows import TapeError
 from mmdaemon.venues.base import KeyRefused, MarketSource, OtherAccount
@@ -100,7 +102,8 @@ def run(
             return _to_the_end(settings, directory)
         from mmdaemon.cli.service import serve
 
-        code = serve(settings, directory, credentials)
+        again = partial(_again, mode, config, {**assignments(set_), **flags})
+        code = serve(settings, directory, credentials, again)
         if settings.run.tape:
             _sum_up(directory.journal_path)
         return code
@@ -120,6 +123,11 @@ def run(
         raise Refused(f"{error}; {where_it_is(settings)}", ExitCode.CREDENTIALS) from error
     finally:
         directory.release()
+
+
+def _again(mode: Flag, config: Path | None, overrides: Mapping[str, Value]) -> Settings:
+    """The settings as they are said now. Raises ConfigError, Refused."""
+    return loaded_for(mode, config, overrides).settings
 
 
 def joined(tape: Sequence[Path]) -> str:

@@ -1,24 +1,35 @@
-"""The daemon in real time: uvloop, control socket, metrics, signals. What `run` does without `--speed max`."""
+"""The daemon in real time: uvloop, control socket, metrics, signals, and what systemd is told. What `run` does without
+`--speed max`."""
 
 import asyncio
+import faulthandler
 import gc
+import os
+import resource
 import signal
 import time
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack, suppress
 
 from loguru import logger
 
-from mmdaemon.cli import ExitCode, Refused, direct
+from mmdaemon.cli import ExitCode, Refused, left
+from mmdaemon.cli.reload import Reload
 from mmdaemon.clock import RealClock, run_real
-from mmdaemon.core.types import NS, KillState
+from mmdaemon.core import guard
+from mmdaemon.core.engine import Step
+from mmdaemon.core.events import Event, Fill
+from mmdaemon.core.reasons import BIT, Reason
+from mmdaemon.core.types import NS, GuardState, KillState
 from mmdaemon.daemon import stall, wire
+from mmdaemon.daemon.status import decimal_text
 from mmdaemon.daemon.supervisor import FAILURES, Daemon
 from mmdaemon.daemon.verbs import handler_of
 from mmdaemon.journal.state_dir import StateDir
 from mmdaemon.ops import logging
 from mmdaemon.ops.control import ControlError, ControlServer
 from mmdaemon.ops.metrics_server import MetricsError, MetricsServer
+from mmdaemon.ops.systemd import Notifier, ServiceWatch, Standing
 from mmdaemon.research.summary import BROKE_OFF, INTERRUPTED
 from mmdaemon.secret import Credentials
 from mmdaemon.settings import Settings
@@ -29,18 +40,71 @@ _GC_THRESHOLDS = (50_000, 20, 100)
 """After a freeze almost nothing is left to collect; a full collection on a warm heap cost 13 to 37 ms."""
 _DYING_S = 60.0
 """How long a run whose recording broke off may take to read the venue empty."""
+_PATIENCE_S = 15.0
+"""So long the start may wait for a fresh book and a clean reconciliation before it says that it waits for the venue."""
+_STOP_MARGIN_S = 15.0
+"""A stop takes the in-flight window and at most this: `TimeoutStopSec` of docs/CONTRACTS.md."""
+_RECONCILED = (GuardState.RUNNING, GuardState.REDUCING, GuardState.SOFT_PAUSE)
+_NOT_CLEAN = BIT[Reason.POSITION] | BIT[Reason.BREAK]
 
 
-def serve(settings: Settings, directory: StateDir, credentials: Credentials | None = None) -> int:
+class SaidDaemon(Daemon):
+    """A daemon that says each fill aloud, once."""
+
+    _said = 0
+    """How many fills were booked when the last one was said."""
+
+    async def start(self) -> None:
+        await super().start()
+        self._said = self.state.position.buys + self.state.position.sells
+
+    def _on_step(self, event: Event, step: Step) -> None:
+        super()._on_step(event, step)
+        if type(event) is Fill:
+            self._say_fill(event)
+
+    def _say_fill(self, fill: Fill) -> None:
+        held, instrument = self.state.position, self.params.instrument
+        booked = held.buys + held.sells
+        if booked == self._said:
+            return  # it was told before
+        self._said = booked
+        self._log(
+            "fill",
+            {
+                "order": fill.client_id,
+                "trade": fill.trade_id,
+                "side": fill.side.name.lower(),
+                "px": decimal_text(fill.px_ticks * instrument.tick_e10),
+                "qty": decimal_text(fill.qty_lots * instrument.lot_e10),
+                "fee": decimal_text(fill.fee_e10),
+                "liquidity": fill.liquidity.value,
+                "position": decimal_text(held.position_lots * instrument.lot_e10),
+            },
+        )
+
+
+def serve(
+    settings: Settings,
+    directory: StateDir,
+    credentials: Credentials | None = None,
+    again: Callable[[], Settings] | None = None,
+) -> int:
     """Run until stopped: by a signal, the control socket, the end of a tape, or `run.duration_s`. The exit code.
-    `credentials` are what testnet and live trade with.
+    `credentials` are what testnet and live trade with; `again` reads the configuration anew, for SIGHUP.
 
     Raises:
         TapeError: the recording breaks off; what rested is cancelled and the venue was read empty.
     """
-    written = logging.setup()
+    notifier = Notifier(os.environ)
+    _leave_no_core()
+    if not faulthandler.is_enabled():
+        with suppress(OSError, ValueError):  # stderr is no file
+            faulthandler.enable()  # where it stood, when the watchdog ends it by SIGABRT
+    written = logging.setup(settings.log.level, secrets=_texts_of(credentials))
+    reload = Reload(settings, again, written)
     try:
-        return run_real(lambda clock: _serve(settings, directory, clock, written, credentials))
+        return run_real(lambda clock: _serve(settings, directory, clock, written, credentials, notifier, reload))
     except (ControlError, MetricsError) as error:
         raise Refused(str(error), ExitCode.CONFIG) from error
     finally:
@@ -53,26 +117,38 @@ async def _serve(
     clock: RealClock,
     written: logging.LogWriter,
     credentials: Credentials | None,
+    notifier: Notifier,
+    reload: Reload,
 ) -> int:
+    notifier.tell(STATUS="starting: the journal is checked, the venue is opened")
     connect = wire.connection_of(settings, clock)
     venue = await wire.venue_for(settings, clock, f"{time.time_ns() // NS:x}-", credentials)
     # An exchange's account, and a venue process's, was there before this run and outlives it.
     is_fresh = settings.run.mode not in REAL_MODES and not settings.venue.remote
-    daemon = Daemon(settings, clock, venue, directory, connect, fresh_account=is_fresh, log=_log)
+    daemon = SaidDaemon(settings, clock, venue, directory, connect, fresh_account=is_fresh, log=_log)
     try:
-        direct.remember(directory, settings)
+        left.remember(directory, settings)
     except OSError as error:
         logger.bind(error=str(error)).error("address_not_kept: `mmdaemon kill --direct` would need --venue")
     async with AsyncExitStack() as undo:
         undo.push_async_callback(venue.close)  # it may have a session already, and a daemon that did not start has none
         await daemon.start()
         undo.pop_all()
+    symbol, run_epoch = daemon.params.instrument.symbol, daemon.params.run_epoch
+    written.stamp = lambda: {"symbol": symbol, "run": run_epoch, "guard": daemon.state.guard.state.value}
     # Not earlier: the check of a large journal, before anything can be sent, takes as long as it takes.
     with stall.StallWatch(daemon.gate, directory.write_latch, settings.run.stall_s):
-        return await _run(daemon, settings, directory, written)
+        return await _run(daemon, settings, directory, written, notifier, reload)
 
 
-async def _run(daemon: Daemon, settings: Settings, directory: StateDir, written: logging.LogWriter) -> int:
+async def _run(
+    daemon: Daemon,
+    settings: Settings,
+    directory: StateDir,
+    written: logging.LogWriter,
+    notifier: Notifier,
+    reload: Reload,
+) -> int:
     """The daemon and its doors, to its end."""
     control = ControlServer(directory.socket_path, handler_of(daemon))
     metrics = MetricsServer(
@@ -83,6 +159,9 @@ async def _run(daemon: Daemon, settings: Settings, directory: StateDir, written:
     )
     # The daemon runs first: whatever happens to its doors, there is somebody to cancel what rests.
     running = asyncio.create_task(daemon.run())
+    begun_ns, stop_s = daemon.clock.mono_ns(), settings.venue.in_flight_max_s + _STOP_MARGIN_S
+    watch = ServiceWatch(notifier, lambda: daemon.state.seq, lambda: standing(daemon, begun_ns, stop_s))
+    told: asyncio.Task[None] | None = None
     try:
         if settings.control.enabled:
             await control.start()
@@ -93,15 +172,22 @@ async def _run(daemon: Daemon, settings: Settings, directory: StateDir, written:
         for number in (signal.SIGTERM, signal.SIGINT):
             name = signal.Signals(number).name
             loop.add_signal_handler(number, daemon.stop, f"{INTERRUPTED} by {name}" if settings.run.tape else name)
-        loop.add_signal_handler(signal.SIGHUP, logger.warning, "nothing is reloaded yet: stop and start instead")
+        loop.add_signal_handler(signal.SIGHUP, reload.ask, watch)
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
         logger.bind(state_dir=str(directory.path), metrics_port=daemon.metrics_port).info("started")
+        # Whoever asks is answered from here on. Should this end by an error nothing feeds the watchdog, rightly.
+        told = asyncio.create_task(watch.run(), name="service_watch")
         await _until_the_end(daemon, settings.run.duration_s, is_tape=bool(settings.run.tape))
     finally:
         daemon.stop("its doors could not be opened")
+        watch.stopping("stopping: quotes are cancelled and read as gone", stop_s)
         code = await running
+        if told is not None:
+            told.cancel()
+            await asyncio.wait({told})
+        await reload.close()
         await control.close()
         await metrics.close()
     logger.bind(exit_code=code).info("stopped")
@@ -127,6 +213,44 @@ async def _until_the_end(daemon: Daemon, duration_s: float, *, is_tape: bool) ->
             daemon.stop("the recording is over")
         elif duration_s and now - begun >= duration_s:
             daemon.stop("the duration is over")
+
+
+def standing(daemon: Daemon, begun_ns: int, stop_s: float) -> Standing:
+    """How it stands, for systemd. `begun_ns`: since when its socket answers; `stop_s`: longest that a stop takes.
+
+    Started is who has a fresh book and a clean reconciliation, who stands latched, and who waits for the venue.
+    """
+    state, kill = daemon.state, daemon.parts.kill_switch.kill_state
+    now_ns, guard_state = daemon.clock.mono_ns(), state.guard.state
+    why = "; ".join(guard.describe(state))
+    latched = f", kill switch {kill.value}" if kill is not KillState.ARMED else ""
+    status = f"{guard_state.value}{latched}: {why or 'both sides are quoted'}"
+    if daemon.tasks["quoting"].done():  # it reads the venue empty, then ends by itself
+        return Standing("", f"ending: the quoting controller died; {status}", stop_s)
+    if daemon.has_ended:
+        return Standing("", status, stop_s)
+    if latched or guard_state is GuardState.HARD_STOP:
+        return Standing("latched", status)
+    if guard_state in _RECONCILED and guard.is_book_healthy(state) and not state.guard.raw & _NOT_CLEAN:
+        return Standing("trading", status)
+    if not (state.venue.public_up and state.venue.private_up):
+        status = f"waits for the venue: {status}"
+    if now_ns - begun_ns >= _PATIENCE_S * NS:
+        return Standing("waits for the venue", status)
+    return Standing("", status)
+
+
+def _leave_no_core() -> None:
+    """The keys would be in it."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _texts_of(credentials: Credentials | None) -> list[str]:
+    """What must never be seen in a log; a text too short to be told from others is not a key of any exchange."""
+    if credentials is None:
+        return []
+    texts = (each.reveal() for each in (credentials.api_key, credentials.api_secret, credentials.api_passphrase))
+    return [text for text in texts if len(text) >= logging.SECRET_MIN_CHARS]
 
 
 def _log(name: str, fields: Mapping[str, object]) -> None:

@@ -205,6 +205,7 @@ def _figures(s: Status) -> Table:
         ("PnL", "  ".join(f"{part} {amount}" for part, amount in s.pnl.items()) or "unknown: no mark yet"),
         ("open orders", f"{s.open_orders}{unknown}"),
         *_breaks(s),
+        *_backup(s),
         ("feeds", f"{links}  {_book(s)}"),
         ("prices", f"fair {_near(s.fair)}  bid {_or(s.bid)}  ask {_or(s.ask)}  mark {_or(s.mark)}"),
         ("regime", _regime(s)),
@@ -283,6 +284,15 @@ def _derisk(s: Status) -> str:
         return f"none; {day}"
     coming = f", {s.derisk.next_stage} in {_span(s.derisk.next_in_s)}" if s.derisk.next_stage else ""
     return f"{s.derisk.stage.upper()}, worked down for {_span(s.derisk.for_s)}{coming}; {day}"
+
+
+def _backup(s: Status) -> list[tuple[str, str]]:
+    """Only where the last try to make one came to nothing."""
+    if s.health is None or not s.health.backup_error:
+        return []
+    newest = s.health.backup_ts_ns
+    last = "there is none" if newest is None else f"the last is {_span(max(0.0, (s.at_ts_ns - newest) / NS))} old"
+    return [("backup", f"FAILED, {last}: {plain(s.health.backup_error)}")]
 
 
 def _breaks(s: Status) -> list[tuple[str, str]]:

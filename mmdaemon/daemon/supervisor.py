@@ -61,9 +61,8 @@ _CLOSE_S = 10.0
 Log = Callable[[str, Mapping[str, object]], None]
 """(event name, fields): where transitions and deaths are said aloud. Never on the hot path."""
 
-FAILURES = frozenset(
-    {"task_died", "journal_failed", "latch_file_failed", "request_failed", "orders_may_rest", "not_ended"}
-)
+_DEATHS = {"task_died", "journal_failed", "latch_file_failed", "request_failed", "not_ended"}
+FAILURES = frozenset({*_DEATHS, "orders_may_rest", "backup_failed"})
 """Words of the log that nobody may miss, however the daemon is run."""
 
 

@@ -23,9 +23,11 @@ from mmdaemon.core.quotes import decide
 from mmdaemon.core.state import State
 from mmdaemon.core.types import E10, NS
 from mmdaemon.daemon import cost, regime, timers
+from mmdaemon.daemon.backup import Apart, Backups, InLine, Plan, Taker
 from mmdaemon.daemon.breaks import Ledger
 from mmdaemon.daemon.gate import Gate
 from mmdaemon.daemon.guard import GuardActor
+from mmdaemon.daemon.hints import Hints
 from mmdaemon.daemon.inbox import Inbox
 from mmdaemon.daemon.kill_switch import KillSwitch
 from mmdaemon.daemon.operator import Operator
@@ -182,6 +184,16 @@ def connection_of(settings: Settings, clock: Clock) -> Callable[[StateDir], Conn
     return connect
 
 
+def backups_of(settings: Settings, clock: Clock, state_dir: StateDir, bot_tag: str) -> Taker | None:
+    """How the journal's daily copies are made; None where none are. A run at full speed is no day of trading."""
+    chosen = settings.backup
+    if not chosen.enabled or settings.run.speed == "max":
+        return None
+    folder = Path(chosen.dir) if chosen.dir else state_dir.path / "backups"
+    plan = Plan(state_dir.journal_path, folder, chosen.keep_daily, chosen.keep_monthly)
+    return InLine(plan, bot_tag, clock) if isinstance(clock, VirtualClock) else Apart(plan, bot_tag)
+
+
 class Parts:
     """Everything of one running daemon, built around one `State`. `coroutines` are what the supervisor runs."""
 
@@ -220,6 +232,7 @@ class Parts:
         def stepped(event: Event, step: Step) -> None:
             if type(event) is Fill:
                 self.protector.on_fill()
+            self.hints.on_event(event)
             on_step(event, step)
 
         self.kill_switch = KillSwitch(
@@ -233,10 +246,11 @@ class Parts:
             write_latch,
             latched,
         )
-        self.sender = Sender(venue, journal, gate, post, clock)
         self.chain = DecisionChain(params.run_epoch, _encode(params))
         self.ledger = Ledger(params.bot_tag, params.run_epoch, breaks, clock.mono_ns())
         self.recorder = Recorder(journal, params, self.chain, self.ledger)
+        self.sender = Sender(venue, journal, gate, post, clock, self.recorder.telemetry.sent)
+        journal.on_commit = self.recorder.telemetry.committed
         self.controller = QuotingController(state, params, inbox, self.recorder, self.sender, stepped, strategy)
         cadences = Cadences(
             orders_ns=round(settings.venue.reconcile_orders_s * NS),
@@ -256,8 +270,12 @@ class Parts:
         )
         leverage, unprotected_s = settings.venue.leverage, self.protector.unprotected_s
         self.guard = GuardActor(state, venue, journal, clock, inbox, leverage, params.instrument, unprotected_s, log)
+        self.hints = Hints(state, params, self.reconciler, clock, self.guard.hinted)
         self.operator = Operator(
             state, params, gate, self.kill_switch, self.reconciler, inbox, journal, clock, state_dir.clear_latch
+        )
+        self.backups = Backups(
+            backups_of(settings, clock, state_dir, params.bot_tag), settings.backup.hour_utc, clock, opened_ns, log
         )
         self.status = StatusView(
             state,
@@ -269,6 +287,9 @@ class Parts:
             gate,
             self.kill_switch,
             self.ledger,
+            journal,
+            state_dir,
+            self.backups,
             clock,
             settings.run.mode,
             metrics_port,
@@ -286,4 +307,6 @@ class Parts:
             "cost": lambda: cost.run(venue, clock, post, ledger_ns, opened_ns, since_ns, state.venue.charged),
             "regime": lambda: regime.run(venue, clock, post),
             "timers": lambda: timers.run(clock, post),
+            "hints": self.hints.run,
+            "backup": self.backups.run,
         }

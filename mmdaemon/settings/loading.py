@@ -35,9 +35,11 @@ from mmdaemon.settings.problems import (
 from mmdaemon.settings.rules import contradictions
 
 PREFIX: Final = "MMDAEMON_"
-NOT_SETTINGS: Final = frozenset({"MMDAEMON_SHARED", "MMDAEMON_NEED_CHROMIUM", *VARIABLES})
-"""Variables of the prefix that are no settings: where the tests find recordings, that they need a browser, and what
-`credentials` reads."""
+NOT_SETTINGS: Final = frozenset(
+    {"MMDAEMON_SHARED", "MMDAEMON_NEED_CHROMIUM", "MMDAEMON_NEED_PROMETHEUS", "MMDAEMON_NEED_SYSTEMD", *VARIABLES}
+)
+"""Variables of the prefix that are no settings: where the tests find recordings, that they need a browser, Prometheus
+or systemd, and what `credentials` reads."""
 PACKAGE: Final = Path(__file__).resolve().parents[1]
 COMMAND_LINE: Final = "command line"
 FLAG: Final = "flag"

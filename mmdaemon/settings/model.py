@@ -18,8 +18,10 @@ from mmdaemon.core.types import Instrument, Regime
 from mmdaemon.settings.presets import DEFAULT_PRESET, PRESETS, Value
 from mmdaemon.settings.rules import contradictions
 from mmdaemon.settings.running import (
+    BackupSection,
     ControlSection,
     JournalSection,
+    LogSection,
     MetricsSection,
     RunSection,
     SimulatedSection,
@@ -82,8 +84,10 @@ class Settings(BaseSettings):
     limits: LimitsSection = Field(default_factory=LimitsSection)
     guard: GuardSection = Field(default_factory=GuardSection)
     journal: JournalSection = Field(default_factory=JournalSection)
+    backup: BackupSection = Field(default_factory=BackupSection)
     control: ControlSection = Field(default_factory=ControlSection)
     metrics: MetricsSection = Field(default_factory=MetricsSection)
+    log: LogSection = Field(default_factory=LogSection)
 
     @classmethod
     def settings_customise_sources(

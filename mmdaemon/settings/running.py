@@ -133,6 +133,21 @@ class JournalSection(Section):
     """What a committed row survives: `power` loss (needed where money trades), or the end of the `process`."""
 
 
+class BackupSection(Section):
+    """Verified copies of the journal, taken by the daemon once a day (docs/BACKUP.md)."""
+
+    enabled: bool = True
+    """Take them. A run at full speed (`run.speed = "max"`) takes none."""
+    hour_utc: int = Field(default=0, ge=0, le=23, json_schema_extra={"unit": "hour, UTC"})
+    """Hour after which one is due, best that of `run.rollover_hour_utc`. A missed one is taken at the next start."""
+    dir: str = Field(default="", json_schema_extra=NOT_HASHED)
+    """Folder of the copies, better on another disk; empty is `backups` in the state directory."""
+    keep_daily: int = Field(default=14, ge=1, le=366, json_schema_extra={"unit": "days"})
+    """Of so many days the newest copy stays."""
+    keep_monthly: int = Field(default=12, ge=0, le=120, json_schema_extra={"unit": "months"})
+    """Of so many months the newest copy stays."""
+
+
 class ControlSection(Section):
     """The operator's door."""
 
@@ -147,3 +162,10 @@ class MetricsSection(Section):
     """Serve metrics."""
     port: int = Field(default=9877, ge=0, le=65_535, json_schema_extra={**NOT_HASHED, "unit": "TCP port"})
     """Port, one an instance; 0 takes a free one, shown by `mmdaemon status`."""
+
+
+class LogSection(Section):
+    """What the daemon says, on stderr or in the journal of systemd."""
+
+    level: Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", json_schema_extra=NOT_HASHED)
+    """The least that is said. A SIGHUP applies it to a running daemon; fills and guard moves are INFO."""

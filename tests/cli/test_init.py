@@ -13,9 +13,11 @@ from cyclopts import App
 
 from mmdaemon.cli import ExitCode, Refused
 from mmdaemon.cli.init import NAME, ORIGINS, Preset, text_of, without
+from mmdaemon.cli.install import OURS, program, unreachable
 from mmdaemon.cli.main import main
 from mmdaemon.journal.reader import JournalReader
 from mmdaemon.settings import load, shipped_config
+from mmdaemon.settings.credentials import file_names
 from mmdaemon.settings.documents import CONFIG_FILES
 from mmdaemon.settings.model import catalogue
 
@@ -159,3 +161,96 @@ def test_the_wheels_own_folder_is_looked_in_first(tmp_path: Path, monkeypatch: p
     with pytest.raises(Refused, match=r"shipped configuration of desk cannot be read .*install mmdaemon again") as gone:
         run("--to", tmp_path / "other", "--preset", "desk")
     assert gone.value.code is ExitCode.CONFIG
+
+
+# --- the service ------------------------------------------------------------------------------------------------------
+
+BOT = ("etc/mmdaemon/btc.toml", "etc/mmdaemon/btc.env")
+
+
+def installed(root: Path, *more: str) -> int:
+    return run("--systemd", "--install", "--instance", "btc", "--root", root, *more)
+
+
+def test_the_service_is_shown_before_it_is_installed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--systemd", "--instance", "btc", "--preset", "paper", "--root", tmp_path) == 0
+    said = capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+    assert said.startswith("Nothing was changed.")
+    (again,) = [line.strip() for line in said.splitlines() if line.startswith("  mmdaemon init ")]
+    assert all(str(tmp_path / where) in said for where in (*OURS.values(), *BOT))
+    assert run(*shlex.split(again)[2:]) == 0
+    assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()} == {
+        *OURS.values(),
+        *BOT,
+    }
+    capsys.readouterr()
+    assert run("--systemd", "--instance", "btc", "--preset", "paper", "--root", tmp_path) == 0
+    assert " write " not in capsys.readouterr().out
+
+
+def test_the_units_run_this_very_command(tmp_path: Path) -> None:
+    assert installed(tmp_path, "--preset", "testnet") == 0
+    for name in ("mmdaemon@.service", "mmdaemon-reaper@.service"):
+        text = (tmp_path / OURS[name]).read_text(encoding="utf-8")
+        commands = [line.partition("=")[2].split()[0] for line in text.splitlines() if "/mmdaemon " in line]
+        assert commands
+        assert set(commands) == {program()}
+        assert stat.S_IMODE((tmp_path / OURS[name]).stat().st_mode) == 0o644
+    assert load(tmp_path / BOT[0], None, {}).settings.run.mode == "testnet"
+    assert (tmp_path / BOT[1]).read_text().endswith("MODE=--testnet\n")
+
+
+def test_installed_again_ours_is_mended_and_the_bots_own_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert installed(tmp_path) == 0
+    unit, config = tmp_path / OURS["mmdaemon@.service"], tmp_path / BOT[0]
+    whole = unit.read_text()
+    unit.write_text("[Service]\n")
+    config.write_text("[run]\n")
+    capsys.readouterr()
+    assert installed(tmp_path) == 0
+    said = capsys.readouterr().out
+    assert (unit.read_text(), config.read_text()) == (whole, "[run]\n")
+    assert f"replaced  {unit}" in said
+    assert f"unchanged {config}" in said
+    assert " write" not in said
+    assert installed(tmp_path) == 0
+    assert capsys.readouterr().out.count("unchanged") == len(OURS) + len(BOT)
+
+
+def test_what_is_next_is_said_with_the_keys_where_there_are_any(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert installed(tmp_path) == 0
+    assert "credstore" not in capsys.readouterr().out
+    assert installed(tmp_path, "--preset", "live") == 0
+    said = capsys.readouterr().out
+    for name in file_names("bitget"):
+        assert f"/etc/credstore/mmdaemon.btc.{name}" in said
+    assert "systemctl enable --now mmdaemon@btc" in said
+    assert "preflight" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--systemd", "--instance", "BTC"), "lower-case"),
+        (("--systemd", "--instance", "../x"), "lower-case"),
+        (("--systemd", "--to", "x"), "--to and --force"),
+        (("--systemd", "--force"), "--to and --force"),
+        (("--install",), "belong to --systemd"),
+        (("--instance", "btc"), "belong to --systemd"),
+    ],
+)
+def test_a_service_that_is_asked_for_wrongly(words: tuple[str, ...], why: str) -> None:
+    with pytest.raises(Refused, match=why) as refused:
+        run(*words)
+    assert refused.value.code is ExitCode.USAGE
+
+
+def test_a_program_that_the_sandbox_hides_is_no_service() -> None:
+    assert "hides /home" in unreachable(Path("/home/trader/.venv/bin/mmdaemon"))
+    assert "hides /root" in unreachable(Path("/root/.local/bin/python3.11"))
+    assert unreachable(Path("/usr/bin/env")) == ""

@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from mmdaemon.cli.direct import left_by
+from mmdaemon.cli import ExitCode
+from mmdaemon.cli.left import left_by, remember
 from mmdaemon.journal.state_dir import StateDir
+from mmdaemon.settings import load
 from tests.bench import crashes
 from tests.bench.crashes import Site, wait_for
 
 LIVE = "SELECT client_id FROM orders WHERE status NOT IN ('filled', 'cancelled', 'rejected')"
+FILLS = "SELECT count(*) FROM fills"
 
 
 def kill(site: Site, *words: str) -> subprocess.CompletedProcess[str]:
@@ -37,6 +40,12 @@ def states(site: Site) -> list[str]:
 def latch(site: Site) -> str:
     path = site.state / "KILLED"
     return path.read_text() if path.exists() else ""
+
+
+def is_quoting(site: Site) -> bool:
+    """By itself: nobody resumes it here."""
+    seen = site.status()
+    return seen is not None and (seen.guard, seen.kill) == ("running", "armed") and any(q.working for q in seen.quotes)
 
 
 @pytest.mark.timeout(300)
@@ -66,7 +75,7 @@ def test_it_gets_through_beside_a_daemon_that_is_stopped_and_what_wakes_up_stays
 
 
 @pytest.mark.timeout(300)
-def test_if_dirty_sweeps_after_a_sigkill_and_does_nothing_after_a_clean_stop_or_beside_a_daemon(
+def test_if_dirty_sweeps_after_a_sigkill_without_a_latch_and_does_nothing_after_a_clean_stop_or_beside_a_daemon(
     tmp_path: Path,
 ) -> None:
     site = Site(tmp_path, seed=11)
@@ -83,23 +92,58 @@ def test_if_dirty_sweeps_after_a_sigkill_and_does_nothing_after_a_clean_stop_or_
         assert "stopped cleanly" in after.stderr
         with site.daemon() as daemon:
             site.quoting(daemon)
+            wait_for("a fill", lambda: rows(site.record, FILLS) != [(0,)] and bool(rows(site.record, LIVE)), daemon)
             daemon.kill()
             daemon.wait()
         assert rows(site.record, LIVE)
         swept = kill(site, "--if-dirty")
         assert swept.returncode == 0, swept.stderr
-        assert "quiet: 0 orders rest" in latch(site)
-        assert states(site) == ["killing", "quiet"]
+        assert "quiet: 0 orders rest" in swept.stderr
         # What was under way at the engine when it was read empty is what --wait waits for.
-        assert kill(site, "--wait").returncode == 0
+        assert kill(site, "--if-dirty", "--wait").returncode == 0
         assert rows(site.record, LIVE) == []
-        assert states(site) == ["killing", "quiet", "killing", "verified"]
+        # Swept after a crash, it leaves no latch: the restart reconciles and goes on by itself.
+        assert (latch(site), states(site)) == ("", [])
         with site.daemon() as daemon:
-            wait_for("it to begin killed", lambda: states(site)[-1:] == ["killed"], daemon)
-            settled = lambda: (seen := site.status()) is not None and (seen.guard, seen.open_orders) == ("hard_stop", 0)  # noqa: E731
-            wait_for("its orders to be settled", settled, daemon)
-            assert site.ask("resume", "swept, looked at")
+            wait_for("it to quote by itself", lambda: is_quoting(site), daemon)
+            assert states(site) == []
+
+
+@pytest.mark.timeout(300)
+def test_if_dirty_beside_a_process_that_hangs_sweeps_and_latches_for_what_wakes_up_must_not_go_on(
+    tmp_path: Path,
+) -> None:
+    site = Site(tmp_path, seed=11)
+    with site.venue(), site.daemon() as daemon:
+        site.quoting(daemon)
+        daemon.send_signal(signal.SIGSTOP)
+        time.sleep(1.5)  # what was on its way is in, or expired
+        assert rows(site.record, LIVE)
+        swept = kill(site, "--if-dirty", "--wait")
+        assert swept.returncode == 0, swept.stderr
+        assert "it hangs" in swept.stderr
+        assert rows(site.record, LIVE) == []
+        assert "kill --direct" in latch(site)
+        daemon.send_signal(signal.SIGCONT)
+        wait_for("it to find itself killed", lambda: states(site)[-1:] == ["killed"], daemon)
+
+
+@pytest.mark.timeout(300)
+def test_if_dirty_leaves_a_daemon_alone_that_has_the_directory_and_does_not_listen_yet(tmp_path: Path) -> None:
+    site = Site(tmp_path, seed=11)
+    with site.venue():
+        with site.daemon() as daemon:
             site.quoting(daemon)
+            daemon.kill()
+            daemon.wait()
+        held = StateDir(site.state, None).lock()
+        try:
+            beside = kill(site, "--if-dirty")
+        finally:
+            held.release()
+        assert (beside.returncode, latch(site)) == (0, ""), beside.stderr
+        assert "starts or stops" in beside.stderr
+        assert rows(site.record, LIVE)
 
 
 @pytest.mark.timeout(300)
@@ -151,6 +195,20 @@ def test_nothing_outlives_a_venue_within_the_daemon_and_what_hangs_is_out_of_rea
     gone = kill(site)
     assert (gone.returncode, "which is gone" in gone.stderr) == (0, True), gone.stderr
     assert latch(site).count("kill --direct") == 2
+
+
+@pytest.mark.timeout(120)
+def test_a_file_that_names_no_venue_does_not_outdo_what_the_run_put_down(tmp_path: Path) -> None:
+    """`run --testnet --config FILE`: the flag says the mode and the file need not. Orders rest at the exchange."""
+    site = Site(tmp_path, seed=11)
+    site.state.mkdir()
+    site.config.write_text("[venue]\nleverage = 3\n")
+    chosen = {"run.mode": "testnet", "venue.in_flight_max_s": 31.0, "journal.durability": "power"}
+    remember(StateDir(site.state, None), load(None, chosen, {}).settings)
+    killed = kill(site, "--config", str(site.config))
+    assert killed.returncode == ExitCode.CREDENTIALS, killed.stderr
+    assert "Nothing was cancelled" in killed.stderr
+    assert "which is gone" not in killed.stderr
 
 
 @pytest.mark.parametrize("damaged", [b"", b"{", b'{"remote":"\xff\xfe","in_flight_max_s":1}', b'{"remote":1}', b"\xff"])

@@ -151,7 +151,9 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Served]:
     """Runs that came as far as to serve."""
     runs: list[Served] = []
 
-    def serve(settings: Settings, _directory: object, credentials: Credentials | None = None) -> int:
+    def serve(
+        settings: Settings, _directory: object, credentials: Credentials | None = None, _again: object = None
+    ) -> int:
         runs.append(Served(settings, credentials))
         return 0
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -13,11 +14,15 @@ from urllib.request import urlopen
 
 import pytest
 
+from mmdaemon.cli import service
 from mmdaemon.core.types import KillState
 from mmdaemon.journal.reader import JournalReader
+from mmdaemon.journal.state_dir import StateDir
 from mmdaemon.ops.control import Answer
 from mmdaemon.ops.control_client import NoDaemon, call
 from mmdaemon.ops.status import Status
+from mmdaemon.secret import Credentials, Secret
+from mmdaemon.settings import load
 
 # Quotes at the touch that are filled when touched: a position within seconds, in real time.
 CONFIG = """
@@ -202,3 +207,22 @@ def test_metrics_are_served_a_second_daemon_is_refused_and_a_stop_is_clean(tmp_p
         run = journal.run()
         assert run is not None
         assert (run.clean_stop, run.end_reason) == (True, "SIGTERM")
+
+
+def test_what_a_run_trades_with_is_blotted_out_of_its_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Every part that can be told from other text; and no core file, in which the keys would be."""
+    given: list[object] = []
+
+    class Enough(Exception):
+        pass
+
+    def setup(level: str, *, secrets: list[str]) -> None:
+        given.extend((level, *secrets))
+        raise Enough
+
+    monkeypatch.setattr(service.logging, "setup", setup)
+    key = Credentials(Secret("canary-key"), Secret("canary-secret"), Secret("short"))
+    with pytest.raises(Enough):
+        service.serve(load(None, {"log.level": "DEBUG"}, {}).settings, StateDir(tmp_path, None), key)
+    assert given == ["DEBUG", "canary-key", "canary-secret"]
+    assert resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)

@@ -82,18 +82,22 @@ def test_a_traceback_shows_no_values_and_no_control_characters() -> None:
     assert "\x1b" not in text
 
 
-def test_systemd_s_prefixes_stand_before_every_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_while_journald_is_away_systemd_s_prefixes_stand_before_every_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "stderr"
     with path.open("w", encoding="utf-8") as stream:
         found = os.fstat(stream.fileno())
         monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
-        logging.setup("TRACE", stream, threaded=False)
+        writer = logging.setup("TRACE", stream, threaded=False, journal=tmp_path / "nobody")
         for level in logging.LEVELS:
             logger.log(level, "event", order=7)
         try:
             raise ValueError("x")
         except ValueError:
             logger.exception("failed")
+        writer.close()
+    assert (writer.detoured, writer.dropped) == (8, 0)
     lines = path.read_text(encoding="utf-8").splitlines()
     assert lines[:7] == [f"<{n}>event order=7" for n in (7, 7, 6, 5, 4, 3, 2)]
     assert lines[7] == "<3>failed"
