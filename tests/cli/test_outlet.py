@@ -91,6 +91,8 @@ def cases(folder: Path) -> dict[str, tuple[list[str], int]]:
         "report": (["report", *at], 1),
         "export": (["export", *at], 1),
         "export, listed": (["export", "--list"], 0),
+        "backup": (["backup", *at], 1),
+        "restore": (["restore", "--latest", "--reason", "x", *at], 64),
         "venue": (["venue", "--listen", str(folder / "s"), "--config", str(folder / "bad.toml")], 78),
         "emulator": (["emulator", "--faults", str(folder / "bad.toml")], 78),
         "preflight": (["preflight", "--testnet", *at], 77),

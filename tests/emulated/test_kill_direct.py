@@ -130,20 +130,23 @@ async def test_after_a_sigkill_it_leaves_the_venue_empty_and_the_stop_where_it_i
         stop, held = account.stop_px_ticks(), account.exchange.matching.position_lots
         before = len(account.exchange.fills)
         desk.by_hand()
-        # Without a key: it says so, claims nothing, and what comes next begins killed all the same.
+        # Without a key: it says so and claims nothing. What comes next needs one too, and finds what rests.
         without = await desk.run("kill", "--direct", "--if-dirty", key=False)
         assert without[0] == ExitCode.CREDENTIALS, without
         assert "Nothing was cancelled" in without[2]
-        assert "0 orders rest" not in without[2] + desk.latch()
-        assert desk.latch()
+        assert "0 orders rest" not in without[2]
+        assert desk.latch() == ""
         assert desk.here.resting()
         # Nor does it need what the contract's rules are, or a clock that is right.
         desk.here.emulator.faults.inject(Wrong.READS_FAIL, seconds=60.0, where="contracts")
         desk.here.emulator.faults.inject(Wrong.READS_FAIL, seconds=60.0, where="instruments")
         account.skew_ms = 40_000
-        swept = await desk.run("kill", "--direct", "--if-dirty", "--wait", "--reason", "it is gone")
+        swept = await desk.run("kill", "--direct", "--if-dirty", "--wait")
         assert swept[0] == 0, swept
         assert "verified: 0 orders rest" in swept[2]
+        assert (desk.here.resting(), desk.latch()) == ([], "")
+        killed = await desk.run("kill", "--direct", "--wait", "--reason", "it is gone")
+        assert killed[0] == 0, killed
         assert "it is gone: verified: 0 orders rest" in desk.latch()
         assert desk.here.resting() == []
         # The stop ends with its position, which what rested may have turned; nothing else takes it away.
@@ -152,7 +155,7 @@ async def test_after_a_sigkill_it_leaves_the_venue_empty_and_the_stop_where_it_i
             assert account.stop_px_ticks() == stop
         headers = [seen.headers for seen in desk.here.emulator.requests if "cancel" in seen.path]
         assert {each.get("PAPTRADING") for each in headers} == {"1"}
-        for text in (*swept, *without, desk.latch(), (desk.state / "venue.json").read_text()):
+        for text in (*swept, *killed, *without, desk.latch(), (desk.state / "venue.json").read_text()):
             assert not any(secret in str(text) for secret in (KEY, SECRET, PASSPHRASE))
 
 

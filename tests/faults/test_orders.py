@@ -115,7 +115,7 @@ def test_a_fill_that_is_told_after_its_order_was_cancelled_is_booked_and_frees_n
         await world.until(lambda: any(o.remaining_lots > 2 for o in resting_orders(world)), within_s=30)
         order = next(o for o in resting_orders(world) if o.remaining_lots > 2)
         world.venue.failing = {"fills"}  # nor does history tell it yet
-        world.venue.inject(FaultKind.STREAM_LATE, 10)
+        world.venue.inject(FaultKind.FILL_LATE, 10)
         lots = part_fills(world, order.client_id)
         assert lots
         await world.parts.operator.pause("now", "test")

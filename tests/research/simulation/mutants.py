@@ -186,7 +186,7 @@ def kill_without_in_flight_wait(patch: Patch) -> None:
     )
 
 
-@mutant(7, design=True)
+@mutant(7, design=True, seed=7)
 def no_overlap(patch: Patch) -> None:
     """History is read from the last fill that is booked, and not a minute before."""
     on_fill, book_history = apply._on_fill, Reconciler._book_history
