@@ -22,7 +22,7 @@ from typing import Final, Protocol, TypeVar
 import msgspec
 
 from mmdaemon.cli import ExitCode, Refused
-from mmdaemon.cli.left import Address, AtExchange, Left, Tended, address_of, left_by, tended
+from mmdaemon.cli.left import Address, AtExchange, Left, Tended, address_left, address_of, left_by, tended
 from mmdaemon.clock import RealClock, run_real
 from mmdaemon.core.types import NS, KillState
 from mmdaemon.daemon.sweep import Progress, sweep
@@ -30,6 +30,7 @@ from mmdaemon.journal.connection import writable_uri
 from mmdaemon.journal.rows import kill_row
 from mmdaemon.journal.state_dir import InUse, StateDir, StateDirRefused
 from mmdaemon.journal.statements import STATEMENTS
+from mmdaemon.ops.logging import redactor, texts_of
 from mmdaemon.secret import Credentials
 from mmdaemon.settings import load
 from mmdaemon.settings.credentials import CredentialsMissing, read_credentials
@@ -66,7 +67,9 @@ def kill_direct(
 ) -> int:
     """See `mmdaemon kill --help`. Exit codes: 0 nothing rests, 1 the venue was not reached, 2 orders remain."""
     disk = _Disk()
-    left = _within(_LOOK_S, disk.do(lambda: left_by(directory)), Left())
+    # The journal on a thread of its own: where it takes too long, venue and lock are no less known.
+    unread = Left(_within(_LOOK_S, disk.do(lambda: address_left(directory)), None))
+    left = _within(_LOOK_S, _Disk().do(lambda: left_by(directory)), unread)
     if if_dirty and not left.dirty:
         _say("the last run stopped cleanly: nothing to do")
         return DONE
@@ -85,6 +88,7 @@ def kill_direct(
         # The latch is closed all the same; what rests at the exchange is not touched, and it is said so.
         _within(_EVIDENCE_S, latching, ())
         raise Refused(f"{missing}. Nothing was cancelled", ExitCode.CREDENTIALS) from None
+    _say.blot = redactor(texts_of(key))
     # Beside the cancels, and not before them.
     progress = Progress(tripped_ns=time.monotonic_ns())
     reached, code = run_real(lambda clock: _cancel(clock, address, key, progress, wait=wait, for_s=for_s))
@@ -332,5 +336,15 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _say(line: str) -> None:
-    print(f"mmdaemon: {line}", file=sys.stderr, flush=True)
+class _Say:
+    """A line on stderr, which under systemd is the log. A venue may say what it was sent, or steer a terminal."""
+
+    def __init__(self) -> None:
+        self.blot: Callable[[str], str] = str
+
+    def __call__(self, line: str) -> None:
+        shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in self.blot(line))
+        print(f"mmdaemon: {shown}", file=sys.stderr, flush=True)
+
+
+_say = _Say()

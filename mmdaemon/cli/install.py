@@ -164,8 +164,8 @@ def out_of_reach(program: str) -> str:
     for path in (Path(program), Path(sys.executable).resolve(), Path(sys.prefix), PACKAGE):
         if why := unreachable(path):
             return (
-                f"{path} is out of a service's reach: {why}. Install mmdaemon where every user may read it: "
-                "python3 -m venv /usr/local/lib/mmdaemon && /usr/local/lib/mmdaemon/bin/pip install mmdaemon"
+                f"{path} is out of a service's reach: {why}. Install mmdaemon where every user may read it, in "
+                "/usr/local/lib/mmdaemon: the commands are in docs/SERVICE.md"
             )
     return ""
 

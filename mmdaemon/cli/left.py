@@ -1,8 +1,10 @@
 """What a daemon leaves in its state directory for whoever must clean up after it: where it traded, whether it stopped
 cleanly, and whether somebody looks after its orders now."""
 
+import asyncio
 import os
 import sqlite3
+import time
 from contextlib import closing, suppress
 from enum import Enum
 from pathlib import Path
@@ -13,11 +15,13 @@ import msgspec
 from mmdaemon.journal.recovery import read_latch
 from mmdaemon.journal.state_dir import StateDir
 from mmdaemon.ops.control import ControlError
-from mmdaemon.ops.control_client import NoDaemon, call
+from mmdaemon.ops.control_client import NoDaemon, Silent, Unreadable, call
 from mmdaemon.settings import Settings
 from mmdaemon.settings.rules import REAL_MODES
 
 _BUSY_S: Final = 0.2
+_AGAIN_S: Final = 0.2
+"""Before a daemon that closed the connection is asked again."""
 
 
 class AtExchange(msgspec.Struct, frozen=True):
@@ -60,7 +64,7 @@ class Tended(Enum):
     """Who looks after the orders of a state directory, as far as its control socket tells."""
 
     ANSWERS = "a daemon answers"
-    HANGS = "somebody takes the connection, and does not answer"
+    HANGS = "somebody has the socket, and does not answer"
     NOBODY = "nobody listens"
 
 
@@ -77,12 +81,16 @@ def remember(directory: StateDir, settings: Settings) -> None:
 
 def left_by(directory: StateDir) -> Left:
     """Read it, without lock and without writing. Never raises."""
-    path = _address_path(directory)
-    address: Address | None = None
-    with suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError):
-        address = msgspec.json.decode(path.read_bytes(), type=Address)
+    address = address_left(directory)
     dirty, is_lost = _why_dirty(directory, address is not None)
     return Left(address, dirty, is_lost)
+
+
+def address_left(directory: StateDir) -> Address | None:
+    """How the venue is reached, without a look at the journal. Never raises."""
+    with suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return msgspec.json.decode(_address_path(directory).read_bytes(), type=Address)
+    return None
 
 
 def _why_dirty(directory: StateDir, began: bool) -> tuple[str, bool]:
@@ -102,14 +110,24 @@ def _why_dirty(directory: StateDir, began: bool) -> tuple[str, bool]:
 
 
 async def tended(directory: StateDir, patience_s: float) -> Tended:
-    """Ask. `patience_s`: a daemon that has not answered in so long hangs."""
-    try:
-        await call(directory.socket_path, "status", silence_s=patience_s)
-    except NoDaemon:
-        return Tended.NOBODY
-    except ControlError:
-        return Tended.HANGS
-    return Tended.ANSWERS
+    """Ask. `patience_s`: a daemon that has not answered in so long hangs. One that closes the connection is about to
+    end, or has too many to serve, so it is asked again; what this version cannot read is an answer all the same."""
+    until = time.monotonic() + patience_s
+    while True:
+        try:
+            await call(directory.socket_path, "status", silence_s=patience_s)
+        except NoDaemon:
+            return Tended.NOBODY
+        except Silent:
+            return Tended.HANGS
+        except Unreadable:
+            return Tended.ANSWERS
+        except ControlError:
+            if time.monotonic() >= until:
+                return Tended.HANGS
+            await asyncio.sleep(_AGAIN_S)
+        else:
+            return Tended.ANSWERS
 
 
 def address_of(settings: Settings) -> Address:

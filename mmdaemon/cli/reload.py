@@ -38,6 +38,7 @@ class Reload:
             self._once_more = True
             return
         self._task = asyncio.get_running_loop().create_task(self._run(watch), name="reload")
+        self._task.add_done_callback(_heard)
 
     async def close(self) -> None:
         """Wait for one that is under way."""
@@ -89,3 +90,10 @@ class Reload:
     def _apply(self, path: str, value: str) -> None:
         if path == "log.level":
             self._written.set_level(value)
+
+
+def _heard(task: asyncio.Task[None]) -> None:
+    """A defect of a reload's is said and goes no further: unheard it would come to the loop's handler when the task is
+    collected, who takes it for a part that died and kills."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.error("reload_failed", why=f"{error!r}; what was not said to be applied was not")

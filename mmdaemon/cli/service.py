@@ -101,7 +101,7 @@ def serve(
     if not faulthandler.is_enabled():
         with suppress(OSError, ValueError):  # stderr is no file
             faulthandler.enable()  # where it stood, when the watchdog ends it by SIGABRT
-    written = logging.setup(settings.log.level, secrets=_texts_of(credentials))
+    written = logging.setup(settings.log.level, secrets=logging.texts_of(credentials))
     reload = Reload(settings, again, written)
     try:
         return run_real(lambda clock: _serve(settings, directory, clock, written, credentials, notifier, reload))
@@ -179,6 +179,7 @@ async def _run(
         logger.bind(state_dir=str(directory.path), metrics_port=daemon.metrics_port).info("started")
         # Whoever asks is answered from here on. Should this end by an error nothing feeds the watchdog, rightly.
         told = asyncio.create_task(watch.run(), name="service_watch")
+        told.add_done_callback(_watch_ended)
         await _until_the_end(daemon, settings.run.duration_s, is_tape=bool(settings.run.tape))
     finally:
         daemon.stop("its doors could not be opened")
@@ -194,6 +195,12 @@ async def _run(
     if isinstance(daemon.failure, TapeError):
         raise daemon.failure
     return code
+
+
+def _watch_ended(task: asyncio.Task[None]) -> None:
+    """From here on nothing feeds the watchdog. Whoever finds the process ended by it is to find why."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.bind(error=repr(error)).error("service_watch_died")
 
 
 async def _until_the_end(daemon: Daemon, duration_s: float, *, is_tape: bool) -> None:
@@ -243,14 +250,6 @@ def standing(daemon: Daemon, begun_ns: int, stop_s: float) -> Standing:
 def _leave_no_core() -> None:
     """The keys would be in it."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def _texts_of(credentials: Credentials | None) -> list[str]:
-    """What must never be seen in a log; a text too short to be told from others is not a key of any exchange."""
-    if credentials is None:
-        return []
-    texts = (each.reveal() for each in (credentials.api_key, credentials.api_secret, credentials.api_passphrase))
-    return [text for text in texts if len(text) >= logging.SECRET_MIN_CHARS]
 
 
 def _log(name: str, fields: Mapping[str, object]) -> None:

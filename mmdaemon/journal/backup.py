@@ -89,7 +89,6 @@ def back_up(journal: Path, folder: Path, why: Why, moment_ts_ns: int) -> Kept:
     stamp = datetime.fromtimestamp(moment_ts_ns // NS, UTC).strftime("%Y%m%dT%H%M%SZ")
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _refuse_without_room(journal, folder)
         with closing(sqlite3.connect(f"{journal.absolute().as_uri()}?mode=ro", uri=True)) as source:
             source.isolation_level = None
             source.execute("BEGIN")
@@ -97,11 +96,37 @@ def back_up(journal: Path, folder: Path, why: Why, moment_ts_ns: int) -> Kept:
                 (tag,) = source.execute("SELECT bot_tag FROM meta").fetchone() or ("none",)  # the moment is now fixed
             except sqlite3.DatabaseError as error:
                 raise NotAJournal(str(error)) from error
+            clear_left(folder, tag)  # first: what copies that were cut short take up is room for this one
+            _refuse_without_room(journal, folder)
             return copied(source, free_name(folder, f"journal-{tag}-{stamp}"), why, moment_ts_ns)
     except NotAJournal as error:
         raise BackupFailed(f"{journal} is no journal of a bot: {error}") from error
     except (sqlite3.Error, OSError) as error:
         raise BackupFailed(f"no backup of {journal} in {folder}: {error}") from error
+
+
+def clear_left(folder: Path, bot_tag: str) -> None:
+    """Take away what copies of this bot that were cut short have left, and nothing that somebody is at work on.
+
+    Raises OSError.
+    """
+    for left in folder.glob(f"journal-{bot_tag}-*.sqlite{PARTIAL}"):
+        if _is_left(left):
+            left.unlink(missing_ok=True)
+            left.with_name(f"{left.name}-journal").unlink(missing_ok=True)
+
+
+def _is_left(path: Path) -> bool:
+    """Nobody is at work on it."""
+    with suppress(FileNotFoundError):
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(fd)
+    return True
 
 
 def _refuse_without_room(journal: Path, folder: Path) -> None:

@@ -4,8 +4,6 @@ Due is a question of the files alone, so it survives every restart: a backup is 
 the newest one. A daemon that did not run at that hour takes it when it starts.
 """
 
-import fcntl
-import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -13,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from mmdaemon.core.types import NS
-from mmdaemon.journal.backup import PARTIAL, BackupFailed, Kept, proof_path, read_proof
+from mmdaemon.journal.backup import BackupFailed, Kept, clear_left, proof_path, read_proof
 
 _DAY_NS: Final = 86_400 * NS
 _HOUR_NS: Final = 3_600 * NS
@@ -73,20 +71,5 @@ def prune(folder: Path, bot_tag: str, daily: int, monthly: int) -> list[Path]:
     for path in gone:
         path.unlink(missing_ok=True)  # the copy before its proof: without a copy a proof misleads nobody
         proof_path(path).unlink(missing_ok=True)
-    for left in folder.glob(f"journal-{bot_tag}-*{PARTIAL}*"):
-        if _is_left(left):
-            left.unlink(missing_ok=True)
+    clear_left(folder, bot_tag)
     return gone
-
-
-def _is_left(path: Path) -> bool:
-    """Nobody is at work on it."""
-    with suppress(FileNotFoundError):
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        finally:
-            os.close(fd)
-    return True

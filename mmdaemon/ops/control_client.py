@@ -24,6 +24,14 @@ class NoDaemon(ControlError):
     """Nobody listens at the socket."""
 
 
+class Silent(ControlError):
+    """Somebody has the socket, and was not heard of for as long as was waited: hung, or suspended."""
+
+
+class Unreadable(ControlError):
+    """Somebody answered, in what this version cannot read: alive, and of another version."""
+
+
 async def call(
     path: Path,
     verb: str,
@@ -36,7 +44,9 @@ async def call(
 
     Raises:
         NoDaemon: nobody listens there.
-        ControlError: no permission, no answer, an answer of another version, or a request over 4 KiB.
+        Silent: nothing came, not even a beat, for `silence_s`.
+        Unreadable: an answer of another version.
+        ControlError: no permission, closed without an answer, or a request over 4 KiB.
     """
     line = _encode(Asked(VERSION, verb, dict(args or {})))
     if len(line) > LINE_MAX_BYTES:
@@ -58,12 +68,12 @@ async def call(
             with suppress(OSError):
                 await writer.wait_closed()
     except TimeoutError:
-        raise ControlError(f"the daemon at {path} has been silent for {silence_s:g} s: hung, or suspended") from None
+        raise Silent(f"the daemon at {path} has been silent for {silence_s:g} s: hung, or suspended") from None
     except (asyncio.IncompleteReadError, ConnectionError):
         raise ControlError(f"the daemon at {path} closed the connection without an answer; see its log") from None
     except (msgspec.MsgspecError, UnicodeError, asyncio.LimitOverrunError) as error:
         message = f"the daemon at {path} answered what this version cannot read ({error}); use its own `mmdaemon`"
-        raise ControlError(message) from None
+        raise Unreadable(message) from None
 
 
 async def _connect(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -32,6 +32,7 @@ from urllib.parse import quote, quote_plus
 from loguru import logger
 
 from mmdaemon.ops import journald
+from mmdaemon.secret import Credentials
 
 if TYPE_CHECKING:
     from loguru import Message, Record
@@ -121,6 +122,14 @@ def redactor(secrets: Iterable[str]) -> Callable[[str], str]:
     # Longest first: a secret that begins another one must not leave that one's rest.
     pattern = re.compile("|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True)))
     return lambda text: pattern.sub(BLOT, text)
+
+
+def texts_of(credentials: Credentials | None) -> list[str]:
+    """What must never be seen in a log; a text too short to be told from others is not a key of any exchange."""
+    if credentials is None:
+        return []
+    texts = (each.reveal() for each in (credentials.api_key, credentials.api_secret, credentials.api_passphrase))
+    return [text for text in texts if len(text) >= SECRET_MIN_CHARS]
 
 
 def _escaped(text: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ an endpoint has a budget of its own (`budget.py`), and its lane says what may be
              is asked for, so that the venue takes it no later than its window after that, wherever it waited
     cancel   waits as long as it takes, behind nothing but cancels of the same endpoint, and is signed as it leaves. One
              that waits already is not queued again: whoever asks for it too gets its outcome. A cancel-all drops the
-             orders that wait: they would land behind it
+             orders that wait, be it for a connection: they would land behind it
     other    waits up to the time-out, and is signed as it leaves
 
 A request is sent once, and what comes of it is heard whoever waits: a caller that is cancelled never un-sends it, and
@@ -49,6 +49,11 @@ class Signer(Protocol):
 
 
 class Call(Protocol):
+    @property
+    def by(self) -> object:
+        """What carries it; a task while that is still being dialled, so that nothing of it has left."""
+        ...
+
     def give_up(self, why: Lost) -> None:
         """End it, if it has not; what came of it is `why`."""
         ...
@@ -86,7 +91,9 @@ class Lanes:
         self._clock = clock
         self._timeout_s = timeout_s
         self._budgets: dict[str, Budget] = {}
-        self._under_way: dict[str, set[Call]] = {"order": set(), "cancel": set(), "other": set()}
+        self._under_way: dict[str, dict[Call, Request]] = {"order": {}, "cancel": {}, "other": {}}
+        self._taking_back = ""
+        """Why, while orders that had no connection yet are given up."""
         self._waiting: dict[tuple[str, str], asyncio.Future[_Outcome | None]] = {}
         """Cancels whose turn has not come, by path and what is asked for; None: who asked is gone."""
         self._closed = False
@@ -111,6 +118,7 @@ class Lanes:
             raise self._not_sent(endpoint, "closed")
         if endpoint in endpoints.CANCEL_ALLS:
             self._drop("cancel_all", "order")
+            self._take_back("cancel_all")
         outcome = await (self._in_turn(request) if endpoint.lane != "cancel" else self._once(request))
         if isinstance(outcome, Answer):
             return outcome
@@ -150,8 +158,12 @@ class Lanes:
         told: asyncio.Future[_Outcome] = asyncio.get_running_loop().create_future()
 
         def tell(came: Reply | Lost) -> None:
-            under_way.discard(call)
-            outcome = self._outcome(endpoint, came)
+            del under_way[call]
+            if self._taking_back:
+                self.sent[endpoint.path] -= 1
+                outcome = self._not_sent(endpoint, self._taking_back)
+            else:
+                outcome = self._outcome(endpoint, came)
             if not told.done():  # else its caller is gone
                 told.set_result(outcome)
 
@@ -160,13 +172,26 @@ class Lanes:
         except ValueError:
             return self._not_sent(endpoint, "malformed")
         self.sent[endpoint.path] += 1
-        under_way.add(call)
+        under_way[call] = request
         return await told
 
     def withdraw(self, request: Request) -> bool:
-        """It waits for its turn and does not leave: whoever asked hears `Unsent`. False: it left, or was not asked."""
+        """It waits for its turn or a connection, and does not leave: whoever asked hears `Unsent`. False: it left, or
+        was not asked."""
         budget = self._budgets.get(request.endpoint.path)
-        return budget is not None and budget.drop("withdrawn", request)
+        if budget is not None and budget.drop("withdrawn", request):
+            return True
+        return self._take_back("withdrawn", request)
+
+    def _take_back(self, why: str, of: Request | None = None) -> bool:
+        """Orders whose connection is still being made: nothing of them has left, and nothing will."""
+        begun = self._under_way["order"].items()
+        calls = [call for call, request in begun if isinstance(call.by, asyncio.Task) and (of is None or request is of)]
+        self._taking_back = why
+        for call in calls:
+            call.give_up(Lost.CLOSED)
+        self._taking_back = ""
+        return bool(calls)
 
     async def close(self) -> None:
         """Nothing leaves any more. What waits is unsent; what is under way is unanswered, although it may well land."""

@@ -1,5 +1,7 @@
 """SIGHUP: what is applied, what is refused by name, and that an error changes nothing."""
 
+import asyncio
+import gc
 import io
 from collections.abc import Iterator, Mapping
 
@@ -100,3 +102,21 @@ def test_what_is_applied_is_a_setting_that_no_decision_depends_on() -> None:
     one, other = load(None, {"log.level": "ERROR"}, {}).settings, load(None, None, {}).settings
     assert set(other.flat()) >= APPLIED
     assert one.config_hash == other.config_hash
+
+
+async def test_a_defect_of_it_is_said_and_kills_nothing(running: Running) -> None:
+    """The daemon's handler of the loop's errors answers each with a kill; a task whose error nobody heard is one."""
+    killed: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: killed.append(context))
+
+    def breaks() -> Settings:
+        raise FileNotFoundError("the program was updated under it")
+
+    reload = Reload(running.read(), breaks, running.written)
+    for _ in range(2):
+        reload.ask(running.watch)
+        await reload.close()
+    assert running.stream.getvalue().count("reload_failed") == 2
+    del reload
+    gc.collect()
+    assert killed == []

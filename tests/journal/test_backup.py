@@ -490,3 +490,28 @@ def test_what_was_cut_short_goes_and_what_is_at_work_stays(state: StateDir, tmp_
         back_up(state.journal_path, folder, "daily", WALL_NS)
     assert seen == [True]
     assert not left.exists()
+
+
+def test_what_was_cut_short_does_not_take_the_room_of_the_next(
+    state: StateDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy that is ended in its middle (its daemon stops, it hangs) leaves a file as large as the journal. Counted as
+    taken, a few of them would refuse every copy to come, and hold the journal's own room."""
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    size = state.journal_path.stat().st_size
+    left = [folder / f"journal-abcd-2026010{day}T000000Z.sqlite.partial" for day in range(1, 4)]
+    for path in left:
+        path.write_bytes(b"half" * (size // 4))
+    others = folder / "journal-efgh-20260101T000000Z.sqlite.partial"
+    others.write_bytes(b"of another bot")
+    room = size + (256 << 20) + size
+
+    def free(_path: Path) -> object:
+        taken = sum(path.stat().st_size for path in left if path.exists())
+        return shutil._ntuple_diskusage(1 << 40, 0, room - taken)
+
+    monkeypatch.setattr(shutil, "disk_usage", free)
+    back_up(state.journal_path, folder, "daily", WALL_NS)
+    assert not any(path.exists() for path in left)
+    assert others.exists()

@@ -125,3 +125,14 @@ def test_where_alerts_send_you_there_is_a_page() -> None:
     for block in rules.split("- alert: ")[1:]:
         alert, (anchor,) = block.split()[0], re.findall(r"RUNBOOK\.md#([\w-]+)", block)
         assert f"`{alert}`" in named[anchor], f"{alert} sends its reader to #{anchor}, which does not know it"
+
+
+def test_it_is_installed_from_a_checkout_by_hashes_and_from_no_index() -> None:
+    """The name is nobody's on the package index, so whoever takes it there would be given the keys."""
+    said = "\n".join(page(name) for name in PAGES) + sources()
+    installs = re.findall(r"pip install [^\n`\"]+", said)
+    assert [each for each in installs if re.search(r"\bmmdaemon(\s|$)", each)] == []
+    lines = [line for line in page("docs/SERVICE.md").splitlines() if "/bin/pip install" in line]
+    assert len(lines) == 2
+    assert "--require-hashes --only-binary :all: -r requirements.lock" in lines[0]
+    assert "--no-index --no-deps --no-build-isolation" in lines[1]

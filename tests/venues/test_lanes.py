@@ -5,6 +5,7 @@ No wall time is asserted: what must not come is waited for by an event, and the 
 
 import asyncio
 import json
+import socket
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -587,6 +588,36 @@ async def test_a_cancel_all_drops_the_orders_that_wait(cancel_all: Endpoint) -> 
         await poll
         assert [request.path for request in site.seen[24:]] == [cancel_all.path, READ.path]
         assert site.lanes.unsent == {(PLACE.path, "cancel_all"): 2, (endpoints.UNIFIED_AMEND.path, "cancel_all"): 2}
+
+
+@pytest.mark.parametrize("how", ["cancel_all", "withdrawn"])
+async def test_an_order_whose_connection_is_still_being_made_is_taken_back(how: str) -> None:
+    """A dial may take as long as the time-out: the order would land behind what was to take it out."""
+    async with a_site(timeout_s=1.0) as site:
+        plain, request = site.signer.url, Request(PLACE, {})
+        with socket.create_server(("127.0.0.1", 0)) as silent:  # nobody shakes hands there
+            site.signer.url = f"https://127.0.0.1:{silent.getsockname()[1]}"
+            order = asyncio.create_task(site.lanes.ask(request))
+            while not site.lanes.in_flight:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            site.signer.url = plain
+            if how == "cancel_all":
+                await site.ask(endpoints.CLASSIC_CANCEL_ALL)
+            else:
+                assert not site.lanes.withdraw(Request(PLACE, {}))  # another
+                assert site.lanes.withdraw(request)
+                assert not site.lanes.withdraw(request)
+            with pytest.raises(Unsent, match=how):
+                await order
+            assert not site.lanes.in_flight
+            assert site.lanes.unsent == {(PLACE.path, how): 1}
+            assert not site.lanes.sent[PLACE.path]
+        site.behave = site.hangs
+        left = asyncio.create_task(site.lanes.ask(request))
+        await site.until_seen(1 + (how == "cancel_all"))
+        assert not site.lanes.withdraw(request)  # it left
+        site.go_on.set()
+        await left
 
 
 async def test_a_cancel_takes_back_the_order_that_waits_for_its_turn() -> None:

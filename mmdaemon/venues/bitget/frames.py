@@ -153,7 +153,7 @@ class ClassicFee(msgspec.Struct, frozen=True, gc=False):
 
     coin: str = msgspec.field(name="feeCoin")
     fee: str = msgspec.field(name="totalFee")
-    deduction: Text = None
+    deduction: str | bool | None = None
 
 
 class UnifiedFee(msgspec.Struct, frozen=True, gc=False):
@@ -161,7 +161,7 @@ class UnifiedFee(msgspec.Struct, frozen=True, gc=False):
 
     coin: str = msgspec.field(name="feeCoin")
     fee: str
-    deduction: Text = None
+    deduction: str | bool | None = None
 
 
 class ClassicFill(msgspec.Struct, frozen=True, gc=False, kw_only=True):

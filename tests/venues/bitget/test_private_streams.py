@@ -170,7 +170,12 @@ def test_a_fill_that_is_not_understood_is_told_as_refused(api: ApiName, fields: 
 
 @pytest.mark.parametrize(
     ("changed", "fee_e10", "fees_in"),
-    [({"feeCoin": "BGB"}, 0, {"BGB"}), ({"deduction": "yes"}, 380_000_000, {"a deduction"})],
+    [
+        ({"feeCoin": "BGB"}, 0, {"BGB"}),
+        ({"deduction": "yes"}, 380_000_000, {"a deduction"}),
+        ({"deduction": True}, 380_000_000, {"a deduction"}),  # as reads take it: a fill that is refused ends the stream
+        ({"deduction": False}, 380_000_000, set[str]()),
+    ],
 )
 def test_a_fee_in_another_coin_is_remembered(bench: Bench, changed: Json, fee_e10: int, fees_in: set[str]) -> None:
     """The fill is booked with what it cost in quote currency; that it cost more is for the account's facts to say."""
