@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import msgspec
 
-from mmdaemon.core.events import BookUpdate, MarketDataRefused
+from mmdaemon.core.events import AccountHint, BookUpdate, MarketDataRefused
+from mmdaemon.core.figures import LARGEST, is_money
 from mmdaemon.core.types import E10, Instrument
 from tests.fuzz.plain_frames import INTERVAL_S, Bad, PlainFrames
 from tests.fuzz.pushes import DAMAGE, Venue, samples_of
@@ -92,7 +93,12 @@ class Episode:
         kind: str,
     ) -> None:
         is_good = self.bench.streams._book.is_good
-        facts = [it for _, it in told if isinstance(it, msgspec.Struct) and type(it) is not MarketDataRefused]
+        structs = [it for _, it in told if isinstance(it, msgspec.Struct)]
+        facts = [it for it in structs if type(it) not in (MarketDataRefused, AccountHint)]
+        for hint in structs:
+            # It books nothing, and has the account read at most. What it says is judged in test_holdings.py.
+            if type(hint) is AccountHint and not _is_possible(hint):
+                raise Violation(f"told {hint}")
         names = [name for name, _ in told]
         is_said = bool(expected)
         if done is not True and (done is not False or told):
@@ -148,3 +154,9 @@ def fuzz(folder: Path | None, seed: int, damaged: int, said: Callable[[Tally], N
         if said is not None:
             said(tally)
     return tally
+
+
+def _is_possible(hint: AccountHint) -> bool:
+    lots, wallet_e10 = hint.position_lots, hint.wallet_e10
+    is_size = lots is None or (type(lots) is int and abs(lots) <= LARGEST)
+    return is_size and (wallet_e10 is None or is_money(wallet_e10))
