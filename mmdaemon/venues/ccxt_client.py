@@ -13,7 +13,6 @@ which it was received, before any cache or conflation; what the tap takes stops 
 import asyncio
 import importlib
 import importlib.util
-import ssl
 import sys
 from collections.abc import Callable, Mapping
 from types import ModuleType
@@ -122,10 +121,10 @@ class CcxtClient:
 
     # --- REST ---------------------------------------------------------------------------------------------------------
 
-    def ssl_context(self) -> ssl.SSLContext:
-        """ccxt's own: certificates and names are verified, against certifi's authorities."""
+    def session(self) -> aiohttp.ClientSession:
+        """ccxt's own, made within the running loop."""
         self.exchange.open()
-        return cast("ssl.SSLContext", self.exchange.ssl_context)
+        return cast("aiohttp.ClientSession", self.exchange.session)
 
     def sign(self, request: Request) -> tuple[str, dict[str, str], bytes | None]:
         """(URL, headers, body) as ccxt signs them: with the key, and with the demo header where it belongs."""

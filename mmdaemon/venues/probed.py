@@ -68,7 +68,7 @@ class ProbedVenue(CcxtVenue):
             def sign(self, request: Request) -> tuple[str, dict[str, str], bytes | None]:
                 return venue.signed(request, shift_ms)
 
-        return Lanes(Signer(), self._wire, clock, self.config.request_timeout_s)
+        return Lanes(Signer(), self._client.session, clock, self.config.request_timeout_s)
 
 
 class NotEmpty(Exception):

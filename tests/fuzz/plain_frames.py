@@ -299,7 +299,7 @@ class PlainFrames:
         parts: list[Any] = fees if isinstance(fees, list) else [None]
         for each in parts:
             coin, paid = text_at(each, "feeCoin"), amount(text_at(each, fee))
-            if not isinstance(each.get("deduction"), str | None) or (paid and not coin):
+            if not isinstance(each.get("deduction"), str | bool | None) or (paid and not coin):
                 raise Bad("fee")
             px = {"USDT": Decimal(1), "BTC": px_ticks * TICK}.get(coin, Decimal(0))
             total = _WIDE.add(total, _WIDE.multiply(paid, _WIDE.multiply(px, Decimal(sign * E10))))

@@ -53,8 +53,7 @@ class Site:
 
     async def connect(self, serve: Serve) -> None:
         self.serve = serve
-        self.client.exchange.open()
-        await self.ccxt.connect(self.client.exchange.session)
+        await self.ccxt.connect(self.client.session())
 
     client: CcxtClient
 
