@@ -1,7 +1,7 @@
 """`mmdaemon kill --direct` beside a journal that takes its time."""
 
-import time
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -19,12 +19,19 @@ def test_a_journal_that_takes_too_long_hides_neither_the_venue_nor_a_daemon_that
     directory = StateDir(tmp_path, None)
     remember(directory, load(None, {"venue.remote": str(tmp_path / "venue.sock")}, {}).settings)
     monkeypatch.setattr(direct, "_LOOK_S", 0.3)
-    monkeypatch.setattr(left, "_why_dirty", lambda *_: time.sleep(30.0))
+    read = Event()
+
+    def slowly(*_: object) -> tuple[str, bool]:
+        read.wait(30.0)
+        return "", True
+
+    monkeypatch.setattr(left, "_why_dirty", slowly)
     starting = StateDir(tmp_path, None)
     if is_used:
         starting.lock()
     code = direct.kill_direct(directory, venue=None, config=None, if_dirty=True, wait=False, reason="a test", for_s=0.5)
     starting.release()
+    read.set()
     said = capfd.readouterr().err
     if is_used:
         assert (code, (tmp_path / "KILLED").exists()) == (direct.DONE, False)
