@@ -61,6 +61,8 @@ class GuardActor:
         self._account = ""
         """Whose facts were read first. Another's are not those of the positions and orders in the books."""
         self._facts_ns = 0
+        self._lag_ns = 0
+        """How late it was woken when it last was."""
         self._wall_less_mono_ns = 0
         """When the facts were read: what is more or less since then is a step of our clock, seen before they are read
         again."""
@@ -71,7 +73,7 @@ class GuardActor:
             both.create_task(self._watch(), name="guard.watch")
 
     async def _watch(self) -> None:
-        self._report(lag_ns=0)
+        self._report()
         while True:
             now = self._clock.mono_ns()
             wake_at = now + _LONGEST_NS
@@ -79,9 +81,10 @@ class GuardActor:
             if now < deadline < wake_at:
                 wake_at = deadline
             await sleep_until(self._clock, wake_at)
-            self._report(lag_ns=self._clock.mono_ns() - wake_at)
+            self._lag_ns = self._clock.mono_ns() - wake_at
+            self._report()
 
-    def _report(self, lag_ns: int) -> None:
+    def _report(self) -> None:
         now, wall = self._clock.mono_ns(), self._clock.wall_ns()
         stepped_ns = wall - now - self._wall_less_mono_ns
         wrong = self.wrong_facts()
@@ -95,7 +98,7 @@ class GuardActor:
                 wall,
                 None,
                 # Whichever is worse: how late we were woken, or how far behind the core is with what has come.
-                loop_lag_s=max(lag_ns, self._inbox.behind_ns(now)) / NS,
+                loop_lag_s=max(self._lag_ns, self._inbox.behind_ns(now)) / NS,
                 clock_offset_s=self.facts.clock_offset_s - stepped_ns / NS if self.facts else None,
                 journal_age_s=self._journal.oldest_pending_ns(now) / NS,
                 journal_failed=self._journal.failed,
@@ -119,7 +122,7 @@ class GuardActor:
                 await sleep_ns(self._clock, _FACTS_RETRY_NS)
                 continue
             if was_unknown:  # nothing is quoted for want of them
-                self._report(lag_ns=0)
+                self._report()
             await self._until_due()
 
     async def _until_due(self) -> None:

@@ -3,9 +3,13 @@
 from pathlib import Path
 
 import msgspec
+import pytest
 
+from mmdaemon.clock import Clock
+from mmdaemon.core.events import HealthFacts
 from mmdaemon.core.reasons import Reason, reasons_of
 from mmdaemon.core.types import NS, GuardState
+from mmdaemon.daemon import guard
 from mmdaemon.venues.base import AccountFacts, VenueUnavailable
 from mmdaemon.venues.simulated.venue import SimulatedVenue
 from tests.daemon.build import World, busy, run_world
@@ -36,6 +40,40 @@ def test_the_account_is_known_to_the_guard_as_soon_as_it_was_read(tmp_path: Path
         assert health.account_facts_ok is True
         assert health.clock_offset_s is not None
         assert 0 <= health.mono_ns - read_ns[0] <= NS // 10
+
+    run_world(script, tmp_path / "state", busy())
+
+
+def test_what_is_said_early_has_the_lag_that_was_measured_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loop that is late is late for who learns of the account as well."""
+    on_time = guard.sleep_until
+
+    async def late(clock: Clock, at_ns: int) -> None:
+        await on_time(clock, at_ns + 7 * NS // 10)
+
+    async def script(world: World) -> None:
+        told: list[HealthFacts] = []
+
+        async def facts() -> AccountFacts:
+            if world.now_ns < begun_ns + 12 * NS:
+                raise VenueUnavailable("the test says so")
+            return await SimulatedVenue.facts(world.venue)
+
+        await world.crash()
+        begun_ns = world.now_ns
+        world.venue.facts = facts
+        monkeypatch.setattr(guard, "sleep_until", late)
+        await world.restart()
+
+        def knows() -> bool:
+            health = world.state.facts.health
+            if health is not None and (not told or told[-1] is not health):
+                told.append(health)
+            return bool(told) and told[-1].account_facts_ok is True
+
+        await world.until(knows, 30.0)
+        assert len(told) > 3
+        assert [health.loop_lag_s for health in told[1:]] == [0.7] * len(told[1:])
 
     run_world(script, tmp_path / "state", busy())
 
