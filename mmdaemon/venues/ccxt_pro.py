@@ -29,6 +29,7 @@ from mmdaemon.core.events import (
     MarkPrice,
 )
 from mmdaemon.core.types import NS, Instrument, Link
+from mmdaemon.venues.arrival import received
 from mmdaemon.venues.base import (
     Absent,
     AccountFacts,
@@ -53,7 +54,6 @@ from mmdaemon.venues.lanes import Lanes
 from mmdaemon.venues.links import Links
 from mmdaemon.venues.outbox import Outbox
 from mmdaemon.venues.own_time import OwnTime, offset_ns
-from mmdaemon.venues.receipt import received
 
 R = TypeVar("R")
 _PRIVATE_CHANNELS: Final = {"classic": ("orders", "fill"), "unified": ("order", "fill")}

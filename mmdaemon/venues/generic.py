@@ -32,6 +32,7 @@ from mmdaemon.core.events import (
     OrderUpdate,
 )
 from mmdaemon.core.types import Instrument, Link, OrderStatus
+from mmdaemon.venues.arrival import received
 from mmdaemon.venues.base import (
     Absent,
     AccountFacts,
@@ -51,7 +52,6 @@ from mmdaemon.venues.generic_calls import GenericCalls, GenericRequests, Names, 
 from mmdaemon.venues.generic_pumps import Pumps
 from mmdaemon.venues.generic_reads import update_of
 from mmdaemon.venues.outbox import Outbox
-from mmdaemon.venues.receipt import received
 
 _OVERLAP_MS: Final = 10_000
 _AGAIN_S: Final = 1.0

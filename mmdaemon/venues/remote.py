@@ -34,6 +34,7 @@ from mmdaemon.core.events import (
 from mmdaemon.core.types import NS, Instrument, Link, OrderStatus
 from mmdaemon.unix_socket import SocketRefused, address_of
 from mmdaemon.venues import messages
+from mmdaemon.venues.arrival import received
 from mmdaemon.venues.base import Absent, AccountFacts, Cursor, Deliver, OrderReport, PositionStop, VenueUnavailable
 from mmdaemon.venues.messages import (
     SILENCE_S,
@@ -52,7 +53,6 @@ from mmdaemon.venues.messages import (
     What,
 )
 from mmdaemon.venues.outcomes import is_outcome_of
-from mmdaemon.venues.receipt import received
 
 T = TypeVar("T")
 
