@@ -8,6 +8,7 @@ import pytest
 SHARED_VARIABLE = "MMDAEMON_SHARED"
 BESIDE_THE_CHECKOUT = Path(__file__).resolve().parents[2] / "shared"
 SKIP_REASON = "no shared data"
+ON_THE_WIRE = Path(__file__).resolve().parent / "emulated"
 
 
 @pytest.fixture(scope="session")
@@ -29,13 +30,31 @@ def shared_data() -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Who asks for more time than others begins first: a test of minutes must not be what all the rest waits for."""
+    """What waits for a wire or asks for more time than others begins first: a test of minutes must not be what all the
+    rest waits for.
+
+    Of several processes each begins with its share of them. They are dealt out here since xdist hands each a run of
+    neighbours, and whoever has finished takes over from the ends of the others' runs: from what is quick.
+    """
 
     def patience_s(item: pytest.Item) -> float:
         asked = item.get_closest_marker("timeout")
         return float(asked.args[0]) if asked and asked.args else 0.0
 
-    items.sort(key=patience_s, reverse=True)
+    def is_slow(item: pytest.Item) -> bool:
+        return patience_s(item) > 0 or ON_THE_WIRE in item.path.parents
+
+    slow = sorted(filter(is_slow, items), key=patience_s, reverse=True)
+    quick = [item for item in items if not is_slow(item)]
+    processes, left = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")), len(items)
+    items.clear()
+    for at in range(processes):
+        count = left // (processes - at)
+        left -= count
+        share = slow[at::processes]
+        rest = count - len(share) if at < processes - 1 else len(quick)
+        items += share + quick[: max(0, rest)]
+        del quick[: max(0, rest)]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

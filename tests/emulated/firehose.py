@@ -130,6 +130,7 @@ class Firehose(Streams):
         self._texts: list[tuple[str, str, str, str]] = []
         self._seq = _FIRST_SEQ
         self._at = 0
+        self._skips = False
 
     def restart(self) -> None:
         self._seq = 1
@@ -140,8 +141,9 @@ class Firehose(Streams):
             self._latest = event
 
     def skip(self) -> None:
-        """A frame of the book is lost on the way."""
-        self._step()
+        """A frame of the book is lost on the way: the next one without which the one after it still makes a book. One
+        that moved the touch would leave a crossed book, which is refused whoever looks at numbers."""
+        self._skips = True
 
     def begin(self, connection: Connection, channel: Channel) -> None:
         if channel.kind != "books":
@@ -219,8 +221,17 @@ class Firehose(Streams):
         before, self._seq = self._seq, self._seq + 1 + self.number % 3
         return before, self.number % len(self.tape.frames)
 
+    def _is_still(self, at: int) -> bool:
+        """Neither that frame nor the one after it moves the touch."""
+        frames = self.tape.frames
+        around = (frames[at - 1], frames[at], frames[(at + 1) % len(frames)])
+        return len({(frame.bid_px_ticks, frame.ask_px_ticks) for frame in around}) == 1
+
     def _publish(self) -> None:
         pseq, at = self._step()
+        if self._skips and self._is_still(at):
+            self._skips = False
+            pseq, at = self._step()
         if not self._texts:
             self._texts = [self._text(each) for each in self.tape.frames]
         bid, ask, *rows = self._texts[at]
@@ -286,6 +297,7 @@ CUTS: Final[Mapping[str, Callable[[Emulator], object]]] = {
 """How a public connection ends: each has the client dial again. The first five are the ones of five minutes."""
 CUT_BOTH: Final = frozenset({"restart", "refused"})
 """Those that end the private connection too."""
+CUT_BY_SILENCE: Final = frozenset({"half-open", "muted pong"})
 
 
 async def serve(account: Kind, rate: float, seed: int, clock: RealClock) -> None:

@@ -36,7 +36,7 @@ from mmdaemon.venues.ccxt_config import CcxtConfig
 from mmdaemon.venues.ccxt_pro import CcxtVenue
 from tests.emulated.build import KINDS, Kind, credentials
 from tests.emulated.built_in import WRONG
-from tests.emulated.firehose import CUT_BOTH, CUTS, NUMBERS, Tape
+from tests.emulated.firehose import CUT_BOTH, CUT_BY_SILENCE, CUTS, NUMBERS, Tape
 from tests.emulated.told import Told
 
 MIB: Final = 1 << 20
@@ -45,7 +45,9 @@ _LOOK_S: Final = 1.0
 _LOOK_EVERY: Final = 97
 _LAG_S: Final = 0.05
 _TOLD_WITHIN_S: Final = 10.0
-_DOWN_WITHIN_S: Final = 60.0
+_DOWN_WITHIN_S: Final = 20.0
+_SILENCE_WITHIN_S: Final = 60.0
+"""Of a connection that is there and says nothing."""
 _UP_WITHIN_S: Final = 30.0
 _OVERHEAD: Final = getattr(reader_py, "MSG_SIZE_OVERHEAD", 0)
 """What a queued message counts beyond its bytes, from aiohttp 3.14.4 on."""
@@ -196,7 +198,8 @@ class Soak:
         begun_s = self.elapsed_s()
         self.forced.update({Link.PUBLIC: 1, Link.PRIVATE: int(how in CUT_BOTH)})
         await self.firehose.ask(how)
-        await self.until(lambda: told.downs[Link.PUBLIC] > downs, _DOWN_WITHIN_S)
+        within_s = _SILENCE_WITHIN_S if how in CUT_BY_SILENCE else _DOWN_WITHIN_S
+        await self.until(lambda: told.downs[Link.PUBLIC] > downs, within_s)
         if told.downs[Link.PUBLIC] == downs:
             told.say("a link was cut and did not go", how)
             return
