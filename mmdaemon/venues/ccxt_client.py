@@ -13,6 +13,7 @@ which it was received, before any cache or conflation; what the tap takes stops 
 import asyncio
 import importlib
 import importlib.util
+import ssl
 import sys
 from collections.abc import Callable, Mapping
 from types import ModuleType
@@ -121,10 +122,10 @@ class CcxtClient:
 
     # --- REST ---------------------------------------------------------------------------------------------------------
 
-    def session(self) -> aiohttp.ClientSession:
-        """ccxt's own, made within the running loop."""
+    def ssl_context(self) -> ssl.SSLContext:
+        """ccxt's own: certificates and names are verified, against certifi's authorities."""
         self.exchange.open()
-        return cast("aiohttp.ClientSession", self.exchange.session)
+        return cast("ssl.SSLContext", self.exchange.ssl_context)
 
     def sign(self, request: Request) -> tuple[str, dict[str, str], bytes | None]:
         """(URL, headers, body) as ccxt signs them: with the key, and with the demo header where it belongs."""

@@ -1,6 +1,6 @@
 """An exchange, through ccxt.pro: the `Venue` that trades with money. Bitget's two APIs, proven against the emulator.
 
-    commands ──► outbox ──► api (requests) ──► lanes (budgets) ──► ccxt's session      signed by ccxt
+    commands ──► outbox ──► api (requests) ──► lanes (budgets) ──► wire_http           signed by ccxt
     events   ◄── streams (decoding, own book) ◄── tap ◄── ccxt's connections            kept by links
     reads    ──► api ──► lanes
 
@@ -54,6 +54,7 @@ from mmdaemon.venues.lanes import Lanes
 from mmdaemon.venues.links import Links
 from mmdaemon.venues.outbox import Outbox
 from mmdaemon.venues.own_time import OwnTime, offset_ns
+from mmdaemon.venues.wire_http import HttpClient
 
 R = TypeVar("R")
 _PRIVATE_CHANNELS: Final = {"classic": ("orders", "fill"), "unified": ("order", "fill")}
@@ -74,7 +75,8 @@ class CcxtVenue:
         self._clock = clock
         self._kills = kills
         self._client = CcxtClient(config, clock)
-        self.lanes = Lanes(self._client, self._client.session, clock, config.request_timeout_s)
+        self._wire = HttpClient(self._client.ssl_context, clock)
+        self.lanes = Lanes(self._client, self._wire, clock, config.request_timeout_s)
         self._sends = OwnTime(self.lanes, clock, self._set_ahead)
         self._api: Api | None = None
         self._instrument: Instrument | None = None
@@ -107,7 +109,7 @@ class CcxtVenue:
         at = f", emulated at {self.config.emulator_url}" if self.config.emulator_url else ""
         return {
             "venue": f"{self.config.exchange}, {self.config.account} account, {self.config.environment}{at}",
-            "order lanes": "requests of our own over ccxt's session, signed by ccxt",
+            "order lanes": "requests and connections of our own, signed by ccxt",
             "streams": "ccxt.pro's connections, decoded at the frame",
         }
 
@@ -186,6 +188,7 @@ class CcxtVenue:
         if self._outbox is not None:
             await self._outbox.close()
         await self.lanes.close()
+        await self._wire.close()
         await self._client.close()
 
     async def _market_symbol(self) -> str:

@@ -7,11 +7,11 @@ an endpoint has a budget of its own (`budget.py`), and its lane says what may be
              is asked for, so that the venue takes it no later than its window after that, wherever it waited
     cancel   waits as long as it takes, behind nothing but cancels of the same endpoint, and is signed as it leaves. One
              that waits already is not queued again: whoever asks for it too gets its outcome. A cancel-all drops the
-             orders that wait: they would land behind it
+             orders that wait, be it for a connection: they would land behind it
     other    waits up to the time-out, and is signed as it leaves
 
-A request is sent once, in a task of its own: a caller that is cancelled never un-sends it, and nothing here sends it
-again. What came of it is one of the four of `api`, always.
+A request is sent once, and what comes of it is heard whoever waits: a caller that is cancelled never un-sends it, and
+nothing here sends it again. What came of it is one of the four of `api`, always.
 """
 
 import asyncio
@@ -19,9 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
-import aiohttp
 import msgspec
-from yarl import URL
 
 from mmdaemon.clock import Clock
 from mmdaemon.venues.bitget import endpoints
@@ -29,15 +27,15 @@ from mmdaemon.venues.bitget.api import Answer, Endpoint, Meaning, Refused, Reque
 from mmdaemon.venues.bitget.codes import meaning
 from mmdaemon.venues.budget import BACK_OFF_S, Budget
 from mmdaemon.venues.codec import Malformed, milliseconds_ns
+from mmdaemon.venues.wire_answer import Lost, Reply
+from mmdaemon.venues.wire_http import Tell
 
 ORDER_WAIT_S: Final = 1.0
 RETRY_AFTER_MAX_S: Final = 30.0
 """A longer `Retry-After` is taken for this. A cancel is held back for `BACK_OFF_S` at most."""
 IN_FLIGHT_MAX: Final = 20
-"""Orders under way, and other requests, beyond which no more of them leave. A session has a hundred connections: were
-they all stuck in requests that nobody answers, a cancel would wait for one."""
-BODY_MAX: Final = 16 << 20
-"""Bytes of an answer."""
+"""Orders under way, and other requests, beyond which no more of them leave: each has a connection to itself, and what
+nobody answers keeps it for as long as the time-out."""
 
 _SUCCESS: Final = "00000"
 _CODE_MAX: Final = 12
@@ -48,6 +46,29 @@ _NAMED_STATUSES: Final = frozenset((400, 401, 403, 404, 405, 408, 418, 451, 500,
 class Signer(Protocol):
     def sign(self, request: Request) -> tuple[str, dict[str, str], bytes | None]:
         """URL, headers and body, stamped with the time of this call."""
+        ...
+
+
+class Call(Protocol):
+    @property
+    def is_dialling(self) -> bool:
+        """Nothing of it has left."""
+        ...
+
+    def give_up(self, why: Lost) -> None:
+        """End it, if it has not; what came of it is `why`."""
+        ...
+
+
+class Wire(Protocol):
+    """One request, and what came of it: `wire_http.HttpClient`, or a test."""
+
+    @property
+    def closed(self) -> bool: ...
+    def send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout_s: float, tell: Tell
+    ) -> Call:
+        """Return at once. `tell` is called once, never within this. Raises ValueError where nothing can be sent."""
         ...
 
 
@@ -64,18 +85,16 @@ _Outcome = Answer | Refused | Unanswered | Unsent
 class Lanes:
     """See `api.Sends`. One event loop uses it."""
 
-    def __init__(
-        self, signer: Signer, session: Callable[[], aiohttp.ClientSession], clock: Clock, timeout_s: float
-    ) -> None:
+    def __init__(self, signer: Signer, wire: Wire, clock: Clock, timeout_s: float) -> None:
         """`timeout_s` counts from the moment that a request leaves."""
         self._signer = signer
-        self._session = session
+        self._wire = wire
         self._clock = clock
         self._timeout_s = timeout_s
         self._budgets: dict[str, Budget] = {}
-        self._under_way: dict[str, set[asyncio.Task[Answer | Refused | Unanswered]]] = {
-            "order": set(), "cancel": set(), "other": set(),
-        }  # fmt: skip
+        self._under_way: dict[str, dict[Call, Request]] = {"order": {}, "cancel": {}, "other": {}}
+        self._taking_back = ""
+        """Why, while orders that had no connection yet are given up."""
         self._waiting: dict[tuple[str, str], asyncio.Future[_Outcome | None]] = {}
         """Cancels whose turn has not come, by path and what is asked for; None: who asked is gone."""
         self._closed = False
@@ -90,16 +109,17 @@ class Lanes:
 
     @property
     def in_flight(self) -> int:
-        return sum(len(tasks) for tasks in self._under_way.values())
+        return sum(len(calls) for calls in self._under_way.values())
 
     async def ask(self, request: Request) -> Answer:
-        """See `api.Sends.ask`. Reasons of `Unsent`: budget, in_flight, cancel_all, closed. Of `Unanswered`: timeout,
-        disconnected, not_connected, truncated, unreadable, too_large, closed, http_<status>."""
+        """See `api.Sends.ask`. Reasons of `Unsent`: budget, in_flight, cancel_all, closed, malformed. Of `Unanswered`:
+        those of `wire_answer.Lost`, http_<status>."""
         endpoint = request.endpoint
         if self._closed:
             raise self._not_sent(endpoint, "closed")
         if endpoint in endpoints.CANCEL_ALLS:
             self._drop("cancel_all", "order")
+            self._take_back("cancel_all")
         outcome = await (self._in_turn(request) if endpoint.lane != "cancel" else self._once(request))
         if isinstance(outcome, Answer):
             return outcome
@@ -133,32 +153,53 @@ class Lanes:
         under_way = self._under_way[endpoint.lane]
         if endpoint.lane != "cancel" and len(under_way) >= IN_FLIGHT_MAX:
             return self._not_sent(endpoint, "in_flight")
-        session = self._session()
-        if self._closed or session.closed:
+        if self._closed or self._wire.closed:
             return self._not_sent(endpoint, "closed")
         url, headers, body = signed or self._signer.sign(request)
+        told: asyncio.Future[_Outcome] = asyncio.get_running_loop().create_future()
+
+        def tell(came: Reply | Lost) -> None:
+            del under_way[call]
+            if self._taking_back:
+                self.sent[endpoint.path] -= 1
+                outcome = self._not_sent(endpoint, self._taking_back)
+            else:
+                outcome = self._outcome(endpoint, came)
+            if not told.done():  # else its caller is gone
+                told.set_result(outcome)
+
+        try:
+            call = self._wire.send(endpoint.method, url, headers, body, self._timeout_s, tell)
+        except ValueError:
+            return self._not_sent(endpoint, "malformed")
         self.sent[endpoint.path] += 1
-        task = asyncio.get_running_loop().create_task(
-            self._outcome(session, endpoint, url, headers, body), name=f"request.{endpoint.path}"
-        )
-        under_way.add(task)
-        task.add_done_callback(under_way.discard)
-        return await asyncio.shield(task)
+        under_way[call] = request
+        return await told
 
     def withdraw(self, request: Request) -> bool:
-        """It waits for its turn and does not leave: whoever asked hears `Unsent`. False: it left, or was not asked."""
+        """It waits for its turn or a connection, and does not leave: whoever asked hears `Unsent`. False: it left, or
+        was not asked."""
         budget = self._budgets.get(request.endpoint.path)
-        return budget is not None and budget.drop("withdrawn", request)
+        if budget is not None and budget.drop("withdrawn", request):
+            return True
+        return self._take_back("withdrawn", request)
+
+    def _take_back(self, why: str, of: Request | None = None) -> bool:
+        """Orders whose connection is still being made: nothing of them has left, and nothing will."""
+        begun = self._under_way["order"].items()
+        calls = [call for call, request in begun if call.is_dialling and (of is None or request is of)]
+        self._taking_back = why
+        for call in calls:
+            call.give_up(Lost.CLOSED)
+        self._taking_back = ""
+        return bool(calls)
 
     async def close(self) -> None:
         """Nothing leaves any more. What waits is unsent; what is under way is unanswered, although it may well land."""
         self._closed = True
         self._drop("closed", "order", "cancel", "other")
-        await asyncio.sleep(0)  # so that each task has begun, and hears of its end
-        tasks = [task for tasks in self._under_way.values() for task in tasks]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks)
+        for call in [call for calls in self._under_way.values() for call in calls]:
+            call.give_up(Lost.CLOSED)
 
     def _drop(self, why: str, *lanes: str) -> None:
         for budget in self._budgets.values():
@@ -186,60 +227,18 @@ class Lanes:
 
     # --- one request --------------------------------------------------------------------------------------------------
 
-    async def _outcome(
-        self, session: aiohttp.ClientSession, endpoint: Endpoint, url: str, headers: dict[str, str], body: bytes | None
-    ) -> Answer | Refused | Unanswered:
-        """Never raises, and ends when cancelled: only `close` and the end of the loop do that."""
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                status, headers_in, text = await _exchange(session, endpoint.method, url, headers, body)
-        except TimeoutError:
-            outcome = Unanswered("timeout")
-        except asyncio.CancelledError:
-            outcome = Unanswered("closed")
-        except aiohttp.ClientConnectorError:
-            outcome = Unanswered("not_connected")
-        except aiohttp.ClientResponseError:
-            outcome = Unanswered("unreadable")
-        except aiohttp.ClientPayloadError:
-            outcome = Unanswered("truncated")
-        except (aiohttp.ClientError, OSError):
-            outcome = Unanswered("disconnected")
+    def _outcome(self, endpoint: Endpoint, came: Reply | Lost) -> Answer | Refused | Unanswered:
+        if isinstance(came, Lost):
+            outcome = Unanswered(came.value)
         else:
-            outcome = Unanswered("too_large") if text is None else _read(status, text, endpoint.path)
-            if status == _TOO_MANY or (isinstance(outcome, Refused) and outcome.meaning is Meaning.RATE_LIMIT):
+            outcome = _read(came.status, came.body, endpoint.path)
+            if came.status == _TOO_MANY or (isinstance(outcome, Refused) and outcome.meaning is Meaning.RATE_LIMIT):
                 self.limited[endpoint.path] += 1
                 most_s = BACK_OFF_S if endpoint.lane == "cancel" else RETRY_AFTER_MAX_S
-                self._budget(endpoint).limited(min(most_s, _retry_after_s(headers_in)))
+                self._budget(endpoint).limited(min(most_s, _retry_after_s(came.retry_after)))
         if isinstance(outcome, Unanswered):
             self.unanswered[endpoint.path, str(outcome)] += 1
         return outcome
-
-
-async def _exchange(
-    session: aiohttp.ClientSession, method: str, url: str, headers: dict[str, str], body: bytes | None
-) -> tuple[int, Mapping[str, str], bytes | None]:
-    """Status, headers, and the body, or None where it is larger than an answer can be.
-
-    The address is sent as it was signed. A redirect is no answer: following one would send a signed request elsewhere.
-    """
-    async with session.request(
-        method,
-        URL(url, encoded=True),
-        headers=headers,
-        data=body,
-        allow_redirects=False,
-        timeout=aiohttp.ClientTimeout(total=None),
-    ) as response:
-        parts: list[bytes] = []
-        size = 0
-        async for part in response.content.iter_any():
-            size += len(part)
-            if size > BODY_MAX:
-                response.close()
-                return response.status, response.headers, None
-            parts.append(part)
-        return response.status, response.headers, b"".join(parts)
 
 
 def _read(status: int, text: bytes, path: str) -> Answer | Refused | Unanswered:
@@ -267,7 +266,6 @@ def _meaningless(status: int) -> Unanswered:
     return Unanswered(f"http_{status}" if status in _NAMED_STATUSES else f"http_{status // 100}xx")
 
 
-def _retry_after_s(headers: Mapping[str, str]) -> float:
+def _retry_after_s(said: str) -> float:
     """In seconds; a date is not read (the venue sends none), and a budget that is halved must do."""
-    said = headers.get("Retry-After", "")
     return float(said) if said.isascii() and said.isdecimal() and len(said) <= 6 else 0.0

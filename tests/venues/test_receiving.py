@@ -53,7 +53,8 @@ class Site:
 
     async def connect(self, serve: Serve) -> None:
         self.serve = serve
-        await self.ccxt.connect(self.client.session())
+        self.client.exchange.open()
+        await self.ccxt.connect(self.client.exchange.session)
 
     client: CcxtClient
 

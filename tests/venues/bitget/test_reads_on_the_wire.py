@@ -20,6 +20,7 @@ from mmdaemon.venues.ccxt_config import CcxtConfig
 from mmdaemon.venues.emulator.account import Account
 from mmdaemon.venues.lanes import Lanes
 from mmdaemon.venues.simulated.candles import MINUTE_NS
+from mmdaemon.venues.wire_http import HttpClient
 from tests.venues.emulator.build import KEY, PASSPHRASE, SECRET, Bench, emulated
 
 Kind = Literal["classic", "unified"]
@@ -50,11 +51,13 @@ async def at_desk(kind: Kind, **settings: Any) -> AsyncGenerator[Desk, None]:
         credentials = Credentials(Secret(KEY), Secret(SECRET), Secret(PASSPHRASE))
         config = CcxtConfig(account=kind, credentials=credentials, emulator_url=bench.emulator.url)
         client = CcxtClient(config, bench.clock)
-        lanes = Lanes(client, client.session, bench.clock, 5.0)
+        wire = HttpClient(client.ssl_context, bench.clock)
+        lanes = Lanes(client, wire, bench.clock, 5.0)
         try:
             yield Desk(bench, lanes, kind)
         finally:
             await lanes.close()
+            await wire.close()
             await client.close()
 
 

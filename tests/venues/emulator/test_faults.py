@@ -495,7 +495,7 @@ def test_prices_that_are_none(faults: Faults, uta: bool) -> None:
     assert sent(faults, book(uta=uta))["data"][0][asks] == ASKS
     assert sent(faults, trade(), "trades")["data"][0]["price"] == "NaN"
     faults.inject(Wrong.PRICE_ABSURD, where="trades")
-    assert sent(faults, trade(), "trades")["data"][0]["price"] == "96000"
+    assert sent(faults, trade(), "trades")["data"][0]["price"] == "128000.2"
 
 
 def test_gap_restart_checksum_need_an_update(faults: Faults) -> None:
@@ -533,7 +533,7 @@ def test_untrue_books_have_their_sequence_in_order_and_a_gap_after_them(
     elif kind is Wrong.BOOK_FROZEN:
         assert (row[asks], row[bids]) == ([], [])
     else:
-        assert row[asks] == [["96000", "1.5"], ["96000", "2"]]
+        assert row[asks] == [["128000.2", "1.5"], ["128000.4", "2"]]
     at.ns += 6 * NS
     after = sent(faults, book(uta=uta))["data"][0]
     assert (after["pseq"], after[asks]) == (11, ASKS)
