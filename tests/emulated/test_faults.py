@@ -29,8 +29,6 @@ SECTIONS: Mapping[str, Sequence[Row]] = {
 UNPLAYED: Mapping[Wrong, str] = {}
 """Kinds that no row injects, and why."""
 
-pytestmark = pytest.mark.timeout(300)
-
 
 def hurried(patch: pytest.MonkeyPatch) -> None:
     """What is read each minute or each hour, read every three seconds."""
@@ -38,6 +36,7 @@ def hurried(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("mmdaemon.daemon.cost._FEES_EVERY_NS", 3_000_000_000)
 
 
+@pytest.mark.timeout(600)
 def test_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hurried(monkeypatch)
     outcomes = play_all(rows.ROWS, tmp_path)

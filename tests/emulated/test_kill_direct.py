@@ -209,7 +209,7 @@ async def test_a_key_that_was_revoked_and_a_venue_that_refuses_are_said_and_are_
         assert "40014" in refused[2]
         faults.clear()
         # Nobody is there.
-        faults.inject(Wrong.CONNECTION_REFUSED, seconds=6.0)
+        faults.inject(Wrong.CONNECTION_REFUSED, seconds=20.0)
         alone = await desk.run("kill", "--direct", "--for", "2")
         assert alone[0] == 1, alone
         assert "not_connected" in alone[2]

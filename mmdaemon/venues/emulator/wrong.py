@@ -308,7 +308,7 @@ def _rows() -> dict[Wrong, Fault]:
         w.PRICE_ZERO: frame(either, "prices are 0", _BAD_FRAME, _MARKET),
         w.PRICE_NEGATIVE: frame(either, "prices have a minus", _BAD_FRAME, _MARKET),
         w.PRICE_ABSURD: frame(
-            either, "prices are half as high again; then a gap", "beyond the collar: no order at such a price", _MARKET
+            either, "prices are twice as high; then a gap", "beyond the collar: no order at such a price", _MARKET
         ),
         w.BOOK_GAP: frame(either, "`pseq` is not the last `seq`", _REREAD, _UPDATES),
         w.BOOK_RESTART: frame(either, "an update with `pseq` 0, as after the venue's restart", _REREAD, _UPDATES),
