@@ -2,10 +2,11 @@
 
 import os
 import pwd
+import sqlite3
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -14,6 +15,7 @@ from cyclopts import Parameter
 
 from mmdaemon.cli import ExitCode, Refused, locate_dir
 from mmdaemon.cli.console import Console
+from mmdaemon.cli.left import address_left
 from mmdaemon.cli.operate import REASON_MAX_CHARS
 from mmdaemon.cli.run import locked
 from mmdaemon.cli.status import plain
@@ -25,7 +27,7 @@ from mmdaemon.journal.backup_kept import kept_in
 from mmdaemon.journal.backup_restore import Examined, RestoreRefused, examine
 from mmdaemon.journal.backup_restore import restore as put_back
 from mmdaemon.journal.backup_sums import lines
-from mmdaemon.journal.state_dir import locate
+from mmdaemon.journal.state_dir import StateDir, locate
 
 NO_BACKUP: Final = 1
 _NICE: Final = 10
@@ -49,7 +51,7 @@ def backup(
     Parameters
     ----------
     to
-        Folder of the copies; without one `backups` in the state directory.
+        Folder of the copies; without one that of the last run (`backup.dir`), else `backups` in the state directory.
     list_
         Show those there are, and take no other.
     daily
@@ -64,7 +66,7 @@ def backup(
         State directory; without one $STATE_DIRECTORY, else the user's own.
     """
     directory = locate_dir(state_dir)
-    folder = directory.path / "backups" if to is None else to
+    folder = _folder(directory) if to is None else to
     if list_:
         return _list(folder)
     if keep_daily < 1 or keep_monthly < 0:
@@ -118,6 +120,7 @@ def restore(
     *,
     reason: str = "",
     latest: Annotated[bool, Parameter(negative=())] = False,
+    from_: Annotated[Path | None, Parameter(name="--from")] = None,
     check: Annotated[bool, Parameter(negative=())] = False,
     without_proof: Annotated[bool, Parameter(negative=())] = False,
     state_dir: Path | None = None,
@@ -135,7 +138,9 @@ def restore(
     reason
         Why, for the journal.
     latest
-        The newest in `backups` of the state directory.
+        The newest of this bot in the folder of the last run (`backup.dir`), else in `backups` of the state directory.
+    from_
+        With --latest: look into this folder instead.
     check
         Verify it and show what it holds; change nothing.
     without_proof
@@ -147,7 +152,9 @@ def restore(
         raise Refused("name the backup, or say --latest; `mmdaemon backup --list` shows them", ExitCode.USAGE)
     if not check and not reason.strip():
         raise Refused('restore needs a reason: `mmdaemon restore FILE --reason "..."`', ExitCode.USAGE)
-    path = backup if backup is not None else _latest(locate_dir(state_dir).path / "backups")
+    if from_ is not None and not latest:
+        raise Refused("--from is a folder for --latest to look into", ExitCode.USAGE)
+    path = backup if backup is not None else _latest(locate_dir(state_dir), from_)
     terminal = Console(highlight=False, soft_wrap=True, markup=False)
     try:
         if check:
@@ -160,10 +167,40 @@ def restore(
         return NO_BACKUP
 
 
-def _latest(folder: Path) -> Path:
-    if not (found := kept_in(folder)):
-        raise Refused(f"there is no backup in {folder}; name one", ExitCode.USAGE)
+def _folder(directory: StateDir) -> Path:
+    """Where the last run put its copies. Kept beside the journal, so that it is known when that cannot be read."""
+    address = address_left(directory)
+    return Path(address.backup_dir) if address and address.backup_dir else directory.path / "backups"
+
+
+def _latest(directory: StateDir, from_: Path | None) -> Path:
+    """Several bots may share a folder."""
+    folder = from_ or _folder(directory)
+    if not folder.is_dir():
+        raise Refused(
+            f"the folder of the copies, {folder}, is not there: mount it, or name another by --from", ExitCode.USAGE
+        )
+    found = kept_in(folder)
+    tags = {each.proof.sums.bot_tag for each in found}
+    if len(tags) > 1:
+        tag = _tag_of(directory.journal_path)
+        if tag is None:
+            raise Refused(
+                f"{folder} has copies of bots {', '.join(sorted(tags))}, and the journal in {directory.path} does not "
+                "say whose it is: name the copy; `mmdaemon backup --list --to FOLDER` shows them",
+                ExitCode.USAGE,
+            )
+        found = [each for each in found if each.proof.sums.bot_tag == tag]
+    if not found:
+        raise Refused(f"there is no backup of this bot in {folder}; name one", ExitCode.USAGE)
     return found[-1].path
+
+
+def _tag_of(journal: Path) -> str | None:
+    """None where it cannot be read."""
+    with suppress(sqlite3.Error), closing(sqlite3.connect(f"{journal.absolute().as_uri()}?mode=ro", uri=True)) as db:
+        return (db.execute("SELECT bot_tag FROM meta").fetchone() or (None,))[0]
+    return None
 
 
 def _tell(terminal: Console, found: Examined) -> None:

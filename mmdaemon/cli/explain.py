@@ -14,7 +14,7 @@ from mmdaemon.cli import ExitCode, Refused, locate_dir
 from mmdaemon.cli.console import Console
 from mmdaemon.cli.explained import show
 from mmdaemon.cli.explanation import DecisionStory, Explanation, story_of
-from mmdaemon.cli.order_life import brief_of, intent_in_force, life_of, resting_at
+from mmdaemon.cli.order_life import brief_of, intent_in_force, life_of, pruned, resting_at
 from mmdaemon.cli.shown import utc
 from mmdaemon.core.params import Params
 from mmdaemon.core.types import Purpose
@@ -135,7 +135,7 @@ def _behind(
         return None, "flatten: the kill switch closes the position through its own lane", None
     row = journal.decision_at(intent.epoch, intent.seq)
     if row is None:
-        return None, "its decision is no longer in the journal", None
+        return None, pruned(journal, intent.epoch) or "its decision is no longer in the journal", None
     story = story_of(journal, row, params)
     side = "buy" if journal_side(journal, intent) > 0 else "sell"
     rungs = [(i, rung) for i, rung in enumerate(story.rungs) if rung.side == side]
@@ -163,7 +163,7 @@ def _of_moment(journal: JournalReader, text: str) -> Explanation:
         symbol=params.instrument.symbol,
         quote=params.instrument.quote,
         decision=None if row is None else story_of(journal, row, params),
-        no_decision="nothing was decided yet at that time" if row is None else "",
+        no_decision="" if row else pruned(journal, run.epoch, ts_ns) or "nothing was decided yet at that time",
         resting=tuple(brief_of(order, params) for order in resting_at(journal, run.epoch, ts_ns)),
     )
 

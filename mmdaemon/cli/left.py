@@ -43,6 +43,8 @@ class Address(msgspec.Struct, frozen=True):
     """Socket of the venue process; empty: the venue is an exchange, or in the daemon's own process."""
     in_flight_max_s: float
     at: AtExchange | None = None
+    backup_dir: str = ""
+    """Folder of the daily copies, where it is not `backups` in the state directory."""
 
     @property
     def is_known(self) -> bool:
@@ -137,7 +139,8 @@ def address_of(settings: Settings) -> Address:
     if settings.run.mode in REAL_MODES:
         environment = "demo" if settings.run.mode == "testnet" else "live"
         at = AtExchange(venue.exchange, venue.account, venue.symbol, environment, venue.emulator)
-    return Address(remote, venue.in_flight_max_s, at)
+    backup_dir = str(Path(settings.backup.dir).absolute()) if settings.backup.dir else ""
+    return Address(remote, venue.in_flight_max_s, at, backup_dir)
 
 
 def _address_path(directory: StateDir) -> Path:

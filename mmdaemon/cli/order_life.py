@@ -23,6 +23,17 @@ _HEARD, _SENT = 0, 1
 """At one event, what was heard comes before what was sent because of it."""
 
 
+def pruned(journal: JournalReader, epoch: int, ts_ns: int = 0) -> str:
+    """Why decisions of a run are not there (at a moment); empty where none of them left the journal."""
+    gone = journal.pruning("decisions", epoch)
+    if gone is None or ts_ns > gone.through_ts_ns:
+        return ""
+    return (
+        f"pruned: decisions of this run up to {utc(gone.through_ts_ns)} UTC left the journal when they were old; the "
+        f"backup {gone.copy}, or one of before, has them"
+    )
+
+
 def intent_in_force(history: OrderHistory, fill: FillRow | None = None) -> Intent | None:
     """The order or amend that stood last, or at a fill: the newest before it at its price. None: it was adopted."""
     intents = history.intents
@@ -104,7 +115,7 @@ def _why_moved(
     epoch, seq, ts_ns = (request.epoch, request.seq, request.ts_ns) if isinstance(request, Intent) else request
     row = journal.decision_at(epoch, seq)
     if row is None:
-        return "before the first decision of the run"
+        return pruned(journal, epoch) or "before the first decision of the run"
     seen, made = _inputs_of(row.inputs), _decision_of(row.decision)
     missing = why_missing(order.side, seen, made, params, guard_reasons(journal, epoch, row.seq))
     if missing:
@@ -173,8 +184,10 @@ def resting_at(journal: JournalReader, epoch: int, ts_ns: int) -> list[Order]:
     ids = journal.db.execute(
         "SELECT client_id FROM intents i WHERE epoch = ? AND revision = 0 AND ts_ns <= ? AND NOT EXISTS "
         "(SELECT 1 FROM order_events e WHERE e.client_id = i.client_id AND e.ts_ns <= ? "
-        "AND e.status IN ('filled', 'cancelled', 'rejected')) ORDER BY client_id",
-        (epoch, ts_ns, ts_ns),
+        "AND e.status IN ('filled', 'cancelled', 'rejected')) AND NOT EXISTS "  # what the venue said may be pruned
+        "(SELECT 1 FROM orders o WHERE o.client_id = i.client_id AND o.updated_ts_ns <= ? "
+        "AND o.status IN ('filled', 'cancelled', 'rejected')) ORDER BY client_id",
+        (epoch, ts_ns, ts_ns, ts_ns),
     ).fetchall()
     histories = [history for (client_id,) in ids if (history := journal.order(client_id)) is not None]
     return [_as_of(history, ts_ns) for history in histories]

@@ -84,6 +84,11 @@ def _verify(path: Path, epoch: int | None, out: Console) -> int:
         f"decisions      {verdict.checked:,} recomputed, {verdict.mismatched:,} differences"
         + ("; the run has no end, so rows missing there cannot show" if verdict.open_ended else "")
     )
+    if verdict.pruned:
+        out.print(
+            f"               {verdict.pruned:,} older ones were pruned (journal.keep_days) and were not checked; the"
+            " chain was, from the last of them on. A backup of before has them (`mmdaemon backup --list`)"
+        )
     if verdict.others:
         out.print(
             f"               {verdict.others:,} more were made by another version of mmdaemon, and it alone can"
@@ -102,6 +107,8 @@ def _verify(path: Path, epoch: int | None, out: Console) -> int:
         out.print("DIFFERS: do not rely on this journal")
     elif verdict.others:
         out.print("NOT CHECKED: what another version decided; everything else agrees")
+    elif not verdict.checked and verdict.pruned:
+        out.print("NOT CHECKED: every decision of this run was pruned; a backup of before has them")
     elif not verdict.checked:
         out.print("NOT CHECKED: there is no decision to check, and no data proves nothing")
     else:

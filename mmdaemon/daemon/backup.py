@@ -18,6 +18,7 @@ import msgspec
 from mmdaemon.clock import Clock
 from mmdaemon.core.types import NS
 from mmdaemon.daemon.pace import sleep_ns
+from mmdaemon.daemon.prune import Pruner
 from mmdaemon.journal.backup import BackupFailed, Kept, Proof, back_up, utc
 from mmdaemon.journal.backup_kept import is_due, kept_in, prune
 
@@ -135,10 +136,12 @@ class Backups:
         clock: Clock,
         opened_ts_ns: int,
         log: Callable[[str, Mapping[str, object]], None],
+        pruner: Pruner,
     ) -> None:
         """`opened_ts_ns`: when this account was first met. Before the first hour after that nothing is missing.
-        Without a `taker` none are taken."""
+        Without a `taker` none are taken, and nothing is pruned."""
         self._taker = taker
+        self.pruner = pruner
         self._hour_utc = hour_utc
         self._clock = clock
         self._opened_ts_ns = opened_ts_ns
@@ -152,8 +155,14 @@ class Backups:
         self.failures = 0
         """Tries in a row that came to nothing."""
 
+    @property
+    def is_taken(self) -> bool:
+        """Whether copies are made at all."""
+        return self._taker is not None
+
     async def run(self) -> None:
         """Until cancelled."""
+        await self.pruner.begin()
         taker = self._taker
         if taker is None:
             await asyncio.get_running_loop().create_future()
@@ -183,6 +192,7 @@ class Backups:
         self.newest_ts_ns, self.bytes, self.error, self.failures = proof.moment_ts_ns, proof.bytes, "", 0
         told = {"file": proof.file, "moment": utc(proof.moment_ts_ns), "bytes": proof.bytes, "took_s": proof.took_s}
         self._log("backup_taken", told)
+        await self.pruner.prune(proof.file)
         return True
 
     async def _attempt(self, work: Awaitable[T]) -> tuple[bool, T | None]:

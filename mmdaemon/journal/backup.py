@@ -45,6 +45,10 @@ class BackupFailed(Exception):
     """There is no copy, or it is not one. The message says what is wrong; nothing was left under a finished name."""
 
 
+class NoRoom(BackupFailed):
+    """A copy would take the room that the journal needs."""
+
+
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a copy: the file beside it."""
 
@@ -97,7 +101,7 @@ def back_up(journal: Path, folder: Path, why: Why, moment_ts_ns: int) -> Kept:
             except sqlite3.DatabaseError as error:
                 raise NotAJournal(str(error)) from error
             clear_left(folder, tag)  # first: what copies that were cut short take up is room for this one
-            _refuse_without_room(journal, folder)
+            refuse_without_room(journal, folder)
             return copied(source, free_name(folder, f"journal-{tag}-{stamp}"), why, moment_ts_ns)
     except NotAJournal as error:
         raise BackupFailed(f"{journal} is no journal of a bot: {error}") from error
@@ -129,13 +133,13 @@ def _is_left(path: Path) -> bool:
     return True
 
 
-def _refuse_without_room(journal: Path, folder: Path) -> None:
-    """A copy that took the disk's last room would take it from the journal, and that is a hard stop."""
+def refuse_without_room(journal: Path, folder: Path) -> None:
+    """A copy that took the disk's last room would take it from the journal, and that is a hard stop. Raises NoRoom."""
     log = journal.with_name(f"{journal.name}-wal")
     size = journal.stat().st_size + (log.stat().st_size if log.exists() else 0)
     needed, free = size + max(_ROOM_BYTES, size // 10), shutil.disk_usage(folder).free
     if free < needed:
-        raise BackupFailed(
+        raise NoRoom(
             f"no room for a backup in {folder}: {free:,} bytes are free and {needed:,} are needed, of which the copy "
             f"takes {size:,}; make room, or name another disk (backup.dir, --to)"
         )

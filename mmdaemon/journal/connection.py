@@ -78,7 +78,12 @@ def writable_uri(path: Path) -> str:
 
 
 def pragmas(durability: Durability) -> tuple[str, ...]:
-    return ("PRAGMA journal_mode = WAL", f"PRAGMA synchronous = {SYNCHRONOUS[durability]}")
+    # Some builds of SQLite overwrite what is deleted; pages that are about to be used again need not be written first.
+    return (
+        "PRAGMA journal_mode = WAL",
+        f"PRAGMA synchronous = {SYNCHRONOUS[durability]}",
+        "PRAGMA secure_delete = OFF",
+    )
 
 
 class ThreadConnection:

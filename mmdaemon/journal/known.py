@@ -73,11 +73,15 @@ def number(db: sqlite3.Connection, name: str, account: int, otherwise: int) -> i
 def read_until(db: sqlite3.Connection, account: int, opened_ts_ns: int, ts_ns: int) -> int:
     """A journal of before that slice says by our own clock when all agreed last; but not what one said that ran ahead.
     To read all since the account was opened would book again what is older than the ids of trades we remember."""
+    kept = newest_slice(db, "read_until", account)
+    if kept is not None:
+        return msgspec.msgpack.decode(kept, type=int)
+    # All rounds of the account are read for it, once.
     (agreed_ts_ns,) = db.execute(
         "SELECT max(ts_ns) FROM reconciliations WHERE epoch >= ? AND breaks = '[]' AND ts_ns <= ?",
         (account, ts_ns + NS),
     ).fetchone()
-    return number(db, "read_until", account, opened_ts_ns if agreed_ts_ns is None else agreed_ts_ns)
+    return opened_ts_ns if agreed_ts_ns is None else agreed_ts_ns
 
 
 def messages(db: sqlite3.Connection, ts_ns: int) -> tuple[int, ...]:

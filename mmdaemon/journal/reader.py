@@ -25,6 +25,7 @@ from mmdaemon.journal.records import (
     Order,
     OrderEvent,
     OrderHistory,
+    Pruning,
     Run,
     SideTotal,
     Transition,
@@ -50,6 +51,7 @@ _TABLES: dict[type[msgspec.Struct], str] = {
     OperatorRow: "operator_actions",
     Break: "breaks",
     Minute: "minutes",
+    Pruning: "prunings",
 }
 
 
@@ -60,6 +62,7 @@ _AS_VERSION_2 = (
     "NULL AS funding_rate, NULL AS funding_due_ts_ns FROM main.minutes; "
     f"CREATE TEMP TABLE markouts ({', '.join(MarkoutRow.__struct_fields__)})"
 )
+_BEFORE_VERSION_4 = f"CREATE TEMP TABLE prunings ({', '.join(Pruning.__struct_fields__)})"
 
 
 def exact_sum(column: str) -> str:
@@ -95,6 +98,8 @@ class JournalReader:
             raise JournalUnreadable(newer_schema(path, version))
         if version < 2:
             self._db.executescript(_AS_VERSION_2)
+        if version < 4:
+            self._db.executescript(_BEFORE_VERSION_4)
 
     def __enter__(self) -> Self:
         return self
@@ -133,6 +138,10 @@ class JournalReader:
     def params(self, epoch: int) -> bytes | None:
         found = self._db.execute("SELECT params FROM parameters WHERE epoch = ?", (epoch,)).fetchone()
         return None if found is None else found[0]
+
+    def pruning(self, table: str, epoch: int) -> Pruning | None:
+        """What of a run's rows left that table when they were old; None where all are there."""
+        return self._one(Pruning, "WHERE pruned_table = ? AND epoch = ?", table, epoch)
 
     # -- decisions
 

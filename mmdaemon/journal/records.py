@@ -196,6 +196,42 @@ class Break(msgspec.Struct, frozen=True, kw_only=True):
     resolution: str | None
 
 
+class PreflightRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One item of a preflight, as it was measured."""
+
+    ts_ns: int
+    mode: str
+    item: str
+    outcome: str
+    """"passed", "failed", "not_checked", or "progress" of an item that takes days."""
+    version: str
+    config_hash: str
+    account: str
+    figures: str
+    """JSON object."""
+    evidence: str
+    seal: str = ""
+
+    def said(self) -> bytes:
+        """All but the seal, in one spelling: what is sealed."""
+        return msgspec.json.encode(msgspec.structs.astuple(self)[:-1])
+
+
+class Pruning(msgspec.Struct, frozen=True, kw_only=True):
+    """What left a table of the journal when it was old: of one run, all up to an event."""
+
+    pruned_table: str
+    epoch: int
+    rows: int
+    through_seq: int
+    through_ts_ns: int
+    chain: bytes | None
+    """Of the last decision that left."""
+    ts_ns: int
+    copy: str
+    """Name of the verified copy that has the last of it."""
+
+
 class OrderHistory(msgspec.Struct, frozen=True):
     """One order from intent to end."""
 

@@ -8,8 +8,8 @@ after the last checkpoint comes back as the events they were. The wire feeds bot
 import importlib.resources
 import secrets
 import sqlite3
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Generator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -18,7 +18,7 @@ from mmdaemon.clock import Clock
 from mmdaemon.core.events import Bill, Fill, OrderAdopted
 from mmdaemon.core.types import NS, Instrument, KillState, Purpose
 from mmdaemon.journal import known
-from mmdaemon.journal.backup import BackupFailed, copied
+from mmdaemon.journal.backup import BackupFailed, NoRoom, copied, refuse_without_room
 from mmdaemon.journal.backup_sums import NotAJournal
 from mmdaemon.journal.connection import BUSY_S, Durability, pragmas, writable_uri
 from mmdaemon.journal.known import Learned
@@ -44,6 +44,10 @@ class JournalUnreadable(RecoveryRefused):
 
 class NewerSchema(RecoveryRefused):
     """A later mmdaemon wrote it."""
+
+
+class NoRoomToMigrate(RecoveryRefused):
+    """The copy before a migration has no room. The journal is whole and was not touched."""
 
 
 class OtherInstrument(RecoveryRefused):
@@ -163,6 +167,26 @@ def recover(
         raise JournalUnreadable(f"journal {path} cannot be read or written: {error}. {KILLED_BY_JOURNAL}") from error
 
 
+@contextmanager
+def opened(state: StateDir, venue: str, symbol: str, ts_ns: int) -> Generator[sqlite3.Connection]:
+    """The journal of a locked state directory, for rows that belong to no run: made, checked and migrated as at a start
+    of one. Committed at the end of the block, unless that raised.
+
+    Raises:
+        JournalUnreadable, NewerSchema, OtherInstrument: as `recover`.
+    """
+    path = state.journal_path
+    try:
+        with closing(_open(path)) as db:
+            _migrate(db, path, MIGRATIONS, ts_ns)
+            _check(db, path)
+            with db:
+                _identity(db, path, venue, symbol, ts_ns)
+                yield db
+    except (sqlite3.Error, OSError) as error:
+        raise JournalUnreadable(f"journal {path} cannot be read or written: {error}. {KILLED_BY_JOURNAL}") from error
+
+
 def schema() -> str:
     return _script("schema")
 
@@ -171,7 +195,10 @@ def _script(name: str) -> str:
     return importlib.resources.files("mmdaemon.journal").joinpath(f"{name}.sql").read_text(encoding="utf-8")
 
 
-MIGRATIONS: Mapping[int, str] = {0: _script("schema"), 1: _script("from_1")}
+MIGRATIONS: Mapping[int, str] = {
+    0: _script("schema"),
+    **{version: _script(f"from_{version}") for version in (1, 2, 3)},
+}
 """From version 0, an empty file, to the newest; from any other to the next. A script ends by setting `user_version`."""
 NEWEST = max(MIGRATIONS) + 1
 """Schema version that this program reads and writes."""
@@ -214,7 +241,7 @@ def _migrate(db: sqlite3.Connection, path: Path, migrations: Mapping[int, str], 
     if version == 0 and db.execute("SELECT count(*) FROM sqlite_schema").fetchone() != (0,):
         raise JournalUnreadable(f"{path} is a database, but not a journal of mmdaemon; name another state directory")
     if 0 < version < newest:
-        _back_up(db, path.with_name(f"{path.name}.v{version}.backup"), ts_ns)
+        _back_up(db, path, path.with_name(f"{path.name}.v{version}.backup"), ts_ns)
     while version < newest:
         db.executescript(f"BEGIN IMMEDIATE;\n{migrations[version]}\nCOMMIT;")
         before, (version,) = version, db.execute("PRAGMA user_version").fetchone()
@@ -222,10 +249,17 @@ def _migrate(db: sqlite3.Connection, path: Path, migrations: Mapping[int, str], 
             raise ValueError(f"the migration from version {before} leads to {version}")
 
 
-def _back_up(db: sqlite3.Connection, target: Path, ts_ns: int) -> None:
+def _back_up(db: sqlite3.Connection, path: Path, target: Path, ts_ns: int) -> None:
     """As `mmdaemon backup` makes one, so that `restore` takes it. A journal in which no run ever began has nothing."""
     if db.execute("SELECT 1 FROM meta").fetchone() is None:
         return
+    try:
+        refuse_without_room(path, target.parent)
+    except NoRoom as error:
+        raise NoRoomToMigrate(
+            f"journal {path} is of an older mmdaemon and is copied before it is migrated: {error.args[0]}. Nothing was "
+            "changed: make room beside the journal, or start the older mmdaemon again"
+        ) from error
     db.execute("BEGIN")
     try:
         copied(db, target, "migration", ts_ns)
@@ -258,7 +292,7 @@ def _begin(
     bot_tag: str | None,
 ) -> Recovered:
     mono_ns, ts_ns = clock.mono_ns(), clock.wall_ns()
-    tag = _identity(db, path, start, ts_ns, bot_tag)
+    tag = _identity(db, path, start.venue, start.symbol, ts_ns, bot_tag)
     before = db.execute("SELECT epoch, account_epoch, clean_stop FROM runs ORDER BY epoch DESC LIMIT 1").fetchone()
     last_epoch, last_account, last_clean = before or (0, 0, 1)
     epoch = last_epoch + 1
@@ -306,16 +340,18 @@ def _open_breaks(db: sqlite3.Connection, account: int, ts_ns: int) -> tuple[Brea
     return tuple(msgspec.convert(dict(zip(fields, each, strict=True)), Break, strict=False) for each in found)
 
 
-def _identity(db: sqlite3.Connection, path: Path, start: RunStart, ts_ns: int, bot_tag: str | None) -> str:
+def _identity(
+    db: sqlite3.Connection, path: Path, at: str, contract: str, ts_ns: int, bot_tag: str | None = None
+) -> str:
     known = db.execute("SELECT bot_tag, venue, symbol FROM meta").fetchone()
     if known is None:
         tag = bot_tag or "".join(secrets.choice(BASE32) for _ in range(4))
-        db.execute("INSERT INTO meta VALUES (1, ?, ?, ?, ?)", (tag, start.venue, start.symbol, ts_ns))
+        db.execute("INSERT INTO meta VALUES (1, ?, ?, ?, ?)", (tag, at, contract, ts_ns))
         return tag
     tag, venue, symbol = known
-    if (venue, symbol) != (start.venue, start.symbol):
+    if (venue, symbol) != (at, contract):
         raise OtherInstrument(
-            f"journal {path} belongs to {symbol} at {venue}, and this run is for {start.symbol} at {start.venue}; "
+            f"journal {path} belongs to {symbol} at {venue}, and this run is for {contract} at {at}; "
             "give each instrument a state directory of its own (--state-dir, or another instance name)"
         )
     return tag

@@ -39,6 +39,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     mismatched: int
     mismatches: tuple[Mismatch, ...]
     open_ended: tuple[int, ...]
+    pruned: int
+    """Decisions that left the journal when they were old. The chain is checked from the last of them on."""
     others: int
     """Decisions of another version of mmdaemon. Their rows are chained as they were written; nothing was recomputed."""
 
@@ -89,7 +91,7 @@ def verify(
     Raises JournalUnreadable.
     """
     found: list[Mismatch] = []
-    mismatched = checked = others = 0
+    mismatched = checked = others = pruned = 0
     open_ended: list[int] = []
 
     def differs(run: int, seq: int | None, what: str) -> None:
@@ -112,6 +114,9 @@ def verify(
                     differs(run, None, "the run's parameters are missing")
             last = DecisionChain(run, params).link
             count = 0
+            if (gone := journal.pruning("decisions", run)) is not None:
+                last, count = gone.chain or b"", gone.rows
+                pruned += gone.rows
             for made in journal.decisions(run):
                 columns = (made.epoch, made.seq, made.mono_ns, made.ts_ns, made.guard, made.regime)
                 if link(last, *columns, made.inputs, made.decision) != made.chain:
@@ -140,6 +145,7 @@ def verify(
         mismatched=mismatched,
         mismatches=tuple(found),
         open_ended=tuple(open_ended),
+        pruned=pruned,
         others=others,
     )
 

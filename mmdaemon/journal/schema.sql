@@ -1,4 +1,4 @@
--- The journal, version 2. One file, one writer, WAL. What makes an older one of it stands in `from_*.sql`.
+-- The journal, version 4. One file, one writer, WAL. What makes an older one of it stands in `from_*.sql`.
 --
 -- Units    *_ns nanoseconds (mono_ns local monotonic, ts_ns UTC, venue_ts_ns the venue's UTC); *_ticks and *_lots counts
 --          of the instrument version named beside them; *_e10 quote currency in 1e-10.
@@ -329,4 +329,33 @@ CREATE TABLE digests (
     chain     BLOB    NOT NULL
 ) STRICT;
 
-PRAGMA user_version = 2;
+-- What `mmdaemon preflight` measured, a row an item and run of it; written while no daemon runs here.
+CREATE TABLE preflights (
+    ts_ns       INTEGER NOT NULL,            -- when it was measured
+    mode        TEXT    NOT NULL,            -- testnet, live
+    item        TEXT    NOT NULL,
+    outcome     TEXT    NOT NULL,            -- passed, failed, not_checked; progress of one that takes days
+    version     TEXT    NOT NULL,
+    config_hash TEXT    NOT NULL,            -- of the configuration as it would trade live
+    account     TEXT    NOT NULL,            -- fingerprint of account and key
+    figures     TEXT    NOT NULL,            -- JSON object
+    evidence    TEXT    NOT NULL,            -- what was looked at
+    seal        TEXT    NOT NULL             -- of all of the above, keyed by the account's secret
+) STRICT;
+CREATE INDEX preflights_ts ON preflights (ts_ns);
+
+-- What left this journal when it was old (journal/pruning.py), a row a table and run. `chain` is that of the last decision
+-- that left: the one after it is hashed onto it.
+CREATE TABLE prunings (
+    pruned_table   TEXT    NOT NULL,
+    epoch          INTEGER NOT NULL,
+    rows           INTEGER NOT NULL,
+    through_seq    INTEGER NOT NULL,         -- the last event of which it was, with its time
+    through_ts_ns  INTEGER NOT NULL,
+    chain          BLOB,
+    ts_ns          INTEGER NOT NULL,         -- when the last of it left
+    copy           TEXT    NOT NULL,         -- name of the verified copy that has that
+    PRIMARY KEY (pruned_table, epoch)
+) STRICT;
+
+PRAGMA user_version = 4;

@@ -43,6 +43,11 @@ class Statement(StrEnum):
     CHECKPOINT = auto()
     CHECKPOINTS_PRUNED = auto()
     DIGEST = auto()
+    DECISIONS_PRUNED = auto()
+    ORDER_EVENTS_PRUNED = auto()
+    CANCELS_PRUNED = auto()
+    AMENDS_PRUNED = auto()
+    PRUNING = auto()
 
 
 Row = tuple[Statement, tuple[Value, ...]]
@@ -64,6 +69,11 @@ def _insert(table: str, columns: str, conflict: str = "", **computed: str) -> _S
     values = ", ".join(computed.get(name, "?") for name in names)
     text = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({values}) {conflict}".rstrip()  # noqa: S608 - constants
     return _Sql(table, text, names)
+
+
+def _pruned(table: str) -> _Sql:
+    text = f"DELETE FROM {table} WHERE rowid BETWEEN ? AND ?"  # noqa: S608 - constants
+    return _Sql(table, text, ("rowid", "rowid"))
 
 
 _ACCOUNT = "(SELECT account_epoch FROM runs WHERE epoch = ?)"
@@ -184,6 +194,21 @@ _SQL: dict[Statement, _Sql] = {
         ("slice", "slice"),
     ),
     Statement.DIGEST: _insert("digests", "epoch digest events decisions chain"),
+    Statement.DECISIONS_PRUNED: _pruned("decisions"),
+    Statement.ORDER_EVENTS_PRUNED: _pruned("order_events"),
+    Statement.CANCELS_PRUNED: _pruned("cancels"),
+    Statement.AMENDS_PRUNED: _Sql(
+        "intents",
+        "DELETE FROM intents WHERE epoch = ? AND seq > ? AND seq <= ? AND revision > 0 "
+        "AND NOT EXISTS (SELECT 1 FROM orders WHERE orders.client_id = intents.client_id AND settled = 0)",
+        ("epoch", "seq", "seq"),
+    ),
+    Statement.PRUNING: _insert(
+        "prunings",
+        "pruned_table epoch rows through_seq through_ts_ns chain ts_ns copy",
+        "ON CONFLICT DO UPDATE SET rows = rows + excluded.rows, through_seq = excluded.through_seq, "
+        "through_ts_ns = excluded.through_ts_ns, chain = excluded.chain, ts_ns = excluded.ts_ns, copy = excluded.copy",
+    ),
 }
 
 STATEMENTS: dict[Statement, str] = {name: sql.text for name, sql in _SQL.items()}

@@ -15,12 +15,15 @@ import pytest
 from rich.console import Console
 
 from mmdaemon.cli import ExitCode
+from mmdaemon.cli.left import remember
 from mmdaemon.cli.main import main
 from mmdaemon.cli.status import render
 from mmdaemon.core.types import NS
+from mmdaemon.journal.backup import proof_path
 from mmdaemon.journal.backup_kept import kept_in
 from mmdaemon.journal.backup_restore import examine
 from mmdaemon.journal.state_dir import StateDir
+from mmdaemon.settings import Settings
 from tests.bench import crashes
 from tests.bench.crashes import Site, wait_for
 from tests.ops.samples import picture
@@ -54,6 +57,35 @@ def test_a_backup_is_made_listed_checked_and_put_back(copied: Path, capsys: pyte
         who, reason = db.execute("SELECT who, reason FROM operator_actions ORDER BY rowid DESC").fetchone()
     assert reason == "a drill"
     assert "uid" in who
+
+
+def test_the_newest_is_looked_for_where_the_last_run_put_it(
+    copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere = tmp_path / "other disk"
+    remember(StateDir(copied, None), Settings.model_validate({"backup": {"dir": str(elsewhere)}}))
+    assert verb("restore", "--latest", "--check", "--state-dir", copied) == ExitCode.USAGE
+    assert f"{elsewhere}, is not there: mount it" in capsys.readouterr().err
+    assert verb("backup", "--state-dir", copied) == 0
+    (made,) = kept_in(elsewhere)
+    assert not (copied / "backups").exists()
+    assert verb("restore", "--latest", "--check", "--state-dir", copied) == 0
+    assert str(made.path) in capsys.readouterr().out
+    (copied / "venue.json").unlink()
+    assert verb("restore", "--latest", "--check", "--state-dir", copied) == ExitCode.USAGE
+    assert verb("restore", "--latest", "--from", elsewhere, "--check", "--state-dir", copied) == 0
+    # Another bot's in the same folder is newer, and not ours.
+    other = made.path.with_name("journal-zzzz-29990101T000000Z.sqlite")
+    other.write_bytes(made.path.read_bytes())
+    sums = msgspec.structs.replace(made.proof.sums, bot_tag="zzzz")
+    proof = msgspec.structs.replace(made.proof, file=other.name, sums=sums, moment_ts_ns=made.proof.moment_ts_ns + NS)
+    proof_path(other).write_bytes(msgspec.json.encode(proof))
+    capsys.readouterr()
+    assert verb("restore", "--latest", "--from", elsewhere, "--check", "--state-dir", copied) == 0
+    assert str(made.path) in capsys.readouterr().out
+    (copied / "journal.sqlite").write_bytes(b"lost")
+    assert verb("restore", "--latest", "--from", elsewhere, "--check", "--state-dir", copied) == ExitCode.USAGE
+    assert "does not say whose it is: name the copy" in capsys.readouterr().err
 
 
 def test_daily_prints_the_proof_and_takes_old_ones_away(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:

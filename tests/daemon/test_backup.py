@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from mmdaemon.cli.verdicts import Recompute
 from mmdaemon.core.commands import Place
 from mmdaemon.core.types import NS, GuardState, KillState
+from mmdaemon.daemon import prune as daemon_prune
 from mmdaemon.daemon.backup import Apart, Backups, Plan, newest_ts_ns
 from mmdaemon.journal.backup import BackupFailed, Kept, Proof, back_up
 from mmdaemon.journal.backup_kept import kept_in
@@ -14,7 +16,7 @@ from mmdaemon.journal.backup_restore import Restored, RestoreRefused, restore
 from mmdaemon.journal.backup_sums import Sums
 from mmdaemon.journal.reader import JournalReader
 from mmdaemon.journal.recovery import JournalUnreadable
-from mmdaemon.journal.replay import pnl_identity
+from mmdaemon.journal.replay import pnl_identity, verify
 from mmdaemon.journal.state_dir import open_dir
 from tests.daemon.build import CALM, START_NS, World, busy, run_world, say_nothing
 
@@ -186,6 +188,45 @@ def test_one_a_day_and_a_missed_one_at_the_next_start(path: Path) -> None:
     run_world(script, path, busy(**AT_TWO), schedule=CALM)
 
 
+def test_old_rows_leave_in_the_midst_of_trading_and_a_crash_then_forgets_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With orders and a position: money, orders and position are the venue's own, and what is left proves itself."""
+    monkeypatch.setattr(daemon_prune, "_DAY_NS", 60 * NS)  # so 35 minutes stay
+
+    async def script(world: World) -> None:
+        await world.sleep(3_600)
+        with world.journal() as journal:
+            (before,) = journal.db.execute("SELECT count(*) FROM decisions").fetchone()
+        assert world.parts.backups.pruner.rows == 0, "there is no copy yet"
+        await world.until(lambda: "journal_pruned" in [name for name, _ in world.said], within_s=600)
+        pruner = world.parts.backups.pruner
+        health = world.parts.status().health
+        assert health is not None
+        assert (health.pruned_rows, health.journal_keep_days, health.prune_error) == (pruner.rows, 35, "")
+        assert health.journal_since_ts_ns is not None
+        assert health.journal_since_ts_ns >= START_NS + 1_500 * NS, "of the first 25 minutes nothing is left"
+        with world.journal() as journal:
+            gone = journal.pruning("decisions", 1)
+            assert gone is not None
+            assert 0 < gone.rows < before
+        await world.until(world.is_two_sided_with_position, within_s=600)
+        await world.crash()
+        assert world.venue.resting()
+        await world.restart()
+        await world.trade(60)
+        assert await world.stop() == 0
+        journal = world.path / "journal.sqlite"
+        truth, books = world.venue.truth(), pnl_identity(journal)
+        assert (books.position_lots, books.fills) == (truth.position_lots, len(truth.fills))
+        verdict = verify(journal, recomputed)
+        assert (verdict.mismatched, verdict.pruned) == (0, gone.rows)
+        assert verdict.checked > 0
+
+    recomputed = Recompute()
+    run_world(script, path, busy(**AT_TWO))
+
+
 def test_bots_may_share_a_folder(path: Path, tmp_path: Path) -> None:
     async def script(world: World) -> None:
         await world.sleep(10)
@@ -236,7 +277,7 @@ def test_what_fails_is_said_and_tried_again_and_trading_goes_on(path: Path, erro
     async def script(world: World) -> None:
         taker = Broken(error)
         opened_ns = START_NS - 48 * HOUR_NS
-        backups = Backups(taker, 0, world.clock, opened_ns, world.daemon._log)
+        backups = Backups(taker, 0, world.clock, opened_ns, world.daemon._log, world.daemon.parts.backups.pruner)
         world.parts.backups = backups
         world.parts.status._backups = backups
         running = asyncio.create_task(backups.run())
@@ -270,7 +311,7 @@ def test_one_that_is_cancelled_ends_its_work(path: Path) -> None:
                     ended.set()
                 raise AssertionError
 
-        backups = Backups(Slow(None), 0, world.clock, 1, world.daemon._log)
+        backups = Backups(Slow(None), 0, world.clock, 1, world.daemon._log, world.daemon.parts.backups.pruner)
         running = asyncio.create_task(backups.run())
         await world.sleep(5)
         running.cancel()

@@ -1,5 +1,6 @@
 """Start and crash recovery: the latch first, then what the journal knows; and what it refuses."""
 
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -214,6 +215,44 @@ def test_a_migration_runs_after_a_backup(state: StateDir, monkeypatch: pytest.Mo
     assert query(state.journal_path, "PRAGMA user_version") == [(NEWEST + 1,)]
     assert query(state.journal_path, "SELECT epoch, mood FROM runs") == [(1, None), (2, None)]
     assert dump(state.path / f"journal.sqlite.v{NEWEST}.backup") == before
+
+
+def test_a_migration_without_room_for_the_copy_is_refused_and_is_no_kill(
+    state: StateDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_version_1(state)
+    before = dump(state.journal_path)
+    usage = shutil.disk_usage(state.path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1_000))
+    with pytest.raises(recovery.NoRoomToMigrate, match="Nothing was changed: make room beside the journal") as refused:
+        begin(state)
+    assert not isinstance(refused.value, JournalUnreadable), "which would close the latch"
+    assert dump(state.journal_path) == before
+    assert not list(state.path.glob("*.backup*"))
+
+
+def test_nothing_that_grows_is_read_whole_at_a_start(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every query of a real start is planned anew: into the tables that grow each goes by an index, or from an end."""
+    begin(state)
+    write(state.journal_path, rows.checkpoint_rows(1, 5, WALL_NS, {"read_until": msgspec.msgpack.encode(WALL_NS)}))
+    asked: list[str] = []
+
+    def watched(path: Path) -> sqlite3.Connection:
+        db = open_as_it_is(path)
+        db.set_trace_callback(asked.append)
+        return db
+
+    open_as_it_is = recovery._open
+    monkeypatch.setattr(recovery, "_open", watched)
+    begin(state)
+    selects = [sql for sql in asked if sql.startswith("SELECT")]
+    assert len(selects) > 15
+    assert not [sql for sql in selects if "FROM reconciliations" in sql], "only where no slice says it"
+    grows = ("decisions", "intents", "orders", "order_events", "cancels", "fills", "bills", "minutes", "markouts")
+    for sql in selects:
+        for *_, step in query(state.journal_path, f"EXPLAIN QUERY PLAN {sql}"):
+            whole = step.startswith("SCAN") and step.split()[1] in grows
+            assert not whole or "LIMIT" in sql, (sql, step)
 
 
 def test_a_migration_that_fails_changes_nothing(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -238,6 +238,13 @@ CASES: Final[tuple[Case, ...]] = (
         "11 minutes",
     ),
     Case(
+        "MmdaemonBackupDiskLow",
+        {"mmdaemon_backup_dir_free_bytes": "40x7 9x44 40x40", "mmdaemon_backup_dir_size_bytes": "100x100"},
+        765,
+        (105, 840),
+        "11 minutes",
+    ),
+    Case(
         "MmdaemonJournalSlow",
         {
             'mmdaemon_guard_reason_raised_total{reason="journal_slow"}': "0x3 1x50 2x60",

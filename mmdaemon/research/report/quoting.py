@@ -103,7 +103,10 @@ def quoted(journal: JournalReader, run: RunRow, spans: list[GuardSpan], end_mono
         to_ts_ns=0,
         words=[GuardState.STARTING.value],
     )
+    is_pruned = journal.pruning("decisions", run.epoch) is not None
     for mono_ns, ts_ns, inputs, decision in _rows(journal, run.epoch):
+        if is_pruned:  # what was quoted before is not known, which is not nothing
+            is_pruned, since_ns, open_bare = False, mono_ns, None
         seen, concluded = _inputs_of(inputs), _decision_of(decision)
         _count(made, wanted, mono_ns - since_ns, signal_bps, half_bps)
         signal_bps, half_bps = abs(seen.signal_bps), concluded.half_bps

@@ -92,7 +92,7 @@ def _report(journal: JournalReader, path: Path, run: RunRow) -> Report:
         figures=headline,
         attribution=figures.attribution(money, units, summary.is_funding_made_up),
         checks=figures.checks(money, units),
-        notes=_notes(run, plotted, made, width_s, answered),
+        notes=[*_pruned(journal, run), *_notes(run, plotted, made, width_s, answered)],
         stops=tables.stop_lines(made.bare, start_ts_ns),
         latencies=latencies(answered, delays, len(money.fills)),
         markouts=worth.markouts(money.fills, valued),
@@ -176,6 +176,18 @@ def _before(run: RunRow) -> str:
 
 
 # --- what a reader must know ------------------------------------------------------------------------------------------
+
+
+def _pruned(journal: JournalReader, run: RunRow) -> list[Said]:
+    gone = journal.pruning("decisions", run.epoch)
+    if gone is None:
+        return []
+    text = (
+        f"Decisions, the venue's words and amends up to {utc(gone.through_ts_ns)} left the journal when they were old "
+        f"({gone.rows:,} decisions). Money, fills and the guard's time are whole; what was quoted, requests and "
+        f"latencies are of the rest. The backup {gone.copy}, or one of before, has them."
+    )
+    return [Said("pruned", text)]
 
 
 def _notes(run: RunRow, plotted: Drawn, made: Quoted, width_s: int, answered: Answers) -> list[Said]:
