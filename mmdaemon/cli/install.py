@@ -132,14 +132,14 @@ def show(files: list[Wanted], again: str) -> None:
 def next_steps(instance: str, *, exchange: str, needs_key: bool, needs_preflight: bool) -> Iterator[str]:
     """What is left to the operator, as commands."""
     config = f"/etc/mmdaemon/{instance}.toml"
-    yield "# edit it; a second bot on this machine needs a metrics.port of its own"
+    yield "# edit it; a second bot on this machine needs a metrics.port (and page.port, where enabled) of its own"
     yield f"mmdaemon check-config {config}"
     if needs_key:
         yield "# the key, each part from a file that is removed afterwards, readable by root alone"
         for name in file_names(exchange):
             yield f"install -m 0400 {name} /etc/credstore/mmdaemon.{instance}.{name}"
     if needs_preflight:
-        yield "# --live is refused until a preflight of this very configuration has passed: docs/SERVICE.md"
+        yield "# --live is refused until a preflight of this very configuration has passed: docs/PREFLIGHT.md"
     yield f"systemctl enable --now mmdaemon@{instance}"
     yield f"systemctl status mmdaemon@{instance}"
     yield f"journalctl -u mmdaemon@{instance} -f"

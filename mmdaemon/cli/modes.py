@@ -12,14 +12,18 @@ import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
 
 from mmdaemon import __version__
 from mmdaemon.cli import ExitCode, Refused
+from mmdaemon.journal import preflights
+from mmdaemon.journal.recovery import JournalUnreadable
+from mmdaemon.journal.state_dir import StateDir
 from mmdaemon.ops import receipt
+from mmdaemon.ops.receipt import Stage
 from mmdaemon.secret import Credentials
 from mmdaemon.settings import Loaded, Settings, load, shipped_config
 from mmdaemon.settings.credentials import FOLDER, CredentialsMissing, file_names, fingerprint, read_credentials
@@ -92,9 +96,16 @@ def where_it_is(settings: Settings) -> str:
     return f"it is in {', '.join(str(Path(folder) / name) for name in names)}" if folder else "it is the environment's"
 
 
-def admitted(settings: Settings, state_dir: Path) -> Credentials | None:
-    """What the mode trades with; None where it needs none. Nothing has been opened before, and but for the question to
-    an emulator on loopback nothing is by this.
+class Admitted(NamedTuple):
+    """What a mode trades with: no key where it needs none, and a stage where it stands on a receipt."""
+
+    credentials: Credentials | None
+    stage: Stage | None
+
+
+def admitted(settings: Settings, state_dir: Path, *, preflight: bool = False) -> Admitted:
+    """What the mode trades with. Nothing has been opened before, and but for the question to an emulator on loopback
+    nothing is by this. `preflight`: it is what makes the receipt, and needs none.
 
     Raises:
         Refused: 77 without a key; 78 without a receipt, or at an emulator of another environment; 75 where it does not
@@ -102,24 +113,26 @@ def admitted(settings: Settings, state_dir: Path) -> Credentials | None:
     """
     mode, venue = settings.run.mode, settings.venue
     if mode not in REAL_MODES:
-        return None
+        return Admitted(None, None)
     credentials = credentials_of(settings)
     environment = ENVIRONMENTS[mode]
-    if mode == "live":
-        account = fingerprint(credentials, venue.exchange, venue.account, environment, emulated=bool(venue.emulator))
+    stage: Stage | None = None
+    if mode == "live" and not preflight:
         try:
-            receipt.check(
+            stage = receipt.check(
                 state_dir / receipt.NAME,
                 version=__version__,
                 config_hash=settings.config_hash,
                 mode=mode,
-                account=account,
+                account=account_of(settings, credentials),
+                secret=credentials.api_secret,
+                rows=preflights.read(StateDir(state_dir, None).journal_path),
                 now=datetime.now(UTC),
-            )
-        except receipt.ReceiptRefused as refused:
+            ).stage
+        except (receipt.ReceiptRefused, JournalUnreadable) as refused:
             raise Refused(
-                f"--live needs a passed preflight of this very configuration, account and version: {refused}. This "
-                "version has no command yet that makes one; rehearse with --testnet",
+                f"--live needs a passed preflight of this very configuration, account and version: {refused}. "
+                "`mmdaemon preflight` makes one (docs/PREFLIGHT.md)",
                 ExitCode.CONFIG,
             ) from None
     if venue.emulator:
@@ -134,7 +147,28 @@ def admitted(settings: Settings, state_dir: Path) -> Credentials | None:
             f"mmdaemon: --{mode} at the emulator {venue.emulator} ({served}): a rehearsal, no exchange is spoken to",
             file=sys.stderr,
         )
-    return credentials
+    return Admitted(credentials, stage)
+
+
+def account_of(settings: Settings, credentials: Credentials) -> str:
+    """The fingerprint of account and key, as a receipt has it."""
+    venue, environment = settings.venue, ENVIRONMENTS[settings.run.mode]
+    return fingerprint(credentials, venue.exchange, venue.account, environment, emulated=bool(venue.emulator))
+
+
+def sized(settings: Settings, stage: Stage | None) -> Settings:
+    """The settings as they may be traded at this stage: at "reduced" no order and no position is worth more than the
+    receipt's caps. Their hash is another one, as that of any other size."""
+    if stage != "reduced":
+        return settings
+    order = min(settings.limits.max_order_quote, receipt.REDUCED_ORDER_QUOTE)
+    position = min(settings.quotes.max_position_quote, receipt.REDUCED_POSITION_QUOTE)
+    return settings.model_copy(
+        update={
+            "limits": settings.limits.model_copy(update={"max_order_quote": order}),
+            "quotes": settings.quotes.model_copy(update={"max_position_quote": position}),
+        }
+    )
 
 
 def _served_by(url: str) -> str:

@@ -318,7 +318,8 @@ tables are written; of the last run, of another by `--run`, of all by `--all`. O
   buys) + position × mark, over all its runs (`account_epoch`): export with `--all` where it has more than one.
 - `export.json` is written last: files, rows, and which of the desk's columns are absent. Parquet files say the same of
   themselves in their metadata, under `mmdaemon`. Files there already are refused without `--force`.
-- Not exported: `parameters` and `checkpoints`, which are this program's own state in its own encoding.
+- Not exported: `parameters` and `checkpoints`, which are this program's own state in its own encoding; `preflights` and
+  `prunings`, which are about the journal and no trading.
 
 | kind | in CSV | in Parquet |
 | --- | --- | --- |

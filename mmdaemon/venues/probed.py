@@ -68,7 +68,7 @@ class ProbedVenue(CcxtVenue):
             def sign(self, request: Request) -> tuple[str, dict[str, str], bytes | None]:
                 return venue.signed(request, shift_ms)
 
-        return Lanes(Signer(), self._client.session, clock, self.config.request_timeout_s)
+        return Lanes(Signer(), self._wire, clock, self.config.request_timeout_s)
 
 
 class NotEmpty(Exception):
@@ -134,7 +134,7 @@ class Hands:
 
         await self.until(lambda: told(by_push=False) or self.ended(client_id))
         answer_ms = (self._clock.mono_ns() - begun_ns) / 1e6
-        await self.until(lambda: told(by_push=True))
+        await self.until(lambda: told(by_push=True) or self.ended(client_id))
         if self.ended(client_id):
             raise VenueUnavailable(f"an order far from the market ended: {self.of(client_id)[-1].reason}")
         return round(answer_ms, 3), round((self._clock.mono_ns() - begun_ns) / 1e6, 3)
@@ -150,6 +150,14 @@ class Hands:
 
     def ended(self, client_id: str) -> bool:
         return any(each.status.is_terminal for each in self.of(client_id))
+
+    def is_rejected(self, client_id: str) -> bool:
+        return any(each.status is OrderStatus.REJECTED for each in self.of(client_id))
+
+    def fate(self, client_id: str) -> str:
+        """The last word of an order, for people."""
+        told = self.of(client_id)
+        return f"{told[-1].status.value} {told[-1].reason}".strip() if told else "nothing was heard of it"
 
     @property
     def has_unknown(self) -> bool:
@@ -183,7 +191,7 @@ class Hands:
             return
         book = await self.some_book()
         side = Side.SELL if held > 0 else Side.BUY
-        px_ticks = book.bids[0][0] * 99 // 100 if held > 0 else book.asks[0][0] * 101 // 100
+        px_ticks = 100 * (book.bids[0][0] * 99 // 10_000 if held > 0 else book.asks[0][0] * 101 // 10_000)
         client_id = self.new_id()
         close = Place(
             client_id, side, px_ticks, abs(held), Purpose.FLATTEN, 0, post_only=False, reduce_only=True, ioc=True

@@ -28,8 +28,10 @@ from mmdaemon.secret import Credentials, Secret
 from mmdaemon.settings import Settings, load
 from mmdaemon.settings.credentials import FOLDER, VARIABLES, file_names, fingerprint
 from mmdaemon.venues.ccxt_config import CcxtConfig
+from tests.cli.receipts import give
 
 KEY = "canary-key-5d20"
+GIVEN = {receipt.NAME, "lock", *(f"journal.sqlite{end}" for end in ("", "-wal", "-shm"))}
 FLAGS = ("", "paper", "testnet", "live")
 SAID = ("no file", "", "simulated", "paper", "testnet", "live")
 RECEIPTS = (
@@ -41,7 +43,8 @@ RECEIPTS = (
     "other key",
     "other place",
     "open",
-    "failed",
+    "edited",
+    "without rows",
     "good",
 )
 KEYS = ("absent", "variables", "files")
@@ -164,7 +167,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Served]:
 
 
 def credentials() -> Credentials:
-    return Credentials(Secret(KEY), Secret("s"), Secret("p"))
+    return Credentials(Secret(KEY), Secret(KEY), Secret(KEY))
 
 
 def write_key(folder: Path) -> Path:
@@ -176,22 +179,26 @@ def write_key(folder: Path) -> Path:
 
 
 def write_receipt(state: Path, kind: str, settings: Settings) -> None:
+    """`settings` are live. A journal with rows is slow to make, and is there only where they are looked at."""
     state.mkdir(mode=0o700)
     if kind == "absent":
         return
-    now = datetime.now(UTC)
+    if kind == "good":
+        give(state, settings, credentials())
+        return
     emulated = bool(settings.venue.emulator) != (kind == "other place")
     key = credentials() if kind != "other key" else Credentials(Secret("x"), Secret("s"), Secret("p"))
-    said: dict[str, Any] = {
-        "version": __version__,
-        "config_hash": settings.config_hash if kind != "other hash" else "0" * 32,
-        "mode": "live" if kind != "other mode" else "testnet",
-        "account": fingerprint(key, "bitget", "unified", "live", emulated=emulated),
-        "issued_at": (now - timedelta(days=31 if kind == "stale" else -1 if kind == "future" else 1)).isoformat(),
-        "passed": kind != "failed",
-        "checks": {"kill": "passed"},
-    }
-    (state / receipt.NAME).write_text(json.dumps(said))
+    made = receipt.Receipt(
+        __version__,
+        settings.config_hash if kind != "other hash" else "0" * 32,
+        "live" if kind != "other mode" else "testnet",
+        fingerprint(key, "bitget", "unified", "live", emulated=emulated),
+        datetime.now(UTC) - timedelta(days=31 if kind == "stale" else -1 if kind == "future" else 1),
+        "reduced",
+        dict.fromkeys(receipt.ITEMS, "0" * 64),
+    )
+    text = receipt.text_of(made, credentials().api_secret)
+    (state / receipt.NAME).write_bytes(text.replace(b'"reduced"', b'"full"') if kind == "edited" else text)
     (state / receipt.NAME).chmod(0o620 if kind == "open" else 0o600)
 
 
@@ -262,7 +269,7 @@ def test_every_combination(
             assert ("no exchange is spoken to" in told) == (trades and bool(url)), told
         else:
             assert served == [], case
-            assert {each.name for each in state.iterdir()} <= {receipt.NAME}, "nothing is written either"
+            assert {each.name for each in state.iterdir()} <= GIVEN, "nothing is written either"
             assert told.startswith("mmdaemon: ") or "configuration error" in told
 
 
@@ -314,6 +321,28 @@ def test_what_changes_the_hash_makes_the_receipt_one_of_another_configuration(
     assert main([*asked, "--set", "venue.leverage=2"]) == ExitCode.CONFIG
     assert "is of another configuration" in capsys.readouterr().err
     assert len(served) == 1
+
+
+def test_at_reduced_size_no_order_and_no_position_is_worth_more_than_the_receipt_lets(
+    tmp_path: Path, served: list[Served], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = write_config(tmp_path / "c.toml", "live", "")
+    settings = load(config, None, {}).settings
+    monkeypatch.setenv(FOLDER, str(write_key(tmp_path / "key")))
+    for stage, order, position in (
+        ("reduced", receipt.REDUCED_ORDER_QUOTE, receipt.REDUCED_POSITION_QUOTE),
+        ("full", settings.limits.max_order_quote, settings.quotes.max_position_quote),
+    ):
+        state = tmp_path / stage
+        give(state, settings, credentials(), "reduced" if stage == "reduced" else "full")
+        with monkeypatch.context() as at:
+            runs: list[Settings] = []
+            at.setattr("mmdaemon.cli.service.serve", lambda *said, runs=runs: runs.extend((said[0], said[3]())) or 0)
+            assert main(["run", "--live", "--config", str(config), "--state-dir", str(state)]) == 0
+        for run in runs:  # as it began, and as a SIGHUP would read it
+            assert (run.limits.max_order_quote, run.quotes.max_position_quote) == (order, position)
+        assert len(runs) == 2
+        assert order <= settings.limits.max_order_quote
 
 
 @pytest.mark.parametrize("flags", [("--paper", "--live"), ("--testnet", "--live"), ("--paper", "--testnet", "--live")])

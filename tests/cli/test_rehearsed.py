@@ -10,22 +10,20 @@ import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 from urllib.request import Request, urlopen
 
 import pytest
 
-from mmdaemon import __version__
 from mmdaemon.cli import ExitCode
 from mmdaemon.journal.reader import JournalReader
-from mmdaemon.ops import receipt
 from mmdaemon.ops.control_client import NoDaemon, call
 from mmdaemon.ops.status import Status
 from mmdaemon.secret import Credentials, Secret
 from mmdaemon.settings import load
-from mmdaemon.settings.credentials import FOLDER, file_names, fingerprint
+from mmdaemon.settings.credentials import FOLDER, file_names
+from tests.cli.receipts import give
 
 PATIENCE_S = 60
 PROGRAM = (sys.executable, "-m", "mmdaemon")
@@ -112,21 +110,8 @@ port = 0
 
 
 def give_receipt(state: Path, config: Path, emulated: Emulated) -> None:
-    settings = load(config, None, {}).settings
     key, secret, passphrase = map(Secret, emulated.secrets())
-    whose = Credentials(key, secret, passphrase)
-    state.mkdir(mode=0o700)
-    said = receipt.Receipt(
-        __version__,
-        settings.config_hash,
-        "live",
-        fingerprint(whose, "bitget", settings.venue.account, "live", emulated=True),
-        datetime.now(UTC),
-        True,
-        {"rehearsed": "passed"},
-    )
-    (state / receipt.NAME).write_bytes(receipt.text_of(said))
-    (state / receipt.NAME).chmod(0o600)
+    give(state, load(config, None, {}).settings, Credentials(key, secret, passphrase))
 
 
 @contextmanager

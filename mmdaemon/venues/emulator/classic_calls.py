@@ -262,7 +262,7 @@ def permissions(account: "Account", _: Params) -> Json:
     return {
         "userId": figures.UID,
         "inviterId": "",
-        "ips": ["127.0.0.1"],
+        "ips": facts.addresses.split(",") if facts.addresses else [],
         "authorities": authorities,
         "parentId": 0,
         "traderType": "not_trader",

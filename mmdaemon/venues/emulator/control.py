@@ -7,7 +7,7 @@
           /emulator/withdraw       {"key"}                                       order id or client id
           /emulator/manual-trade   {"side", "qty_lots"}
           /emulator/transfer       {"amount"}                                    decimal text, negative is out
-          /emulator/facts          {any of position_mode, margin_mode, leverage, can_trade, can_withdraw}
+          /emulator/facts          {any of position_mode, margin_mode, leverage, can_trade, can_withdraw, addresses}
           /emulator/fees           {"maker_rate", "taker_rate"}                  decimal text
           /emulator/restart        {}
           /emulator/maintenance    {"on"}
@@ -71,6 +71,7 @@ class _Facts(_Asked, frozen=True, omit_defaults=True):
     leverage: int | None = None
     can_trade: bool | None = None
     can_withdraw: bool | None = None
+    addresses: str | None = None
 
 
 class _Fees(_Asked, frozen=True):

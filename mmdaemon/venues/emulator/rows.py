@@ -134,5 +134,7 @@ class FactsRow(msgspec.Struct, frozen=True, kw_only=True):
     leverage: int
     can_trade: bool
     can_withdraw: bool
+    addresses: str = "127.0.0.1"
+    """That the key is bound to, with commas; empty: to none."""
     maker_rate: str
     taker_rate: str

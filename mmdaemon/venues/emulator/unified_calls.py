@@ -237,7 +237,7 @@ def permissions(account: "Account", params: Params) -> Json:
         "parentId": "",
         "channelCode": "",
         "channel": "",
-        "ips": "127.0.0.1",
+        "ips": facts.addresses,
         "permType": "read-and-write" if facts.can_trade else "read-only",
         "permissions": ["uta_mgt"] + ["uta_trade"] * facts.can_trade + ["withdraw"] * facts.can_withdraw,
         "regisTime": "1645932209602",
