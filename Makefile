@@ -2,8 +2,8 @@
 PYTHON ?= python3
 ARGS ?=
 # Test processes; 0 runs in one (needed for --pdb).
-# One more than the cores of CI: many tests wait for a wire and not for a processor.
-JOBS ?= 3
+# Twice the cores of CI: many tests wait for a wire and not for a processor.
+JOBS ?= 4
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -33,11 +33,12 @@ demo: venv ## a fixed run at the simulated venue in virtual time
 test: venv-dev ## the test suite (ARGS="-k book -x"; JOBS=0 for one process)
 	$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS)
 
-check: venv-dev ## lint, format, types, import rules; changes nothing
+check: venv-dev ## lint, format, types, import rules, audit of dependencies; changes nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.audit
 
 fmt: venv-dev ## mend what ruff can mend, and format
 	$(BIN)/ruff check --fix .

@@ -2,6 +2,7 @@
 
   $CREDENTIALS_DIRECTORY/bitget_api_key, bitget_api_secret, bitget_api_passphrase     (LoadCredential=, or any folder)
   MMDAEMON_API_KEY, MMDAEMON_API_SECRET, MMDAEMON_API_PASSPHRASE                      (never where real money trades)
+  $CREDENTIALS_DIRECTORY/notify_urls                                  (whom to tell; in any mode, and may be left out)
 
 They are read once. What is read goes into a `Secret`, the variables are taken out of the environment, and no message
 here repeats a value. Where `$CREDENTIALS_DIRECTORY` is set the files count and nothing else does.
@@ -10,7 +11,7 @@ here repeats a value. Where `$CREDENTIALS_DIRECTORY` is set the files count and 
 import os
 import stat
 import struct
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -21,8 +22,12 @@ FOLDER: Final = "CREDENTIALS_DIRECTORY"
 PARTS: Final = ("key", "secret", "passphrase")
 VARIABLES: Final = tuple(f"MMDAEMON_API_{part.upper()}" for part in PARTS)
 WITH_PASSPHRASE: Final = frozenset({"bitget", "okx"})
+NOTIFY_URLS: Final = "notify_urls"
+NOTIFY_URLS_MAX: Final = 8
 LARGEST_BYTES: Final = 4_096
 
+_SHORTEST_CHARS: Final = 6
+"""Of an address; less could not be blotted out of a log."""
 _ACL: Final = "system.posix_acl_access"
 _ACL_ENTRY: Final = struct.Struct("<HHI")
 _USER, _GROUP_OBJ, _GROUP, _MASK = 0x02, 0x04, 0x08, 0x10
@@ -43,6 +48,17 @@ class CredentialsMissing(Exception):
         names = ", ".join(file_names(exchange))
         how = f"give {names} by LoadCredential=, or in a folder that ${FOLDER} names, each readable by its owner alone"
         super().__init__("no credentials: " + "; ".join(problems) + f". {how}")
+
+
+class Addresses(NamedTuple):
+    """Whom to tell of the worst; empty where nobody asked for it."""
+
+    urls: tuple[Secret, ...]
+    warnings: tuple[str, ...]
+
+
+class AddressesRefused(Exception):
+    """The file of addresses cannot be used; the message says why, and shows none. The command line exits with 78."""
 
 
 def file_names(exchange: str) -> tuple[str, ...]:
@@ -93,6 +109,28 @@ def read_credentials(exchange: str, environ: MutableMapping[str, str], *, is_liv
     return Found(Credentials(Secret(key), Secret(secret), Secret(passphrase)), tuple(warnings))
 
 
+def read_notify_urls(environ: Mapping[str, str], *, is_live: bool) -> Addresses:
+    """The addresses in the file `notify_urls`, one a line; blank lines and those that begin with # are left out.
+
+    Raises:
+        AddressesRefused: the file is there and cannot be used, or lies open where real money trades.
+    """
+    path = Path(environ.get(FOLDER, "")) / NOTIFY_URLS
+    if not environ.get(FOLDER, "") or not path.exists():
+        return Addresses((), ())
+    text, problem, openness = _read(path, _checked_lines)
+    warnings = tuple(f"{path} {why}" for why in openness)
+    lines = text.splitlines()
+    if len(lines) > NOTIFY_URLS_MAX:
+        problem = f"has {len(lines)} addresses, {NOTIFY_URLS_MAX} at most"
+    elif short := [number for number, line in enumerate(lines, 1) if len(line) < _SHORTEST_CHARS]:
+        problem = f"has no address as number {short[0]}"
+    if problem or (is_live and warnings):
+        why = f"{path} {problem}" if problem else "; ".join(warnings)
+        raise AddressesRefused(f"{why}; it must hold one address a line, as docs/NOTIFY.md shows, or not be there")
+    return Addresses(tuple(Secret(line) for line in lines), warnings)
+
+
 def fingerprint(credentials: Credentials, exchange: str, account: str, environment: str, *, emulated: bool) -> str:
     """Which account a key is of, in 32 hexadecimal digits that say nothing of the key. An emulator's is another one, so
     that nothing proven of it passes for the exchange."""
@@ -100,7 +138,7 @@ def fingerprint(credentials: Credentials, exchange: str, account: str, environme
     return blake2b("\0".join(of).encode(), digest_size=16, person=b"mmdaemon account").hexdigest()
 
 
-def _read(path: Path) -> tuple[str, str, tuple[str, ...]]:
+def _read(path: Path, check: Callable[[str], tuple[str, str]] | None = None) -> tuple[str, str, tuple[str, ...]]:
     """(text, what is wrong, who else may read or change it)."""
     try:
         # Not to wait for whoever would write into a pipe.
@@ -125,7 +163,7 @@ def _read(path: Path) -> tuple[str, str, tuple[str, ...]]:
         text = data.decode("ascii")
     except UnicodeDecodeError:
         return "", "is not one line of printable ASCII", openness
-    return *_checked(text), openness
+    return *(check or _checked)(text), openness
 
 
 def _checked(text: str) -> tuple[str, str]:
@@ -136,6 +174,16 @@ def _checked(text: str) -> tuple[str, str]:
     if not (text.isascii() and text.isprintable()):
         return "", "is not one line of printable ASCII"
     return text, ""
+
+
+def _checked_lines(text: str) -> tuple[str, str]:
+    """As `_checked`, of the lines that say something."""
+    lines = [line for each in text.splitlines() if (line := each.strip()) and not line.startswith("#")]
+    if not lines:
+        return "", "is empty"
+    if not all(line.isascii() and line.isprintable() and " " not in line for line in lines):
+        return "", "is not printable ASCII without blanks within a line"
+    return "\n".join(lines), ""
 
 
 def _openness(descriptor: int, there: os.stat_result) -> Iterator[str]:

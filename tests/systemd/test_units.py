@@ -11,7 +11,7 @@ from mmdaemon.cli import ExitCode
 from mmdaemon.cli.install import OURS
 from mmdaemon.cli.main import build
 from mmdaemon.settings import load
-from mmdaemon.settings.credentials import file_names
+from mmdaemon.settings.credentials import NOTIFY_URLS, file_names
 
 UNITS = Path(__file__).resolve().parents[2] / "systemd"
 SERVICES = ("mmdaemon@.service", "mmdaemon-reaper@.service")
@@ -77,7 +77,8 @@ def test_both_services_are_in_one_sandbox() -> None:
 @pytest.mark.parametrize("name", SERVICES)
 def test_every_part_of_a_key_is_handed_over(name: str) -> None:
     loaded = [value for key, value in settings_of(name) if key == "LoadCredential"]
-    assert loaded == [f"{part}:mmdaemon.%i.{part}" for part in file_names("bitget")]
+    whom_to_tell = [f"{NOTIFY_URLS}:mmdaemon.%i.{NOTIFY_URLS}"] if name == SERVICES[0] else []
+    assert loaded == [f"{part}:mmdaemon.%i.{part}" for part in file_names("bitget")] + whom_to_tell
 
 
 @pytest.mark.parametrize("name", SERVICES)
