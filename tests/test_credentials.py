@@ -8,7 +8,7 @@ import pickle
 import re
 import struct
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ from pydantic import TypeAdapter
 from rich.console import Console
 from rich.traceback import Traceback
 
+from mmdaemon.journal.records import PreflightRow
 from mmdaemon.ops import receipt
-from mmdaemon.ops.receipt import MAX_AGE, ReceiptRefused, check
+from mmdaemon.ops.receipt import ITEMS, MAX_AGE, ReceiptRefused, check, seal_of
 from mmdaemon.secret import Credentials, Secret
 from mmdaemon.settings.credentials import (
     FOLDER,
@@ -303,33 +304,74 @@ def test_a_fingerprint_says_nothing_of_the_key_and_tells_accounts_apart() -> Non
 # --- the receipt ------------------------------------------------------------------------------------------------------
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+SECRET = Secret("the account's secret")
+
+
+def row(item: str, **changed: Any) -> PreflightRow:
+    """A passed one of yesterday, sealed after `changed`."""
+    said: dict[str, Any] = {
+        "ts_ns": round((NOW - timedelta(days=1)).timestamp() * 1e9),
+        "mode": "live",
+        "item": item,
+        "outcome": "passed",
+        "version": "1.2",
+        "config_hash": "c0",
+        "account": "a0",
+        "figures": "{}",
+        "evidence": "looked at",
+        **changed,
+    }
+    made = PreflightRow(**said)
+    return msgspec.structs.replace(made, seal=seal_of(made.said(), SECRET))
+
+
+ROWS = [row(item) for item in ITEMS]
 GOOD: dict[str, Any] = {
     "version": "1.2",
     "config_hash": "c0",
     "mode": "live",
     "account": "a0",
-    "issued_at": (NOW - timedelta(days=1)).isoformat(),
-    "passed": True,
-    "checks": {"kill": "passed", "fees": "passed"},
+    "issued_at": NOW - timedelta(days=1),
+    "stage": "reduced",
+    "rows": {each.item: each.seal for each in ROWS},
 }
 
 
-def checked(path: Path, **changed: Any) -> receipt.Receipt:
-    """Against a receipt in which these are otherwise; `...` leaves one out."""
-    said = {name: value for name, value in {**GOOD, **changed}.items() if value is not ...}
+def looked_at(file: Path, rows: Sequence[PreflightRow] = ROWS) -> receipt.Receipt:
+    return check(file, version="1.2", config_hash="c0", mode="live", account="a0", secret=SECRET, rows=rows, now=NOW)
+
+
+def checked(path: Path, *, journal: Sequence[PreflightRow] = ROWS, **changed: Any) -> receipt.Receipt:
+    """Against a receipt that was made with these otherwise."""
     file = path / receipt.NAME
     if not file.exists():
-        file.write_text(json.dumps(said))
+        file.write_bytes(receipt.text_of(receipt.Receipt(**{**GOOD, **changed}), SECRET))
         file.chmod(0o600)
-    return check(file, version="1.2", config_hash="c0", mode="live", account="a0", now=NOW)
+    return looked_at(file, journal)
+
+
+def edited(path: Path, **changed: Any) -> receipt.Receipt:
+    """Against a good one whose file was edited; `...` takes a field out."""
+    file = path / receipt.NAME
+    said = json.loads(receipt.text_of(receipt.Receipt(**GOOD), SECRET)) | changed
+    file.write_text(json.dumps({name: value for name, value in said.items() if value is not ...}))
+    file.chmod(0o600)
+    return looked_at(file)
+
+
+def refusal(made: Callable[[], object]) -> str:
+    with pytest.raises(ReceiptRefused) as caught:
+        made()
+    return str(caught.value)
 
 
 def test_a_good_receipt_passes(tmp_path: Path) -> None:
-    assert checked(tmp_path).checks == GOOD["checks"]
+    assert checked(tmp_path).stage == "reduced"
+    assert len(ITEMS) == 14 == len(set(ITEMS))
 
 
 def test_a_receipt_is_good_for_thirty_days_to_the_moment(tmp_path: Path) -> None:
-    assert checked(tmp_path, issued_at=(NOW - MAX_AGE).isoformat()).passed
+    assert checked(tmp_path, issued_at=NOW - MAX_AGE).stage == "reduced"
     assert timedelta(days=30) == MAX_AGE
 
 
@@ -341,27 +383,95 @@ def test_a_receipt_is_good_for_thirty_days_to_the_moment(tmp_path: Path) -> None
         ({"mode": "testnet"}, "is of another mode"),
         ({"account": "a1"}, "is of another account or key"),
         ({"mode": "testnet", "account": "a1"}, "mode and another account"),
-        ({"issued_at": (NOW - MAX_AGE - timedelta(seconds=1)).isoformat()}, "is older than 30 days"),
-        ({"issued_at": (NOW + timedelta(seconds=1)).isoformat()}, "is from the future"),
-        ({"issued_at": "2026-11-22T12:00:00"}, "time zone"),
-        ({"issued_at": 1_700_000_000}, "is no receipt"),
-        ({"passed": False}, "did not pass"),
-        ({"passed": 1}, "is no receipt"),
-        ({"passed": "true"}, "is no receipt"),
-        ({"passed": None}, "is no receipt"),
-        ({"checks": {}}, "did not pass (no checks)"),
-        ({"checks": {"kill": "passed", "soak": "not_checked"}}, "did not pass (soak)"),
-        ({"checks": {"kill": "failed"}}, "did not pass (kill)"),
-        ({"checks": {"kill": "fine"}}, "is no receipt"),
-        ({"checks": []}, "is no receipt"),
-        ({"signed_by": "me"}, "is no receipt"),
-        *(({name: ...}, "is no receipt") for name in GOOD),
+        ({"issued_at": NOW - MAX_AGE - timedelta(seconds=1)}, "is older than 30 days"),
+        ({"issued_at": NOW + timedelta(seconds=1)}, "is from the future"),
+        ({"issued_at": datetime(2026, 11, 22, 12)}, "time zone"),  # noqa: DTZ001 - that is the point
+        ({"stage": "testnet"}, "is none of live"),
+        ({"stage": "full"}, "did not pass (reduced_run)"),
+        ({"rows": {}}, f"did not pass ({', '.join(ITEMS)})"),
+        ({"rows": {ITEMS[0]: ROWS[0].seal}}, f"did not pass ({', '.join(ITEMS[1:])})"),
+        ({"rows": {**GOOD["rows"], "luck": ROWS[0].seal}}, "items that there are not: luck"),
+        ({"rows": {**GOOD["rows"], "fees": "0" * 64}}, "fees: its row is not there"),
+        ({"rows": {**GOOD["rows"], "fees": ROWS[1].seal}}, "fees: its row is of something else"),
     ],
 )
 def test_a_receipt_of_anything_else_is_refused(tmp_path: Path, changed: dict[str, Any], why: str) -> None:
-    with pytest.raises(ReceiptRefused) as caught:
-        checked(tmp_path, **changed)
-    assert why in str(caught.value)
+    assert why in refusal(lambda: checked(tmp_path, **changed))
+
+
+@pytest.mark.parametrize("item", ITEMS)
+def test_a_receipt_without_one_of_the_fourteen_is_refused(tmp_path: Path, item: str) -> None:
+    rows = {name: seal for name, seal in GOOD["rows"].items() if name != item}
+    file = tmp_path / receipt.NAME
+    made: dict[str, Any] = {**GOOD, "rows": rows}
+    file.write_bytes(receipt.text_of(receipt.Receipt(**made), SECRET))
+    file.chmod(0o600)
+    assert f"did not pass ({item})" in refusal(lambda: looked_at(file))
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"outcome": "failed"}, "its row says failed"),
+        ({"outcome": "not_checked"}, "its row says not_checked"),
+        ({"outcome": "progress"}, "its row says progress"),
+        ({"version": "1.1"}, "of something else"),
+        ({"config_hash": "c9"}, "of something else"),
+        ({"account": "a9"}, "of something else"),
+        ({"mode": "testnet"}, "of something else"),
+        ({"item": "fees"}, "of something else"),
+        ({"ts_ns": 0}, "more than 30 days ago"),
+    ],
+)
+def test_each_item_stands_on_a_passed_row_of_just_this(tmp_path: Path, changed: dict[str, Any], why: str) -> None:
+    other = row(**{"item": "pnl", **changed})
+    rows = [each for each in ROWS if each.item != "pnl"] + [other]
+    file = tmp_path / receipt.NAME
+    made: dict[str, Any] = {**GOOD, "rows": {**GOOD["rows"], "pnl": other.seal}}
+    file.write_bytes(receipt.text_of(receipt.Receipt(**made), SECRET))
+    file.chmod(0o600)
+    said = refusal(lambda: looked_at(file, rows))
+    assert "pnl: " in said
+    assert why in said
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"issued_at": NOW.isoformat()}, "was edited"),
+        ({"issued_at": "2026-11-22T12:00:00"}, "was edited"),
+        ({"issued_at": 1_700_000_000}, "is no receipt"),
+        ({"stage": "full"}, "was edited"),
+        ({"stage": "larger"}, "is no receipt"),
+        ({"version": "1.1"}, "is of another version"),
+        ({"config_hash": "c2"}, "is of another configuration"),
+        ({"mode": "testnet"}, "is of another mode"),
+        ({"account": "a2"}, "is of another account"),
+        ({"rows": {**GOOD["rows"], "fees": "0" * 64}}, "was edited"),
+        ({"rows": []}, "is no receipt"),
+        ({"seal": ""}, "was edited"),
+        ({"seal": "0" * 64}, "was edited"),
+        ({"seal": "ä"}, "was edited"),
+        ({"signed_by": "me"}, "is no receipt"),
+        *(({name: ...}, "was edited" if name == "seal" else "is no receipt") for name in (*GOOD, "seal")),
+    ],
+)
+def test_an_edited_receipt_is_refused(tmp_path: Path, changed: dict[str, Any], why: str) -> None:
+    assert why in refusal(lambda: edited(tmp_path, **changed))
+
+
+def test_another_secret_is_another_seal(tmp_path: Path) -> None:
+    file = tmp_path / receipt.NAME
+    file.write_bytes(receipt.text_of(receipt.Receipt(**GOOD), Secret("somebody else's")))
+    file.chmod(0o600)
+    assert "another secret" in refusal(lambda: looked_at(file))
+
+
+@pytest.mark.parametrize("field", [name for name in PreflightRow.__struct_fields__ if name != "seal"])
+def test_an_edited_row_is_refused(tmp_path: Path, field: str) -> None:
+    before = getattr(ROWS[9], field)
+    other = msgspec.structs.replace(ROWS[9], **{field: before + 1 if isinstance(before, int) else before + "x"})
+    assert "pnl: its row was edited" in refusal(lambda: checked(tmp_path, journal=[*ROWS[:9], other, *ROWS[10:]]))
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"null", b"[]", b"{}" * 40_000])
@@ -391,7 +501,7 @@ def test_a_receipt_in_a_folder_that_others_may_write_is_refused(tmp_path: Path) 
 
 
 def test_a_receipt_that_is_no_file_of_its_own_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").write_text(json.dumps(GOOD))
+    (tmp_path / "elsewhere").write_bytes(receipt.text_of(receipt.Receipt(**GOOD), SECRET))
     (tmp_path / receipt.NAME).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ReceiptRefused, match="cannot be read"):
         checked(tmp_path)
@@ -403,4 +513,4 @@ def test_a_receipt_that_is_no_file_of_its_own_is_refused(tmp_path: Path) -> None
 
 def test_no_receipt_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ReceiptRefused, match="there is no "):
-        check(tmp_path / "x" / receipt.NAME, version="", config_hash="", mode="", account="", now=NOW)
+        looked_at(tmp_path / "x" / receipt.NAME)

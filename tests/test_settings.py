@@ -524,11 +524,11 @@ def test_every_setting_but_paths_and_ports_is_in_the_hash(path: str) -> None:
     assert (settings.config_hash != before.config_hash) == is_hashed(catalogue()[path])
 
 
-def test_paths_and_ports_and_nothing_else_are_left_out_of_the_hash() -> None:
+def test_paths_ports_and_ways_to_look_and_nothing_else_are_left_out_of_the_hash() -> None:
     left_out = {path for path, field in catalogue().items() if not is_hashed(field)}
     assert left_out == {
         "run.tape", "run.state_dir", "run.instance", "venue.remote", "venue.emulator", "metrics.port",
-        "log.level", "backup.dir",
+        "log.level", "backup.dir", "page.enabled", "page.port", "page.history_s",
     }  # fmt: skip
 
 

@@ -52,7 +52,7 @@ VERBS: Final[dict[str, Verb]] = {
         "mmdaemon.cli.emulator:emulator", "Bitget's own protocol on loopback, faults included, to rehearse at."
     ),
     "preflight": Verb(
-        "mmdaemon.cli.preflight:preflight", "Measure in demo trading what only the venue can tell, and write it down."
+        "mmdaemon.cli.preflight:preflight", "The go-live checklist, measured at the venue: fourteen lines, a receipt."
     ),
     "status": Verb("mmdaemon.cli.status:status", "What the daemon is doing, and first of all why it is not quoting."),
     "pause": Verb("mmdaemon.cli.operate:pause", "Take the quotes out until `resume`."),
@@ -66,6 +66,7 @@ VERBS: Final[dict[str, Verb]] = {
         "mmdaemon.cli.check_config:check_config",
         "Check a configuration and show every error at once, or what it amounts to.",
     ),
+    "notify": Verb("mmdaemon.cli.notify:notify", "Whom the daemon tells of the worst: look, or send a test (--test)."),
     "explain": Verb(
         "mmdaemon.cli.explain:explain",
         "Why an order was there: the decision behind it, addend by addend, and its life.",

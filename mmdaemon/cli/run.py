@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mmdaemon.cli import ExitCode, Refused
 from mmdaemon.cli.console import Console
-from mmdaemon.cli.modes import Flag, admitted, flag_of, loaded_for, where_it_is
+from mmdaemon.cli.modes import Flag, admitted, flag_of, loaded_for, sized, where_it_is
 from mmdaemon.cli.telling import telling
 from mmdaemon.clock import Clock
 from mmdaemon.core.types import NS
@@ -27,6 +27,7 @@ from mmdaemon.daemon.wire import market_of
 from mmdaemon.journal.connection import JournalFailed
 from mmdaemon.journal.recovery import JournalUnreadable, RecoveryRefused
 from mmdaemon.journal.state_dir import InUse, StateDir, StateDirRefused, locate, open_dir
+from mmdaemon.ops.receipt import Stage
 from mmdaemon.settings import Settings, assignments
 from mmdaemon.settings.equity import least_equity
 from mmdaemon.settings.presets import Value
@@ -95,14 +96,15 @@ def run(
     settings = loaded_for(mode, config, {**assignments(set_), **flags}).settings
     given = Path(settings.run.state_dir) if settings.run.state_dir else None
     path = locate(given, settings.run.instance, os.environ)
-    credentials = admitted(settings, path)
+    credentials, stage = admitted(settings, path)
+    settings = sized(settings, stage)
     directory = locked(path, os.environ)
     try:
         if settings.run.speed == "max":
             return _to_the_end(settings, directory)
         from mmdaemon.cli.service import serve
 
-        again = partial(_again, mode, config, {**assignments(set_), **flags})
+        again = partial(_again, mode, config, {**assignments(set_), **flags}, stage)
         code = serve(settings, directory, credentials, again)
         if settings.run.tape:
             _sum_up(directory.journal_path)
@@ -125,9 +127,9 @@ def run(
         directory.release()
 
 
-def _again(mode: Flag, config: Path | None, overrides: Mapping[str, Value]) -> Settings:
+def _again(mode: Flag, config: Path | None, overrides: Mapping[str, Value], stage: Stage | None) -> Settings:
     """The settings as they are said now. Raises ConfigError, Refused."""
-    return loaded_for(mode, config, overrides).settings
+    return sized(loaded_for(mode, config, overrides).settings, stage)
 
 
 def joined(tape: Sequence[Path]) -> str:

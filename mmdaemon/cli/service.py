@@ -7,13 +7,16 @@ import gc
 import os
 import resource
 import signal
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 
 from loguru import logger
 
 from mmdaemon.cli import ExitCode, Refused, left
+from mmdaemon.cli.notify import usable_addresses
 from mmdaemon.cli.reload import Reload
 from mmdaemon.clock import RealClock, run_real
 from mmdaemon.core import guard
@@ -22,14 +25,20 @@ from mmdaemon.core.events import Event, Fill
 from mmdaemon.core.reasons import BIT, Reason
 from mmdaemon.core.types import NS, GuardState, KillState
 from mmdaemon.daemon import stall, wire
+from mmdaemon.daemon.notices import UNCLEAN, Notices
+from mmdaemon.daemon.page_view import base_of, row_of
 from mmdaemon.daemon.status import decimal_text
-from mmdaemon.daemon.supervisor import FAILURES, Daemon
+from mmdaemon.daemon.supervisor import FAILURES, Daemon, Log
 from mmdaemon.daemon.verbs import handler_of
+from mmdaemon.journal.recovery import Recovered
 from mmdaemon.journal.state_dir import StateDir
 from mmdaemon.ops import logging
 from mmdaemon.ops.control import ControlError, ControlServer
 from mmdaemon.ops.metrics_server import MetricsError, MetricsServer
-from mmdaemon.ops.systemd import Notifier, ServiceWatch, Standing
+from mmdaemon.ops.notify import Notify, texts_of
+from mmdaemon.ops.page import About, History, PageError, PageServer
+from mmdaemon.ops.systemd import Notifier, ServiceWatch, Standing, reading
+from mmdaemon.ops.token import NAME, Token, TokenMissing, keep_token, unknown
 from mmdaemon.research.summary import BROKE_OFF, INTERRUPTED
 from mmdaemon.secret import Credentials
 from mmdaemon.settings import Settings
@@ -57,6 +66,11 @@ class SaidDaemon(Daemon):
     async def start(self) -> None:
         await super().start()
         self._said = self.state.position.buys + self.state.position.sells
+
+    def _build(self, recovered: Recovered, latched: str) -> None:
+        super()._build(recovered, latched)
+        if not recovered.clean_start:
+            self._log(UNCLEAN, {"starts": recovered.unclean_starts})
 
     def _on_step(self, event: Event, step: Step) -> None:
         super()._on_step(event, step)
@@ -101,13 +115,20 @@ def serve(
     if not faulthandler.is_enabled():
         with suppress(OSError, ValueError):  # stderr is no file
             faulthandler.enable()  # where it stood, when the watchdog ends it by SIGABRT
-    written = logging.setup(settings.log.level, secrets=logging.texts_of(credentials))
+    token = _token_of(directory)
+    addresses = usable_addresses(is_live=settings.run.mode == "live")
+    hidden = [*logging.texts_of(credentials), token.secret.reveal(), *texts_of(addresses)]
+    written = logging.setup(settings.log.level, secrets=hidden)
+    notify = Notify(addresses, redact=written.redact)
     reload = Reload(settings, again, written)
     try:
-        return run_real(lambda clock: _serve(settings, directory, clock, written, credentials, notifier, reload))
-    except (ControlError, MetricsError) as error:
+        return run_real(
+            lambda clock: _serve(settings, directory, clock, written, credentials, notifier, reload, token, notify)
+        )
+    except (ControlError, MetricsError, PageError) as error:
         raise Refused(str(error), ExitCode.CONFIG) from error
     finally:
+        notify.close()
         written.close()
 
 
@@ -119,26 +140,42 @@ async def _serve(
     credentials: Credentials | None,
     notifier: Notifier,
     reload: Reload,
+    token: Token,
+    notify: Notify,
 ) -> int:
     notifier.tell(STATUS="starting: the journal is checked, the venue is opened")
     connect = wire.connection_of(settings, clock)
     venue = await wire.venue_for(settings, clock, f"{time.time_ns() // NS:x}-", credentials)
     # An exchange's account, and a venue process's, was there before this run and outlives it.
     is_fresh = settings.run.mode not in REAL_MODES and not settings.venue.remote
-    daemon = SaidDaemon(settings, clock, venue, directory, connect, fresh_account=is_fresh, log=_log)
+    history = History(settings.page.history_s, clock.wall_ns, written.redact) if settings.page.enabled else None
+    notices = Notices(notify.say, asyncio.get_running_loop().call_later, settings.venue.in_flight_max_s)
+    log = _said_to(notices.hear, *(() if history is None else (history.note,)))
+    daemon = SaidDaemon(settings, clock, venue, directory, connect, fresh_account=is_fresh, log=log)
     try:
         left.remember(directory, settings)
     except OSError as error:
         logger.bind(error=str(error)).error("address_not_kept: `mmdaemon kill --direct` would need --venue")
+    # Not below: what is told before the bot has a symbol is told of its instance.
+    notify.who = f"{settings.run.instance} ({settings.run.mode})"
     async with AsyncExitStack() as undo:
         undo.push_async_callback(venue.close)  # it may have a session already, and a daemon that did not start has none
-        await daemon.start()
+        with reading(notifier, "starting: the journal is checked", _size(directory.journal_path)):
+            await daemon.start()
         undo.pop_all()
     symbol, run_epoch = daemon.params.instrument.symbol, daemon.params.run_epoch
+    notify.who = f"{settings.run.instance} ({settings.run.mode}) {symbol}"
+    if not notify.is_on:
+        logger.info("notify_off")
     written.stamp = lambda: {"symbol": symbol, "run": run_epoch, "guard": daemon.state.guard.state.value}
     # Not earlier: the check of a large journal, before anything can be sent, takes as long as it takes.
-    with stall.StallWatch(daemon.gate, directory.write_latch, settings.run.stall_s):
-        return await _run(daemon, settings, directory, written, notifier, reload)
+    code = int(ExitCode.BUG)
+    try:
+        with stall.StallWatch(daemon.gate, directory.write_latch, settings.run.stall_s):
+            code = await _run(daemon, settings, directory, written, notifier, reload, token, history, notify)
+    finally:
+        notices.ended(code, "see its log" if daemon.failure is None else repr(daemon.failure))
+    return code
 
 
 async def _run(
@@ -148,15 +185,20 @@ async def _run(
     written: logging.LogWriter,
     notifier: Notifier,
     reload: Reload,
+    token: Token,
+    history: History | None,
+    notify: Notify,
 ) -> int:
-    """The daemon and its doors, to its end."""
-    control = ControlServer(directory.socket_path, handler_of(daemon))
+    """The daemon and its doors, to its end. With a `history` the operator page is one of them."""
+    control = ControlServer(directory.socket_path, handler_of(daemon, token))
     metrics = MetricsServer(
         daemon.parts.status,
         settings.metrics.port,
         control=lambda: control.counts,
         logs_dropped=lambda: written.dropped,
+        notify=lambda: notify.counts,
     )
+    page = None if history is None else _page_of(daemon, settings, directory, token, history)
     # The daemon runs first: whatever happens to its doors, there is somebody to cancel what rests.
     running = asyncio.create_task(daemon.run())
     begun_ns, stop_s = daemon.clock.mono_ns(), settings.venue.in_flight_max_s + _STOP_MARGIN_S
@@ -168,6 +210,9 @@ async def _run(
         if settings.metrics.enabled:
             await metrics.start()
             daemon.metrics_port = metrics.port
+        if page is not None:
+            await page.start()
+            daemon.page_port = page.port
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             name = signal.Signals(number).name
@@ -191,10 +236,26 @@ async def _run(
         await reload.close()
         await control.close()
         await metrics.close()
+        if page is not None:
+            await page.close()
     logger.bind(exit_code=code).info("stopped")
     if isinstance(daemon.failure, TapeError):
         raise daemon.failure
     return code
+
+
+def _page_of(daemon: Daemon, settings: Settings, directory: StateDir, token: Token, history: History) -> PageServer:
+    clock, params = daemon.clock, daemon.params
+    return PageServer(
+        history,
+        lambda: row_of(daemon.state, params, clock.mono_ns(), clock.wall_ns()),
+        daemon.parts.status,
+        handler_of(daemon, token),
+        token,
+        About(base_of(params.instrument), params.instrument.quote, str(directory.path / NAME)),
+        settings.page.port,
+        _log,
+    )
 
 
 def _watch_ended(task: asyncio.Task[None]) -> None:
@@ -247,9 +308,35 @@ def standing(daemon: Daemon, begun_ns: int, stop_s: float) -> Standing:
     return Standing("", status)
 
 
+def _token_of(directory: StateDir) -> Token:
+    """Where it cannot be written nobody can show it: what needs it is refused, and trading is not held up."""
+    try:
+        return keep_token(directory.path)
+    except TokenMissing as missing:
+        print(f"mmdaemon: warning: {missing}; nobody can resume this daemon until it is restarted", file=sys.stderr)
+        return unknown()
+
+
+def _size(journal: Path) -> int:
+    """0 where there is none yet."""
+    try:
+        return journal.stat().st_size
+    except OSError:
+        return 0
+
+
 def _leave_no_core() -> None:
     """The keys would be in it."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _said_to(*others: Log) -> Log:
+    def log(name: str, fields: Mapping[str, object]) -> None:
+        _log(name, fields)
+        for say in others:
+            say(name, fields)
+
+    return log
 
 
 def _log(name: str, fields: Mapping[str, object]) -> None:

@@ -206,6 +206,7 @@ def _figures(s: Status) -> Table:
         ("open orders", f"{s.open_orders}{unknown}"),
         *_breaks(s),
         *_backup(s),
+        *_journal(s),
         ("feeds", f"{links}  {_book(s)}"),
         ("prices", f"fair {_near(s.fair)}  bid {_or(s.bid)}  ask {_or(s.ask)}  mark {_or(s.mark)}"),
         ("regime", _regime(s)),
@@ -295,6 +296,17 @@ def _backup(s: Status) -> list[tuple[str, str]]:
     return [("backup", f"FAILED, {last}: {plain(s.health.backup_error)}")]
 
 
+def _journal(s: Status) -> list[tuple[str, str]]:
+    """How large it is, and how far back its decisions reach."""
+    if s.health is None or s.health.journal_bytes is None:
+        return []
+    since, kept = s.health.journal_since_ts_ns, s.health.journal_keep_days
+    reaches = "" if since is None else f", decisions of the last {_span(max(0.0, (s.at_ts_ns - since) / NS))}"
+    stays = f", {kept} days stay" if kept else ", nothing is pruned"
+    failed = f"; NOT PRUNED: {plain(s.health.prune_error)}" if s.health.prune_error else ""
+    return [("journal", f"{s.health.journal_bytes / 1e6:,.1f} MB{reaches}{stays}{failed}")]
+
+
 def _breaks(s: Status) -> list[tuple[str, str]]:
     """What is open between venue and books, a line each, oldest first."""
     lines = [
@@ -312,9 +324,10 @@ def _workings(s: Status) -> Table:
     dropped = "  ".join(f"{reason} {count:,}" for reason, count in s.market_refused.items())
     at = datetime.fromtimestamp(s.at_ts_ns // NS, UTC).strftime("%Y-%m-%d %H:%M:%S")
     metrics = f"http://127.0.0.1:{s.metrics_port}/metrics" if s.metrics_port else "not served"
+    page = f", page http://127.0.0.1:{s.page_port}/" if s.page_port else ""
     return _table(
         ("run", f"{s.run_epoch}: {s.mode} {s.venue} {s.symbol}, up {_span(s.uptime_s)}, seen {at} UTC"),
-        ("program", f"{s.program_version}, config {s.config_hash}, metrics {metrics}"),
+        ("program", f"{s.program_version}, config {s.config_hash}, metrics {metrics}{page}"),
         ("delays", f"event loop {_age(s.loop_lag_s)}  journal {_age(s.journal_age_s)}"),
         *([("data dropped", dropped)] if dropped else []),
         ("counts", "  ".join(f"{name} {count:,}" for name, count in s.counts.items())),

@@ -151,6 +151,11 @@ class Operator:
             return Outcome(True, 0, "the pause is over; quotes come back once every other reason is gone")
         return Outcome(True, 0, "resumed; venue truth is read once more before it quotes, at reduced size for a while")
 
+    async def refuse(self, action: str, reason: str, who: str, why: str) -> Outcome:
+        """Somebody asked for what they may not: journaled, and nothing else becomes of it."""
+        await self._journal_outcome(self._action(action, reason.strip(), who), f"refused: {why}")
+        return Outcome(False, 2, f"refused: {why}")
+
     async def _why_no_resume(self, reason: str) -> str:
         if not reason:
             return 'a reason is needed: `mmdaemon resume --reason "..."`'

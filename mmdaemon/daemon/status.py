@@ -55,6 +55,7 @@ class StatusView:
         clock: Clock,
         mode: str,
         metrics_port: Callable[[], int],
+        page_port: Callable[[], int],
     ) -> None:
         self._state = state
         self._params = params
@@ -71,6 +72,7 @@ class StatusView:
         self._clock = clock
         self._mode = mode
         self._metrics_port = metrics_port
+        self._page_port = page_port
         self._started_ns = clock.mono_ns()
 
     def __call__(self) -> Status:
@@ -159,6 +161,7 @@ class StatusView:
                 self._state_dir,
                 self._backups,
             ),
+            page_port=self._page_port(),
         )
 
     def _pnl(self, mark_px_ticks: int) -> dict[str, str]:

@@ -101,6 +101,7 @@ class Daemon:
         self.inbox = Inbox()
         self.gate = first_gate(state_dir)
         self.metrics_port = 0
+        self.page_port = 0
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self.transitions: deque[tuple[int, Transition]] = deque(maxlen=_TRANSITIONS_KEPT)
         self._stop = asyncio.Event()
@@ -221,6 +222,7 @@ class Daemon:
             on_latch_failure=lambda failure: self._log("latch_file_failed", {"failure": failure}),
             log=self._log,
             metrics_port=lambda: self.metrics_port,
+            page_port=lambda: self.page_port,
             strategy=self._strategy,
         )
         # A hard one keeps quoting off until a whole round of this run does not find it any more.

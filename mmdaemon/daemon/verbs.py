@@ -4,13 +4,14 @@ from collections.abc import Awaitable, Callable
 
 from mmdaemon.daemon.operator import Outcome
 from mmdaemon.daemon.supervisor import Daemon
-from mmdaemon.ops.control import Answer, Request, Say
+from mmdaemon.ops.control import Answer, Request, Say, widens
+from mmdaemon.ops.token import NAME, Token
 
 Handler = Callable[[Request, Say], Awaitable[Answer]]
 
 
-def handler_of(daemon: Daemon) -> Handler:
-    """The control server's handler for this daemon."""
+def handler_of(daemon: Daemon, token: Token) -> Handler:
+    """The control server's handler for this daemon. What widens is refused without its `token`."""
 
     async def handle(request: Request, say: Say) -> Answer:
         operator, args = daemon.parts.operator, request.args
@@ -18,6 +19,12 @@ def handler_of(daemon: Daemon) -> Handler:
         match request.verb:
             case "status":
                 return Answer(True, 0, [], daemon.parts.status())
+            case verb if widens(verb, args) and not token.matches(request.token.reveal()):
+                why = (
+                    f"{verb} needs the token, which lies in the state directory as the file `{NAME}` for the daemon's "
+                    "user and root alone: ask by `mmdaemon` as one of them"
+                )
+                outcome = await operator.refuse(verb, reason, request.who, why)
             case "pause":
                 outcome = await operator.pause(reason, request.who)
             case "resume":

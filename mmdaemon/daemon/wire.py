@@ -32,6 +32,7 @@ from mmdaemon.daemon.inbox import Inbox
 from mmdaemon.daemon.kill_switch import KillSwitch
 from mmdaemon.daemon.operator import Operator
 from mmdaemon.daemon.protect import Protector
+from mmdaemon.daemon.prune import Pruner
 from mmdaemon.daemon.quoting import QuotingController
 from mmdaemon.daemon.reconcile import Cadences, Reconciler
 from mmdaemon.daemon.record import Recorder
@@ -184,12 +185,17 @@ def connection_of(settings: Settings, clock: Clock) -> Callable[[StateDir], Conn
     return connect
 
 
+def backup_folder(settings: Settings, state_dir: StateDir) -> Path:
+    """Where the journal's copies are."""
+    return Path(settings.backup.dir) if settings.backup.dir else state_dir.path / "backups"
+
+
 def backups_of(settings: Settings, clock: Clock, state_dir: StateDir, bot_tag: str) -> Taker | None:
     """How the journal's daily copies are made; None where none are. A run at full speed is no day of trading."""
     chosen = settings.backup
     if not chosen.enabled or settings.run.speed == "max":
         return None
-    folder = Path(chosen.dir) if chosen.dir else state_dir.path / "backups"
+    folder = backup_folder(settings, state_dir)
     plan = Plan(state_dir.journal_path, folder, chosen.keep_daily, chosen.keep_monthly)
     return InLine(plan, bot_tag, clock) if isinstance(clock, VirtualClock) else Apart(plan, bot_tag)
 
@@ -217,6 +223,7 @@ class Parts:
         on_latch_failure: Callable[[str], None],
         log: Callable[[str, Mapping[str, object]], None],
         metrics_port: Callable[[], int],
+        page_port: Callable[[], int],
         strategy: Strategy = decide,
     ) -> None:
         post = inbox.post
@@ -274,8 +281,22 @@ class Parts:
         self.operator = Operator(
             state, params, gate, self.kill_switch, self.reconciler, inbox, journal, clock, state_dir.clear_latch
         )
+        pruner = Pruner(
+            state_dir.journal_path,
+            backup_folder(settings, state_dir),
+            journal,
+            settings.journal.keep_days,
+            clock,
+            log,
+            in_line=isinstance(clock, VirtualClock),
+        )
         self.backups = Backups(
-            backups_of(settings, clock, state_dir, params.bot_tag), settings.backup.hour_utc, clock, opened_ns, log
+            backups_of(settings, clock, state_dir, params.bot_tag),
+            settings.backup.hour_utc,
+            clock,
+            opened_ns,
+            log,
+            pruner,
         )
         self.status = StatusView(
             state,
@@ -293,6 +314,7 @@ class Parts:
             clock,
             settings.run.mode,
             metrics_port,
+            page_port,
         )
         ledger_ns = round(settings.venue.reconcile_ledger_s * NS)
         self.coroutines: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {

@@ -5,9 +5,9 @@
 
 A request is one connection, and a connection is one task. Nobody waits for anybody: not a kill for other verbs, not a
 handler for a client that does not read, not the daemon for a client that does not write. Who may ask is decided by the
-kernel: the socket has mode 0600, and the peer's uid must be the daemon's or root's. A handler runs to its end when its
-client goes away. While it runs a beat goes out every 2 s, so that a client (`control_client.py`) can tell a long
-wait from a hung daemon.
+kernel: the socket has mode 0600, and the peer's uid must be the daemon's or root's. What widens must show the token
+(`token.py`) as well. A handler runs to its end when its client goes away. While it runs a beat goes out every 2 s, so
+that a client (`control_client.py`) can tell a long wait from a hung daemon.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,7 @@ from typing import Final
 import msgspec
 
 from mmdaemon.ops.status import Status
+from mmdaemon.secret import Secret
 from mmdaemon.unix_socket import SocketRefused, listener_at
 
 VERSION: Final = 1
@@ -65,6 +66,8 @@ class Request(msgspec.Struct, frozen=True):
     verb: str
     args: dict[str, str | bool]
     who: str
+    token: Secret = Secret("")
+    """What the client showed, empty where it showed nothing."""
 
 
 class Answer(msgspec.Struct, frozen=True, tag="answer"):
@@ -86,12 +89,16 @@ class ControlError(Exception):
     """The socket cannot be opened, or a daemon did not answer as it should. The message says what to do."""
 
 
-class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A request as it is on the wire."""
 
     version: int
     verb: str
     args: dict[str, str | bool] = {}
+    token: str = ""
+
+    def __repr__(self) -> str:
+        return f"Asked({self.verb!r})"  # a token is in it
 
 
 class Said(msgspec.Struct, frozen=True, tag="say"):
@@ -102,6 +109,11 @@ class Said(msgspec.Struct, frozen=True, tag="say"):
 
 class Beat(msgspec.Struct, frozen=True, tag="beat"):
     """The handler is still at work."""
+
+
+def widens(verb: str, args: Mapping[str, str | bool]) -> bool:
+    """Whether the bot may do more after it than before, so that the token is needed."""
+    return verb == "resume" or (verb == "reconcile" and args.get("repair") is True)
 
 
 class _Refused(Exception):
@@ -268,7 +280,7 @@ async def _read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
     if asked.version != VERSION:
         message = f"version {str(asked.version)[:20]}, this daemon speaks {VERSION}; use its own `mmdaemon`"
         raise _Refused("malformed", message)
-    return Request(asked.verb, asked.args, who)
+    return Request(asked.verb, asked.args, who, Secret(asked.token))
 
 
 def _who(writer: asyncio.StreamWriter) -> str:

@@ -9,7 +9,8 @@ from typing import Final
 
 import msgspec
 
-from mmdaemon.ops.control import LINE_MAX_BYTES, VERSION, Answer, Asked, Beat, ControlError, Said
+from mmdaemon.ops.control import LINE_MAX_BYTES, VERSION, Answer, Asked, Beat, ControlError, Said, widens
+from mmdaemon.ops.token import TokenMissing, read_token
 from mmdaemon.unix_socket import SocketRefused, address_of
 
 ANSWER_MAX_BYTES: Final = 1 << 20
@@ -40,7 +41,8 @@ async def call(
     *,
     silence_s: float = SILENCE_S,
 ) -> Answer:
-    """Ask the daemon at `path`; `on_line` gets each line of progress as it comes.
+    """Ask the daemon at `path`; `on_line` gets each line of progress as it comes. A verb that may widen shows the token
+    that lies beside the socket; where it cannot be read the daemon refuses, and says what is missing.
 
     Raises:
         NoDaemon: nobody listens there.
@@ -48,7 +50,8 @@ async def call(
         Unreadable: an answer of another version.
         ControlError: no permission, closed without an answer, or a request over 4 KiB.
     """
-    line = _encode(Asked(VERSION, verb, dict(args or {})))
+    given = dict(args or {})
+    line = _encode(Asked(VERSION, verb, given, _token_in(path.parent) if widens(verb, given) else ""))
     if len(line) > LINE_MAX_BYTES:
         raise ControlError(f"the request has {len(line)} bytes, at most {LINE_MAX_BYTES} are taken; shorten the reason")
     try:
@@ -74,6 +77,13 @@ async def call(
     except (msgspec.MsgspecError, UnicodeError, asyncio.LimitOverrunError) as error:
         message = f"the daemon at {path} answered what this version cannot read ({error}); use its own `mmdaemon`"
         raise Unreadable(message) from None
+
+
+def _token_in(folder: Path) -> str:
+    try:
+        return read_token(folder).secret.reveal()
+    except TokenMissing:
+        return ""
 
 
 async def _connect(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -162,7 +162,7 @@ class LogWriter:
         self._said_dropped = 0
         self._stream = stream
         self._journal = None if journal is None else journald.JournalSocket(journal)
-        self._redact = redact
+        self.redact = redact
         self._queue: queue.Queue[Line | None] = queue.Queue(queue_lines)
         self._thread: threading.Thread | None = None
         if threaded:
@@ -222,13 +222,13 @@ class LogWriter:
     def _write_out(self, line: Line) -> None:
         if self._journal is not None and line.fields is not None:
             try:
-                self._journal.send({name: self._redact(text) for name, text in line.fields.items()})
+                self._journal.send({name: self.redact(text) for name, text in line.fields.items()})
             except OSError:
                 self.detoured += 1
             else:
                 return
         try:
-            self._stream.write(self._redact(line.text) + "\n")
+            self._stream.write(self.redact(line.text) + "\n")
             self._stream.flush()
         except (OSError, ValueError):  # the other end is gone, or the stream was closed
             self.dropped += 1

@@ -22,6 +22,8 @@ class Reading(msgspec.Struct, frozen=True):
     control: Mapping[str, int]
     """Outcomes of the control socket, `ControlServer.counts`."""
     logs_dropped: int
+    notify: Mapping[str, int] = {}
+    """What became of messages, `Notify.counts`."""
 
 
 Samples = Iterable[tuple[tuple[str, ...], float]]

@@ -22,6 +22,7 @@ from mmdaemon.ops.control import OUTCOMES
 from mmdaemon.ops.metric import BPS, LABEL, Metric, Reading, Samples, by_label, counter, gauge, is_state, one
 from mmdaemon.ops.metrics_health import DISTRIBUTIONS, HEALTH
 from mmdaemon.ops.metrics_strategy import STRATEGY
+from mmdaemon.ops.notify import OUTCOMES as TOLD
 from mmdaemon.ops.status import HistogramView
 
 HOST: Final = "127.0.0.1"
@@ -87,6 +88,10 @@ def _links(reading: Reading) -> Samples:
 
 def _open_breaks(reading: Reading) -> Samples:
     return [((weight,), float(reading.status.open_breaks.get(weight, 0))) for weight in ("hard", "soft")]
+
+
+def _told(reading: Reading) -> Samples:
+    return by_label(TOLD, reading.notify)
 
 
 def _control(reading: Reading) -> Samples:
@@ -191,6 +196,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     ),
     *HEALTH,
     counter("control_requests", "Control socket: what became of each connection.", _control, "outcome"),
+    counter("notify_messages", "Messages to the addresses of `notify_urls`, by what became of them.", _told, "outcome"),
     counter(
         "logs_dropped", "Log lines dropped because stderr was not read in time.", lambda r: (((), r.logs_dropped),)
     ),

@@ -116,6 +116,27 @@ HEALTH: Final[tuple[Metric, ...]] = (
         _one(lambda h: h.disk_size_bytes),
     ),
     gauge(
+        "journal_size_bytes", "Size of the journal with its log. Absent if unknown.", _one(lambda h: h.journal_bytes)
+    ),
+    gauge(
+        "journal_oldest_decision_timestamp_seconds",
+        "When the oldest decision was made that the journal still has (UTC). Absent if unknown.",
+        _one(lambda h: _seconds(h.journal_since_ts_ns)),
+    ),
+    counter(
+        "journal_pruned_rows", "Rows that left the journal because they were old.", _counted(lambda h: h.pruned_rows)
+    ),
+    gauge(
+        "backup_dir_free_bytes",
+        "Free on the file system of the daily copies. Absent if unknown, or where none are made.",
+        _one(lambda h: h.backup_free_bytes),
+    ),
+    gauge(
+        "backup_dir_size_bytes",
+        "Size of the file system of the daily copies. Absent if unknown, or where none are made.",
+        _one(lambda h: h.backup_size_bytes),
+    ),
+    gauge(
         "backup_timestamp_seconds",
         "When the newest verified backup was made (UTC). Absent where there is none.",
         _one(lambda h: _seconds(h.backup_ts_ns)),

@@ -32,8 +32,9 @@ def _none_dropped() -> int:
 class MetricsServer:
     """`/metrics` and `/healthz` on 127.0.0.1. `port` is the one it got, once started; 0 before.
 
-    `control` gives `ControlServer.counts`, `logs_dropped` the log's. `/healthz` answers 200 with guard and kill state
-    while the loop turns and a status can be made: whether it quotes is a matter for `mmdaemon status` and alerts.
+    `control` gives `ControlServer.counts`, `notify` `Notify.counts`, `logs_dropped` the log's. `/healthz` answers 200
+    with guard and kill state while the loop turns and a status can be made: whether it quotes is a matter for
+    `mmdaemon status` and alerts.
     """
 
     def __init__(
@@ -43,12 +44,13 @@ class MetricsServer:
         *,
         control: Callable[[], Mapping[str, int]] = _no_counts,
         logs_dropped: Callable[[], int] = _none_dropped,
+        notify: Callable[[], Mapping[str, int]] = _no_counts,
     ) -> None:
         self.port = 0
         self._asked_port = port
         self._status = status
         self._registry = CollectorRegistry()
-        self._registry.register(StatusCollector(lambda: Reading(status(), control(), logs_dropped())))
+        self._registry.register(StatusCollector(lambda: Reading(status(), control(), logs_dropped(), notify())))
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)

@@ -154,6 +154,19 @@ class HealthView(msgspec.Struct, frozen=True):
     breaks_open: dict[str, int]
     """By kind."""
     histograms: dict[str, HistogramView]
+    journal_bytes: int | None = None
+    """Size of the journal with its log; None where it cannot be asked."""
+    journal_since_ts_ns: int | None = None
+    """When the oldest decision was made that is still in it; None while there is none, or it was not read."""
+    journal_keep_days: int = 0
+    """How long decisions stay; 0 is for ever."""
+    pruned_rows: int = 0
+    """Rows that left the journal in this run because they were old."""
+    prune_error: str = ""
+    """Why they did not, the last time; empty where they did."""
+    backup_free_bytes: int | None = None
+    """Of the file system that the copies are on; None where it cannot be asked, or no copies are made."""
+    backup_size_bytes: int | None = None
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -247,3 +260,5 @@ class Status(msgspec.Struct, frozen=True):
     book_locks: int = 0
     """How many updates were locked."""
     health: HealthView | None = None
+    page_port: int = 0
+    """Of the operator page; 0 where it is not served."""

@@ -4,6 +4,7 @@
   STATUS=...              one line, whenever it changes
   WATCHDOG=1              only where the core took in an event since the last time it was sent
   RELOADING=1, READY=1    around a SIGHUP
+  EXTEND_TIMEOUT_USEC=    while the check of a large journal reads on
   STOPPING=1              a stop has begun, with `EXTEND_TIMEOUT_USEC=` for as long as it may take
 
 A message is one datagram to `$NOTIFY_SOCKET`, a path or (with `@`) an abstract name. Without that variable nothing here
@@ -13,13 +14,20 @@ does anything. The variables are taken out of the environment, so that no child 
 import asyncio
 import os
 import socket
+import threading
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Generator, MutableMapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Final, NamedTuple
 
 STATUS_MAX_CHARS: Final = 400
 LOOK_S: Final = 1.0
 """Between two looks at the daemon, where the watchdog does not ask for more."""
+ASK_S: Final = 5.0
+"""Between two requests for more time, where the start reads a large journal; each asks for twelve times as much."""
+_IS_READING_BYTES: Final = 1 << 20
+"""Since the last look. Less is no progress."""
 FEEDS_A_PERIOD: Final = 4
 """systemd asks for two; one that is late on a loaded machine must not be fatal."""
 
@@ -51,6 +59,45 @@ class Notifier:
                 out.sendto("\n".join(lines).encode("utf-8", "replace"), self._address)
         except OSError:
             self.failed += 1
+
+
+@contextmanager
+def reading(
+    notifier: Notifier, what: str, size_bytes: int, *, read_bytes: Callable[[], int] | None = None
+) -> Generator[None]:
+    """Around the check of a large file, which takes as long as it takes: more time is asked for while it is read, and
+    only then, with what was read so far. From a thread, because the check holds the loop."""
+    if not notifier:
+        yield
+        return
+    done = threading.Event()
+    asks = threading.Thread(target=_ask_for_time, args=(notifier, what, size_bytes, done, read_bytes or _bytes_read))
+    asks.start()
+    try:
+        yield
+    finally:
+        done.set()
+        asks.join()
+
+
+def _ask_for_time(
+    notifier: Notifier, what: str, size_bytes: int, done: threading.Event, read_bytes: Callable[[], int]
+) -> None:
+    begun = at = read_bytes()
+    while not done.wait(ASK_S):
+        before, at = at, read_bytes()
+        if at - before >= _IS_READING_BYTES:
+            status = f"{what}: {(at - begun) / 1e9:.1f} of {size_bytes / 1e9:.1f} GB"
+            notifier.tell(STATUS=status, EXTEND_TIMEOUT_USEC=round(12 * ASK_S * 1e6))
+
+
+def _bytes_read() -> int:
+    """By this process, from wherever; 0 where it is not told, and then no time is asked for."""
+    try:
+        words = Path("/proc/self/io").read_text(encoding="ascii").split()
+        return int(words[words.index("rchar:") + 1])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 class Standing(NamedTuple):

@@ -23,6 +23,7 @@ from mmdaemon.settings.running import (
     JournalSection,
     LogSection,
     MetricsSection,
+    PageSection,
     RunSection,
     SimulatedSection,
     VenueSection,
@@ -87,6 +88,7 @@ class Settings(BaseSettings):
     backup: BackupSection = Field(default_factory=BackupSection)
     control: ControlSection = Field(default_factory=ControlSection)
     metrics: MetricsSection = Field(default_factory=MetricsSection)
+    page: PageSection = Field(default_factory=PageSection)
     log: LogSection = Field(default_factory=LogSection)
 
     @classmethod

@@ -131,6 +131,9 @@ class JournalSection(Section):
 
     durability: Literal["power", "process"] = "process"
     """What a committed row survives: `power` loss (needed where money trades), or the end of the `process`."""
+    keep_days: int = Field(default=35, ge=0, le=3_660, json_schema_extra={"unit": "days"})
+    """Decisions with their inputs, the venue's words and amends stay for so long and until a verified daily copy has
+    them; 0 is for ever. Orders, fills, money, the history of guard and kill switch always stay (docs/BACKUP.md)."""
 
 
 class BackupSection(Section):
@@ -162,6 +165,17 @@ class MetricsSection(Section):
     """Serve metrics."""
     port: int = Field(default=9877, ge=0, le=65_535, json_schema_extra={**NOT_HASHED, "unit": "TCP port"})
     """Port, one an instance; 0 takes a free one, shown by `mmdaemon status`."""
+
+
+class PageSection(Section):
+    """The operator page: the run in a browser, live (docs/PAGE.md). On 127.0.0.1 only."""
+
+    enabled: bool = Field(default=False, json_schema_extra=NOT_HASHED)
+    """Serve it. Whoever reaches the port reads what `mmdaemon status` says; the kill button asks for the token."""
+    port: int = Field(default=9878, ge=0, le=65_535, json_schema_extra={**NOT_HASHED, "unit": "TCP port"})
+    """Port, one an instance; 0 takes a free one, shown by `mmdaemon status`."""
+    history_s: int = Field(default=1_800, ge=60, le=7_200, json_schema_extra=NOT_HASHED)
+    """So much of the past is kept in memory, a sample a second, for whoever opens the page."""
 
 
 class LogSection(Section):

@@ -21,6 +21,7 @@ from mmdaemon.journal.state_dir import StateDir
 from mmdaemon.ops.control import Answer
 from mmdaemon.ops.control_client import NoDaemon, call
 from mmdaemon.ops.status import Status
+from mmdaemon.ops.token import read_token
 from mmdaemon.secret import Credentials, Secret
 from mmdaemon.settings import load
 
@@ -224,5 +225,6 @@ def test_what_a_run_trades_with_is_blotted_out_of_its_log(monkeypatch: pytest.Mo
     key = Credentials(Secret("canary-key"), Secret("canary-secret"), Secret("short"))
     with pytest.raises(Enough):
         service.serve(load(None, {"log.level": "DEBUG"}, {}).settings, StateDir(tmp_path, None), key)
-    assert given == ["DEBUG", "canary-key", "canary-secret"]
+    token = read_token(tmp_path).secret.reveal()
+    assert given == ["DEBUG", "canary-key", "canary-secret", token]
     assert resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)

@@ -213,6 +213,11 @@ def test_unknown_is_said_and_never_0() -> None:
     assert "metrics not served" in text
 
 
+def test_where_the_operator_page_is_served_it_says() -> None:
+    assert "page http://127.0.0.1:9878/" in " ".join(shown(picture(page_port=9878), 250).split())
+    assert "page" not in shown(picture(), 250)
+
+
 def test_text_from_outside_steers_no_terminal() -> None:
     text = shown(picture(gate_closed="\x1b[2J[bold]x[/]", why_not_quoting=["a\nFAKE", "\x9b31m"], symbol="\x07B"))
     assert re.search(r"[^\n -~\u00a0-\uffff]", text) is None

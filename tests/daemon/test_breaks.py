@@ -18,9 +18,12 @@ from mmdaemon.journal.connection import CrashPoint
 from mmdaemon.journal.records import Break
 from mmdaemon.journal.statements import Row, Statement
 from mmdaemon.ops.control import Request
+from mmdaemon.ops.token import unknown
 from mmdaemon.venues.base import Absent, Cursor, OrderReport
 from mmdaemon.venues.simulated.faults import FaultKind
 from tests.daemon.build import World, busy, next_place, run_world, say_nothing
+
+TOKEN = unknown()
 
 
 def rows_of(world: World, kind: Kind | None = None) -> list[Break]:
@@ -391,13 +394,13 @@ def test_the_control_socket_hands_it_on(path: Path) -> None:
     async def script(world: World) -> None:
         await world.trade()
         theirs = world.venue.foreign_order(Side.BUY, world.state.book.bid_px - 600, 7, "somebody-1")
-        handle = handler_of(world.daemon)
+        handle = handler_of(world.daemon, TOKEN)
         answer = await handle(Request("reconcile", {"repair": False}, "uid 0"), say_nothing)
         assert (answer.ok, answer.exit_code) == (False, 2)
         assert answer.lines[0].startswith("orders")
         assert f"foreign_order/{theirs}" in answer.lines[-1]
         args: dict[str, str | bool] = {"repair": True, "reason": "not ours", "cancel": theirs}
-        answer = await handle(Request("reconcile", args, "uid 0"), say_nothing)
+        answer = await handle(Request("reconcile", args, "uid 0", TOKEN.secret), say_nothing)
         assert (answer.ok, answer.exit_code) == (True, 0)
         assert theirs not in world.venue.resting()
 

@@ -22,6 +22,7 @@ from mmdaemon.daemon.verbs import handler_of
 from mmdaemon.ops import control
 from mmdaemon.ops.control import LINE_MAX_BYTES, OUTCOMES, Answer, ControlServer, Request, Say
 from mmdaemon.ops.control_client import call
+from mmdaemon.ops.token import unknown
 from tests.fuzz.numbers import EDGES, any_word
 from tests.ops.samples import picture
 
@@ -200,7 +201,7 @@ class Attack:
         self.verbs: Counter[str] = Counter()
         self.complaints: list[str] = []
         self.server = ControlServer(path, self._handle)
-        self._real = handler_of(cast("Daemon", cast("object", self.stand)))
+        self._real = handler_of(cast("Daemon", cast("object", self.stand)), unknown())
         self._idle: list[socket.socket] = []
 
     async def _handle(self, request: Request, say: Say) -> Answer:

@@ -196,6 +196,11 @@ async def test_what_the_daemon_stands_on(scrape: Scrape) -> None:
         key("state_dir_size_bytes"): 1e10,
         key("backup_timestamp_seconds"): 1_767_571_100,
         key("backup_failures"): 0,
+        key("journal_size_bytes"): 4_096_000,
+        key("journal_oldest_decision_timestamp_seconds"): 1_767_000_000,
+        key("journal_pruned_rows_total"): 640,
+        key("backup_dir_free_bytes"): 5e9,
+        key("backup_dir_size_bytes"): 2e10,
         key("clock_offset_seconds"): -0.02,
         key("unprotected_seconds"): 0,
         key("account_ok"): 1,
@@ -246,13 +251,15 @@ async def test_what_was_never_measured_is_absent_and_not_zero(scrape: Scrape) ->
     unknown = dict.fromkeys(
         (
             *("disk_free_bytes", "disk_size_bytes", "backup_ts_ns", "clock_offset_s", "unprotected_s", "account_ok"),
-            *("margin_available", "day_open_equity"),
+            *("margin_available", "day_open_equity", "journal_bytes", "journal_since_ts_ns"),
+            *("backup_free_bytes", "backup_size_bytes"),
         )
     )
     names = {name for name, _ in await scrape(picture(health=replace(health, **unknown)))}
     for name in (
         *("state_dir_free_bytes", "state_dir_size_bytes", "backup_timestamp_seconds", "clock_offset_seconds"),
         *("unprotected_seconds", "account_ok", "margin_available_ratio", "equity_day_open_quote"),
+        *("journal_size_bytes", "journal_oldest_decision_timestamp_seconds", "backup_dir_free_bytes"),
     ):
         assert f"mmdaemon_{name}" not in names
 

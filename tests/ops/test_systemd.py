@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 
+from mmdaemon.ops import systemd
 from mmdaemon.ops.systemd import STATUS_MAX_CHARS, Notifier, ServiceWatch, Standing
 
 
@@ -192,3 +194,25 @@ def test_a_reload_during_a_stop_does_not_make_it_ready_again(listener: Listener)
     daemon.watch.reloading()
     daemon.watch.reloaded()
     assert listener.heard() == []
+
+
+def test_more_time_is_asked_for_while_a_large_journal_is_read_and_only_then(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(systemd, "ASK_S", 0.02)
+    looks: list[int] = []
+    stands = threading.Event()
+
+    def read_bytes() -> int:
+        looks.append(min(4, len(looks)))
+        if len(looks) > 12:
+            stands.set()
+        return looks[-1] * 500_000_000  # five looks on it reads no more, as one that hangs
+
+    with systemd.reading(Notifier(listener.environ), "starting: checked", 2_200_000_000, read_bytes=read_bytes):
+        assert stands.wait(30)
+    assert listener.heard() == [
+        {"STATUS": f"starting: checked: {at} of 2.2 GB", "EXTEND_TIMEOUT_USEC": "240000"}
+        for at in ("0.5", "1.0", "1.5", "2.0")
+    ]
+    assert systemd._bytes_read() > 0

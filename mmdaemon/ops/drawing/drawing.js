@@ -1,5 +1,6 @@
 /* Panels over uPlot: lines, filled bands, stacked addends, fills as marks and ribbons, on one time axis that is zoomed
-   and read together. Time is seconds UTC. Knows nothing of where the numbers come from. */
+   and read together. Time is seconds UTC. Knows nothing of where the numbers come from, nor whether they go on coming:
+   a panel that does is given the rest by its `renew`, and a group its time by `move`. */
 "use strict";
 var Drawing = (function () {
   const style = getComputedStyle(document.documentElement);
@@ -118,11 +119,12 @@ var Drawing = (function () {
     const wider = (values, extra) => values.flatMap((v, i) => (ends.has(i) ? [extra(i), v] : [v]));
     return {
       ...spec, t: wider(spec.t, (i) => spec.t[i] - 2e-6),
+      shades: spec.shades && { ...spec.shades, states: wider(spec.shades.states, (i) => spec.shades.states[i - 1]) },
       series: spec.series.map((s) => ({ ...s, values: wider(s.values, (i) => (s.step ? held.get(s)[i] : undefined)) })),
     };
   }
-  const area = (bounds, stepped) => (u, sidx, i0, i1) => {
-    const fill = new Path2D(), x = u.data[0];
+  const area = (found, stepped) => (u, sidx, i0, i1) => {
+    const fill = new Path2D(), x = u.data[0], bounds = found();
     const px = (i) => u.valToPos(x[i], "x", true), py = (v) => u.valToPos(v, "y", true);
     for (const [low, high] of [[bounds.up0, bounds.up1], [bounds.down1, bounds.down0]]) {
       fill.moveTo(px(i0), py(high[i0]));
@@ -141,6 +143,13 @@ var Drawing = (function () {
 
   const HOVER = new Set(["mousemove", "mouseleave", "mouseenter"]);
 
+  const framed = (parent, title) => {
+    const panel = made("div", parent, "panel");
+    panel.setAttribute("role", "figure");
+    panel.setAttribute("aria-label", title);
+    return panel;
+  };
+
   /* Panels that share one axis of time. */
   function group(from, to, told) {
     const panels = [];
@@ -153,6 +162,13 @@ var Drawing = (function () {
       for (const u of panels) u.setScale("x", { min: now[0], max: now[1] });
       busy = false;
       if (told) told(now[0], now[1]);
+    }
+    /* Time went on. Who looks at the whole of it goes with it; who has zoomed stays. */
+    function move(first, last) {
+      const whole = now[0] === from && now[1] === to, before = now;
+      from = first;
+      to = last;
+      if (whole) set(from, to); else set(before[0], before[1]);
     }
     const x = { time: true, auto: false, min: from, max: to, range: (u, min, max) => [min == null ? from : min, max == null ? to : max] };
     const base = (el, height, more) => ({
@@ -173,23 +189,30 @@ var Drawing = (function () {
     }
 
     /* spec: {title, unit, height, t, series: [{label, values, colour, width, dash, step, fill, decimals, area, within}],
-       bands: [[upper, lower, colour]], stack: true, marks: {t, y, side, text(i)}, zero: true} */
+       bands: [[upper, lower, colour]], stack: true, marks: {t, y, side, text(i)}, zero: true,
+       shades: {states, colours, lower, upper, middle}}: a state a moment, its colour between two series (by number),
+       from the middle one where one of them is missing, and all over where both are. `renew` takes the parts of a spec that are new: t, the values of each series, marks,
+       states. */
     function lines(parent, spec) {
-      const panel = made("div", parent, "panel");
+      const panel = framed(parent, spec.title);
       const title = made("h3", panel, "", spec.title);
       made("small", title, "", spec.unit + (spec.more ? "; " + spec.more : ""));
       if (!spec.t.length && !(spec.marks && spec.marks.t.length)) {
         made("p", panel, "empty", spec.none || "Nothing in the journal.");
         return null;
       }
-      spec = closed(spec);
-      const addends = spec.stack ? spec.series.filter((s) => s.area) : [];
-      const bounds = stacked(addends.map((s) => s.values));
-      const within = spec.series.filter((s) => s.within);
+      const original = spec;
+      let addends, bounds;
+      const take = (given) => {
+        spec = closed(given);
+        addends = spec.stack ? spec.series.filter((s) => s.area) : [];
+        bounds = stacked(addends.map((s) => s.values));
+      };
+      take(spec);
       const series = [{ label: "UTC", value: (u, s) => (s == null ? "" : moment(s)) }];
       for (const s of spec.series) {
-        const stack = bounds[addends.indexOf(s)];
-        const paths = stack ? area(stack, s.step) : s.step ? uPlot.paths.stepped({ align: 1 }) : uPlot.paths.linear();
+        const place = addends.indexOf(s), stack = place >= 0;
+        const paths = stack ? area(() => bounds[place], s.step) : s.step ? uPlot.paths.stepped({ align: 1 }) : uPlot.paths.linear();
         series.push({
           label: s.label, paths, scale: "y", spanGaps: !!s.span, show: s.show !== false,
           width: stack ? 0 : s.width || 1.25, dash: s.dash, points: { show: !!s.dots, size: 4, fill: () => colour(s.colour), stroke: () => colour(s.colour) },
@@ -199,8 +222,9 @@ var Drawing = (function () {
           value: (u, v) => (v == null ? "" : number(v, s.decimals)),
         });
       }
-      const hint = tip(panel), marks = spec.marks;
+      const hint = tip(panel);
       const height = (u, min, max) => {
+        const marks = spec.marks;
         // While scales are set, the new range of time is known by its first and last row alone.
         const t = u.data[0], [i0, i1] = u.series[0].idxs.map((i) => i || 0);
         const first = Math.max(0, i0 - 1), final = Math.min(t.length - 1, i1 + 1);
@@ -210,7 +234,7 @@ var Drawing = (function () {
           for (let i = first; i <= final; i++) {
             max = Math.max(max, last.up1[i]);
             min = Math.min(min, last.down1[i]);
-            for (const each of within) if (u.series[spec.series.indexOf(each) + 1].show) max = Math.max(max, each.values[i] || 0);
+            spec.series.forEach((each, k) => { if (each.within && u.series[k + 1].show) max = Math.max(max, each.values[i] || 0); });
           }
         }
         const x0 = t[i0], x1 = t[i1];
@@ -225,36 +249,46 @@ var Drawing = (function () {
         return [spec.zero && min === 0 ? 0 : min - room, spec.zero && max === 0 ? 0 : max + room];
       };
       const hooks = {
-        draw: [(u) => { if (marks) drawMarks(u, marks); }],
+        drawClear: [(u) => { if (spec.shades) drawStates(u, spec); }],
+        draw: [(u) => { if (spec.marks) drawMarks(u, spec.marks); }],
         setCursor: [(u) => {
+          const marks = spec.marks;
           if (!marks || !u.over.matches(":hover")) return hint.off();
           const i = nearest(u, marks);
           if (i < 0) return hint.off();
           hint.at(u, u.valToPos(marks.t[i], "x"), u.valToPos(marks.y[i], "y"), marks.text(i));
         }],
       };
-      const data = [spec.t.length ? spec.t : [from, to], ...spec.series.map((s) => (spec.t.length ? s.values : [null, null]))];
+      const data = () => [spec.t.length ? spec.t : [from, to], ...spec.series.map((s) => (spec.t.length ? s.values : [null, null]))];
       const u = new uPlot(base(panel, spec.height, {
         series, axes: axes(TIME), scales: { x, y: { range: height } }, hooks,
         bands: (spec.bands || []).map(([upper, lower, name]) => ({ series: [upper, lower], fill: () => alpha(name, parseFloat(colour("band"))) })),
-      }), data, panel);
+      }), data(), panel);
+      u.renew = (part) => {
+        take({ ...original, ...part, series: original.series.map((s, i) => ({ ...s, values: part.values[i] })),
+          shades: part.states && { ...original.shades, states: part.states } });
+        u.setData(data());
+      };
       return add(u, panel, spec.series.map((s) => s.colour));
     }
 
     /* spec: {title, rows: [{label, spans: [{from, to, state, text, shares, grave}], colours: {state: name}}]}. Where
        several states share a pixel, heights are their shares of its time; what is grave has a quarter at least. */
     function ribbons(parent, spec) {
-      const panel = made("div", parent, "panel");
+      const panel = framed(parent, spec.title);
       made("h3", panel, "", spec.title);
-      for (const row of spec.rows) {
-        const names = made("p", panel, "key", row.spans.length ? `${row.label}: ` : `${row.label}: unknown`);
-        for (const state of new Set(row.spans.flatMap((s) => (s.shares ? Object.keys(s.shares) : [s.state])))) {
-          const item = made("span", names, "", "");
+      const states = (row) => [...new Set(row.spans.flatMap((s) => (s.shares ? Object.keys(s.shares) : [s.state])))];
+      const keys = spec.rows.map(() => made("p", panel, "key"));
+      function name(row, key) {
+        key.textContent = row.spans.length ? `${row.label}: ` : `${row.label}: unknown`;
+        for (const state of states(row)) {
+          const item = made("span", key, "", "");
           const swatch = made("i", item);
           swatch.dataset.colour = row.colours[state] || "grey";
           item.append(state.replace(/_/g, " "));
         }
       }
+      spec.rows.forEach((row, i) => name(row, keys[i]));
       const swatches = () => panel.querySelectorAll(".key i").forEach((i) => { i.style.background = tint(i.dataset.colour); });
       swatches();
       const hint = tip(panel), n = spec.rows.length;
@@ -301,9 +335,17 @@ var Drawing = (function () {
           values: () => spec.rows.map((row) => row.label) }],
         cursor: { points: { show: false } },
       }), [[from, to], [null, null]], panel);
+      u.renew = (spans) => {
+        spec.rows.forEach((row, i) => {
+          const before = String(states(row));
+          row.spans = spans[i];
+          if (String(states(row)) !== before) name(row, keys[i]);
+        });
+        u.setData([[from, to], [null, null]]);
+      };
       return add(u, panel, []);
     }
-    return { lines, ribbons, set, all, panels };
+    return { lines, ribbons, set, all, move, panels };
   }
 
   function drawShares(u, row, y0, y1) {
@@ -346,6 +388,25 @@ var Drawing = (function () {
       ctx.fillRect(u.bbox.left + i, y, thick, part);
     }
   }
+  function drawStates(u, spec) {
+    const { states, colours, lower, upper, middle } = spec.shades, ctx = u.ctx, t = u.data[0];
+    const low = u.data[lower + 1], high = u.data[upper + 1], mid = u.data[middle + 1], { min, max } = u.scales.x;
+    const px = (v) => u.valToPos(v, "x", true), py = (v) => u.valToPos(v, "y", true);
+    ctx.save();
+    ctx.beginPath();
+    ctx.rect(u.bbox.left, u.bbox.top, u.bbox.width, u.bbox.height);
+    ctx.clip();
+    for (let i = 0; i < t.length; i++) {
+      const until = i + 1 < t.length ? t[i + 1] : t[i] + 1;
+      if (until < min || t[i] > max || !states[i]) continue;
+      const quoted = low[i] != null || high[i] != null, left = px(t[i]), wide = Math.min(px(until), px(t[i] + 5)) - left;
+      const [from, to] = [high[i] ?? mid[i] ?? low[i], low[i] ?? mid[i] ?? high[i]];
+      const top = quoted ? py(from) : u.bbox.top, bottom = quoted ? py(to) : u.bbox.top + u.bbox.height;
+      ctx.fillStyle = alpha(colours[states[i]] || "grey", parseFloat(colour("band")) * (quoted ? 1.5 : 0.8));
+      ctx.fillRect(left, top, wide, bottom - top);
+    }
+    ctx.restore();
+  }
   function drawMarks(u, marks) {
     const ctx = u.ctx, ratio = devicePixelRatio || 1, size = (narrow() ? 3.2 : 3.8) * ratio;
     ctx.save();
@@ -384,7 +445,7 @@ var Drawing = (function () {
 
   /* Shares within a time, on a logarithmic axis of its own. spec: {title, unit, height, x, series: [...]} */
   function curves(parent, spec) {
-    const panel = made("div", parent, "panel");
+    const panel = framed(parent, spec.title);
     const title = made("h3", panel, "", spec.title);
     made("small", title, "", spec.unit);
     if (!spec.x.length) { made("p", panel, "empty", spec.none || "Nothing in the journal."); return null; }
@@ -396,7 +457,7 @@ var Drawing = (function () {
       width: Math.max(240, panel.clientWidth), height: spec.height, padding: [8, 26, 0, 0],
       series: [{ label: "within", value: (u, v) => (v == null ? "" : v < 1000 ? `${v.toPrecision(3)} ms` : `${(v / 1000).toPrecision(3)} s`) },
         ...spec.series.map((s) => ({ label: s.label, width: 1.5, dash: s.dash, stroke: () => colour(s.colour),
-          paths: uPlot.paths.stepped({ align: 1 }), points: { show: false },
+          paths: uPlot.paths.stepped({ align: 1 }), points: { show: false }, spanGaps: !!s.span,
           value: (u, v) => (v == null ? "" : `${number(100 * v, 1)} %`) }))],
       axes: [x, { ...y, values: (u, splits) => splits.map((v) => `${Math.round(100 * v)} %`) }],
       scales: { x: { time: false, distr: 3 }, y: { range: [0, 1.02] } },
@@ -410,7 +471,7 @@ var Drawing = (function () {
   /* Lines and points over any quantity, on an axis of its own. spec: {title, unit, height, x, of, tick(v), log, logarithmic
      (the y axis), zero, series: [{label, values, colour, dash, width, dots, span, show, decimals}], bands: [[upper, lower, colour]]} */
   function plot(parent, spec) {
-    const panel = made("div", parent, "panel");
+    const panel = framed(parent, spec.title);
     made("small", made("h3", panel, "", spec.title), "", spec.unit);
     if (!spec.x.length) { made("p", panel, "empty", spec.none || "There is nothing to draw."); return null; }
     const [x, y] = axes({ size: 34, gap: 5, space: 56, values: (u, splits) => splits.map((v) => (v == null ? null : spec.tick(v))) });

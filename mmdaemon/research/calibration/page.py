@@ -50,7 +50,7 @@ def json_of(made: Calibration) -> bytes:
 def page_of(made: Calibration, data: bytes) -> str:
     """The page; `data` is `json_of(made)`."""
     scripts = (*drawing.scripts(), drawing.asset("page.js", _PACKAGE))
-    styles = (*drawing.stylesheets(), drawing.asset("page.css", _REPORT), drawing.asset("page.css", _PACKAGE))
+    styles = (*drawing.page_stylesheets(), drawing.asset("page.css", _REPORT), drawing.asset("page.css", _PACKAGE))
     source = made.source
     return "\n".join(
         (

@@ -37,9 +37,6 @@
     },
   });
 
-  const GUARD = { running: "green", reducing: "sky", soft_pause: "orange", hard_stop: "red", reconciling: "pink", starting: "grey", stopping: "grey" };
-  const REGIME = { neutral_low_vol: "sky", neutral_high_vol: "blue", up: "green", down: "pink", high_vol_shock: "orange" };
-  const GRAVE = ["reconciling", "reducing", "soft_pause", "hard_stop"];
   const spans = (list) => list.map((s) => {
     const from = start + s.from_ms / 1000, to = start + s.to_ms / 1000;
     const shares = s.shares && Object.entries(s.shares).map(([state, share]) => `${state.replace(/_/g, " ")} ${(100 * share).toFixed(1)} %`);
@@ -50,8 +47,8 @@
   all.ribbons(panels, {
     title: "Guard and regime",
     rows: [
-      { label: "guard", spans: spans(drawn.guard), colours: GUARD, grave: GRAVE },
-      { label: "regime", spans: spans(drawn.regime), colours: REGIME },
+      { label: "guard", spans: spans(drawn.guard), colours: Names.GUARD, grave: Names.GRAVE },
+      { label: "regime", spans: spans(drawn.regime), colours: Names.REGIME },
     ],
   });
 
@@ -67,8 +64,7 @@
     ],
   });
 
-  const PARTS = { spread: ["spread captured", "blue"], impact: ["impact", "red"], inventory: ["inventory", "orange"],
-    fees: ["fees", "grey"], funding: ["funding", "pink"], transfers: ["transfers", "sand"] };
+  const PARTS = Names.PNL;
   const pnl = drawn.pnl.columns;
   all.lines(panels, {
     title: "PnL", unit: run.quote, height: 250, t: at(drawn.pnl.t_ms), stack: true,
@@ -81,8 +77,7 @@
     ],
   });
 
-  const EDGE = { min_edge: ["minimum", "blue"], maker_fee: ["maker fee", "grey"], exit: ["exit", "sky"],
-    adverse: ["adverse selection", "red"], carry: ["carry", "pink"], turnover: ["turnover", "sand"] };
+  const EDGE = Names.EDGE;
   const largest = (column) => Math.max(...column.filter((v) => v != null));
   for (const [side, table] of [["buys", drawn.buy_edge], ["sells", drawn.sell_edge]]) {
     const most = largest(table.columns.most), far = most > 4 * largest(table.columns.total);
@@ -131,7 +126,7 @@
   });
 
   const worth = drawn.markouts, known = (side) => worth.mean[side].some((v) => v != null);
-  const sides = Object.keys(worth.mean).filter(known), SIDE = { buy: ["buys", "blue", "sky"], sell: ["sells", "red", "pink"] };
+  const sides = Object.keys(worth.mean).filter(known), SIDE = Names.SIDE;
   Drawing.plot(document.getElementById("markout-plot"), {
     title: "Markout after our fills", unit: "bps, over the time since the fill; 95 % intervals", height: 220, of: "after",
     x: sides.length ? worth.horizon_s : [], tick: (v) => `${v} s`, log: true, zero: true,

@@ -79,7 +79,7 @@ def json_of(report: Report) -> bytes:
 def page_of(report: Report, data: bytes | None = None) -> str:
     """The page. `data` is `json_of(report)` where the caller has it already."""
     scripts = (*drawing.scripts(), drawing.asset("page.js", _PACKAGE))
-    styles = (*drawing.stylesheets(), drawing.asset("page.css", _PACKAGE))
+    styles = (*drawing.page_stylesheets(), drawing.asset("page.css", _PACKAGE))
     run = report.run
     return "\n".join(
         (
