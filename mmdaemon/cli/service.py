@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from loguru import logger
 
@@ -55,6 +56,19 @@ _STOP_MARGIN_S = 15.0
 """A stop takes the in-flight window and at most this: `TimeoutStopSec` of docs/CONTRACTS.md."""
 _RECONCILED = (GuardState.RUNNING, GuardState.REDUCING, GuardState.SOFT_PAUSE)
 _NOT_CLEAN = BIT[Reason.POSITION] | BIT[Reason.BREAK]
+
+
+class _Desk(NamedTuple):
+    """What a run is given, and whom it speaks to."""
+
+    settings: Settings
+    directory: StateDir
+    credentials: Credentials | None
+    written: logging.LogWriter
+    notifier: Notifier
+    reload: Reload
+    token: Token
+    notify: Notify
 
 
 class SaidDaemon(Daemon):
@@ -121,10 +135,9 @@ def serve(
     written = logging.setup(settings.log.level, secrets=hidden)
     notify = Notify(addresses, redact=written.redact)
     reload = Reload(settings, again, written)
+    desk = _Desk(settings, directory, credentials, written, notifier, reload, token, notify)
     try:
-        return run_real(
-            lambda clock: _serve(settings, directory, clock, written, credentials, notifier, reload, token, notify)
-        )
+        return run_real(lambda clock: _serve(desk, clock))
     except (ControlError, MetricsError, PageError) as error:
         raise Refused(str(error), ExitCode.CONFIG) from error
     finally:
@@ -132,17 +145,8 @@ def serve(
         written.close()
 
 
-async def _serve(
-    settings: Settings,
-    directory: StateDir,
-    clock: RealClock,
-    written: logging.LogWriter,
-    credentials: Credentials | None,
-    notifier: Notifier,
-    reload: Reload,
-    token: Token,
-    notify: Notify,
-) -> int:
+async def _serve(desk: _Desk, clock: RealClock) -> int:
+    settings, directory, credentials, written, notifier, _, _, notify = desk
     notifier.tell(STATUS="starting: the journal is checked, the venue is opened")
     connect = wire.connection_of(settings, clock)
     venue = await wire.venue_for(settings, clock, f"{time.time_ns() // NS:x}-", credentials)
@@ -172,24 +176,15 @@ async def _serve(
     code = int(ExitCode.BUG)
     try:
         with stall.StallWatch(daemon.gate, directory.write_latch, settings.run.stall_s):
-            code = await _run(daemon, settings, directory, written, notifier, reload, token, history, notify)
+            code = await _run(daemon, desk, history)
     finally:
         notices.ended(code, "see its log" if daemon.failure is None else repr(daemon.failure))
     return code
 
 
-async def _run(
-    daemon: Daemon,
-    settings: Settings,
-    directory: StateDir,
-    written: logging.LogWriter,
-    notifier: Notifier,
-    reload: Reload,
-    token: Token,
-    history: History | None,
-    notify: Notify,
-) -> int:
+async def _run(daemon: Daemon, desk: _Desk, history: History | None) -> int:
     """The daemon and its doors, to its end. With a `history` the operator page is one of them."""
+    settings, directory, _, written, notifier, reload, token, notify = desk
     control = ControlServer(directory.socket_path, handler_of(daemon, token))
     metrics = MetricsServer(
         daemon.parts.status,
