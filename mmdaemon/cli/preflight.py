@@ -173,7 +173,7 @@ def _measure(
     record.write(of_hours, soak.last_ns(hours) or time.time_ns())
     results += of_hours
     left = next((each.said for each in results if each.item == LEFT and each.outcome != "passed"), "")
-    why = "; ".join(filter(None, (left, taken, record.issue(stage))))
+    why = record.issue(stage, refused="; ".join(filter(None, (left, taken))))
     shown = Report(__version__, mode, whose.config_hash, lines(results, record.last()), "" if why else stage, why)
     if json:
         print(msgspec.json.format(msgspec.json.encode(shown), indent=2).decode())

@@ -227,6 +227,29 @@ def test_an_account_that_is_not_empty_at_the_end_has_no_receipt(desk: Desk, caps
     desk.outcomes = {LEFT: "failed"}
     assert desk.testnet() == 1
     assert "two orders rest" in capsys.readouterr().out
+    assert not (desk.state / "preflight-testnet" / receipt.NAME).exists()
+
+
+def test_where_orders_or_a_position_stay_live_is_not_opened(desk: Desk) -> None:
+    assert desk.testnet() == ExitCode.OK
+    assert desk.live() == ExitCode.OK
+    desk.outcomes = {LEFT: "failed"}
+    assert desk.live() == 1
+    assert desk.trade() == ExitCode.CONFIG
+    assert desk.served == []
+
+
+def test_rows_that_were_taken_over_before_open_nothing_once_demo_trading_failed(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert desk.testnet() == ExitCode.OK
+    assert desk.live() == ExitCode.OK
+    desk.outcomes = {"kill_switch": "failed"}
+    assert desk.testnet() == 1
+    assert desk.live() == 1
+    assert "nothing was taken over from demo trading" in capsys.readouterr().out
+    assert desk.trade() == ExitCode.CONFIG
+    assert desk.served == []
 
 
 def test_the_hours_are_rows_that_the_next_one_goes_on_with(desk: Desk) -> None:

@@ -114,14 +114,16 @@ class Record:
         if rows:
             preflights.append(self._directory, *self._at, rows)
 
-    def issue(self, stage: Stage) -> str:
-        """Write the receipt of this stage, where the newest row of each item that it needs passed; else take away the
-        one that is there: what it says is not so any more. Why there is none; empty: there is."""
+    def issue(self, stage: Stage, refused: str = "") -> str:
+        """Write the receipt of this stage, where the newest row of each item that it needs passed and nothing else is
+        in its way (`refused`); else take away the one that is there: what it says is not so any more. Why there is
+        none; empty: there is."""
         last = self.last()
         unmet = [item for item in needed(stage) if item not in last or last[item].outcome != "passed"]
-        if unmet:
+        did_not_pass = f"no receipt: {', '.join(unmet)} did not pass" if unmet else ""
+        if why := "; ".join(filter(None, (refused, did_not_pass))):
             self.path.unlink(missing_ok=True)
-            return f"no receipt: {', '.join(unmet)} did not pass"
+            return why
         whose = self._whose
         made = Receipt(
             whose.version,
