@@ -38,6 +38,7 @@ from mmdaemon.venues.base import KeyRefused, OtherAccount, VenueUnavailable
 from mmdaemon.venues.probed import NotEmpty
 
 NOT_PASSED: Final = 1
+_ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _AT_LIVE: Final = tuple(name for name, item in ITEMS.items() if item.at_live)
 
 
@@ -158,7 +159,7 @@ def _measure(
     if demo_key is not None:
         taken = _take_over(record, settings, demo_key, directory.path / TESTNET)
         results = run_real(
-            lambda clock: _once(settings, credentials, clock, directory.path / "preflight-live", _AT_LIVE)
+            lambda clock: _told(_once(settings, credentials, clock, directory.path / "preflight-live", _AT_LIVE))
         )
         results.append(soak.at_reduced_size(directory.journal_path, sized(settings, "reduced").config_hash))
         stage = "full" if results[-1].outcome == "passed" else "reduced"
@@ -183,16 +184,19 @@ def _measure(
 
 
 async def _told(measuring: Coroutine[Any, Any, list[Result]]) -> list[Result]:
-    """SIGTERM ends it as Ctrl-C does: nothing is left at the venue."""
+    """Ctrl-C, SIGTERM and a terminal that goes away end it alike: nothing is left at the venue. A second one does not
+    cut that short; it takes half a minute and the in-flight window at most."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
-    loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    for number in _ENDING:
+        loop.add_signal_handler(number, lambda: task.cancelling() or task.cancel())
     try:
         return await measuring
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
     finally:
-        loop.remove_signal_handler(signal.SIGTERM)
+        for number in _ENDING:
+            loop.remove_signal_handler(number)
 
 
 async def _once(

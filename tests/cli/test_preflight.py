@@ -25,7 +25,7 @@ from mmdaemon.ops import receipt
 from mmdaemon.ops.receipt import REDUCED_RUN, Outcome
 from mmdaemon.settings import Settings
 from mmdaemon.settings.credentials import FOLDER, VARIABLES, file_names
-from tests.cli.test_rehearsed import PATIENCE_S, PROGRAM, emulator, environment
+from tests.cli.test_rehearsed import PATIENCE_S, PROGRAM, configuration, emulator, environment
 
 
 @pytest.fixture(autouse=True)
@@ -129,6 +129,33 @@ def test_whoever_ends_it_in_the_middle_finds_the_account_empty(tmp_path: Path) -
         assert emulated.get("status")["open_orders"] == 0
         assert emulated.get("record")["position"] is None
     assert not (tmp_path / "state" / "preflight-testnet" / receipt.NAME).exists()
+
+
+def test_whoever_ends_it_live_leaves_nothing_behind_however_often(tmp_path: Path) -> None:
+    """With real money, while the order of the least size rests; clearing it away fails, and nothing more is traded."""
+    with emulator(tmp_path, "--environment", "live", "--window-s", "2") as emulated:
+        config = configuration(tmp_path / "live.toml", "live", "unified", emulated.url)
+        state = ["--state-dir", str(tmp_path / "state")]
+        asked = [*PROGRAM, "preflight", "--live", "--testnet-key", str(emulated.key), "--config", str(config), *state]
+        # Its cancels are lost, so that an order surely rests when it is ended.
+        body = json.dumps({"kind": "request_lost", "seconds": 3_600, "where": "cancel-order"}).encode()
+        headers = {"Content-Type": "application/json"}
+        with urlopen(Request(f"{emulated.url}/emulator/faults", body, headers), timeout=30) as answer:
+            assert answer.status == 200
+        known = environment(**{FOLDER: str(emulated.key)})
+        with subprocess.Popen(asked, env=known, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as it:
+            deadline = time.monotonic() + PATIENCE_S
+            while not emulated.get("status")["open_orders"]:
+                assert time.monotonic() < deadline
+                assert it.poll() is None
+                time.sleep(0.02)
+            for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+                it.send_signal(number)
+                time.sleep(0.2)
+            _, said = it.communicate(timeout=PATIENCE_S)
+            assert it.returncode == 128 + signal.SIGINT
+            assert "fees ..." not in said
+        assert emulated.get("status")["open_orders"] == 0
 
 
 # --- the fourteen lines, as measured by somebody else -----------------------------------------------------------------

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -17,11 +17,12 @@ from mmdaemon.core.events import Event
 from mmdaemon.core.params import GuardParams, Params
 from mmdaemon.core.state import State
 from mmdaemon.core.types import NS
-from mmdaemon.daemon.preflight import soak
+from mmdaemon.daemon.preflight import running, soak
 from mmdaemon.daemon.preflight.breaches import breaches, escalates
-from mmdaemon.daemon.preflight.items import ITEMS, Result
+from mmdaemon.daemon.preflight.items import ITEMS, Finding, Result
 from mmdaemon.daemon.preflight.record import Record, Whose, lines
 from mmdaemon.daemon.preflight.running import BY_HAND, CRASH, TRADING
+from mmdaemon.daemon.preflight.site import Site
 from mmdaemon.daemon.preflight.soak import Needed
 from mmdaemon.journal import preflights
 from mmdaemon.journal.recovery import schema
@@ -400,3 +401,38 @@ def test_what_is_taken_over_keeps_its_time(tmp_path: Path) -> None:
     live.take_over(demo.rows())
     (row,) = live.rows()
     assert (row.mode, row.ts_ns, row.evidence) == ("live", T0_NS, "in demo trading: looked at")
+
+
+async def test_nothing_is_traded_after_a_ctrl_c_that_a_failed_clean_up_hides(monkeypatch: pytest.MonkeyPatch) -> None:
+    traded: list[str] = []
+    emptied: list[str] = []
+
+    async def rests(_: Site) -> Finding:
+        traded.append("rests")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise TimeoutError("its cancel was not answered")
+
+    async def takes(_: Site) -> Finding:
+        traded.append("takes")
+        return Finding({}, "")
+
+    class Nobody:
+        has_daemon = False
+
+        async def leave_nothing(self) -> str:
+            emptied.append("at the end")
+            return ""
+
+    monkeypatch.setattr(running, "BY_HAND", {"instrument": rests, "fees": takes})
+    monkeypatch.setattr(running, "TRADING", {"pnl": takes})
+    monkeypatch.setattr(running, "CRASH", {"crash": takes})
+    task = asyncio.create_task(running.measured(cast("Site", cast("object", Nobody()))))
+    while not traded:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert traded == ["rests"]
+    assert emptied == ["at the end"]

@@ -51,6 +51,8 @@ BUSY: Mapping[str, Value] = {
     "venue.reconcile_position_s": 3.0,
     **{f"regimes.{regime}.spread_min_bps": 0.1 for regime in Regime},
     "quotes.tolerance_min_bps": 0.5,
+    # A real clock may stand a minute before midnight: no position is too large for the end of the day.
+    "derisk.day_end_position_fraction": 1.0,
 }
 
 

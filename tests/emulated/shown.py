@@ -43,8 +43,9 @@ async def no_verdict(played: Played) -> None:
 async def not_found_and_rests(played: Played) -> None:
     """The venue says that it does not know an order that rests there and is UNKNOWN: too early to be believed. Whoever
     asks may be asking for another order, so it is tried again."""
-    faults = played.faults
-    for _ in range(10):
+    faults, clock = played.faults, played.site.clock
+    end_ns = clock.mono_ns() + 90 * NS
+    while clock.mono_ns() < end_ns:
         faults.clear()
         faults.inject(Wrong.ORDERS_LOST, seconds=8.0)
         faults.inject(Wrong.ANSWER_LOST, where="place")

@@ -42,7 +42,8 @@ FAULTS: Mapping[str, Case] = {
             during("strangers", (W.STALE_READS, LONG, "orders-pending")),
         ),
         Case(
-            *("no break found", "unified", ("reconciliation",), "reconciliation", "no break was found"),
+            # A read that began before the trade may show it; what follows does not.
+            *("no break found", "unified", ("reconciliation",), "reconciliation", "no break|not mended"),
             during(
                 "reconciliation",
                 (W.STALE_READS, LONG, "position"),

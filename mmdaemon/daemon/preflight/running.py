@@ -4,6 +4,7 @@ What fails takes nothing else with it: after a failed item the account is emptie
 a new journal.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Final
 
@@ -93,10 +94,18 @@ async def _result(item: str, measure: Measure, site: Site) -> Result:
     try:
         found = await measure(site)
     except _FAILS as error:
+        _end_if_asked(error)
         return Result(item, "failed", {}, f"{error}" if isinstance(error, TimeoutError) else _named(error))
     if found.wrong:
         return Result(item, "failed", found.figures, "; ".join(found.wrong))
     return Result(item, "passed", found.figures, found.evidence)
+
+
+def _end_if_asked(error: Exception) -> None:
+    """What fails while it is cleared away after a Ctrl-C hides that Ctrl-C: nothing more is traded for all that."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError from error
 
 
 def _named(error: Exception) -> str:
@@ -111,6 +120,7 @@ async def _begun(site: Site, number: int) -> str:
         await site.until_quoting()
     except _FAILS as error:
         await _over(site)
+        _end_if_asked(error)
         return f"no daemon that quotes: {error}"
     return ""
 
