@@ -210,6 +210,8 @@ async def _once(
         await site.open()
         return await measured(site, only, begins=lambda item: print(f"mmdaemon: {item} ...", file=sys.stderr))
     finally:
+        if site.left:  # also where this ends by a Ctrl-C, and prints no line
+            print(f"mmdaemon: {site.left}", file=sys.stderr)
         await site.close()
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from mmdaemon.clock import Clock
-from mmdaemon.core.commands import Cancel, Place
+from mmdaemon.core.commands import Cancel, Command, Place
 from mmdaemon.core.events import BookUpdate, Event, Fill, OrderUpdate
 from mmdaemon.core.types import NS, Instrument, OrderStatus, Purpose, Side
 from mmdaemon.venues.base import VenueUnavailable
@@ -44,6 +44,13 @@ class ProbedVenue(CcxtVenue):
         super().__init__(config, clock)
         self.reasons: set[str] = set()
         """`cancelReason`, as the private stream wrote it."""
+        self.placed: set[str] = set()
+        """What was handed over to be placed."""
+
+    async def send(self, command: Command) -> None:
+        if isinstance(command, Place):
+            self.placed.add(command.client_id)
+        await super().send(command)
 
     def _on_private(self, data: str | bytes) -> bool:
         text = data.encode() if isinstance(data, str) else data
@@ -161,8 +168,8 @@ class Hands:
 
     @property
     def has_unknown(self) -> bool:
-        """Whether something was sent of which it is not known whether it arrived."""
-        return any(each.status is OrderStatus.UNKNOWN for each in self._updates)
+        """Whether something was sent of which it is not known how it ended: its answer may be still to come, too."""
+        return any(not self.ended(client_id) for client_id in self._venue.placed)
 
     async def raw_order(self, client_id: str) -> dict[str, Any]:
         endpoint = endpoints.CLASSIC_ORDER if self._classic else endpoints.UNIFIED_ORDER

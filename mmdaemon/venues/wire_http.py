@@ -40,6 +40,8 @@ CLOSE_S: Final = 3.0
 """How long `close` waits for what it ended."""
 
 _HEAD_START_S: Final = 0.25
+_NAME_S: Final = 0.5
+"""How long a name server is waited for, where addresses are known from before."""
 _AT_ONCE: Final = struct.pack("ii", 1, 0)
 """Of `SO_LINGER`: what was not sent yet is thrown away."""
 _ALWAYS: Final = f"User-Agent: mmdaemon/{__version__}\r\nAccept: */*\r\nAccept-Encoding: identity"
@@ -179,9 +181,18 @@ class HttpClient:
                     ended.abort()
 
     async def _found(self, site: "_Site") -> list[str]:
-        """Its addresses, best first."""
-        found = await asyncio.get_running_loop().getaddrinfo(site.host, site.port, type=socket.SOCK_STREAM)
-        return [str(address[0]) for *_, address in found]
+        """Its addresses, best first; those of the last time where the name server fails or is slow, since a cancel must
+        leave all the same. Who answers there is known by its certificate."""
+        asked = asyncio.get_running_loop().getaddrinfo(site.host, site.port, type=socket.SOCK_STREAM)
+        try:
+            async with asyncio.timeout(_NAME_S if site.hosts else None):
+                found = await asked
+        except OSError:
+            if not site.hosts:
+                raise
+        else:
+            site.hosts = [str(address[0]) for *_, address in found]
+        return [*site.hosts]
 
     async def _attempt(self, site: "_Site", host: str) -> "_Connection":
         """
@@ -236,7 +247,7 @@ class HttpClient:
 class _Site:
     """Scheme, host and port."""
 
-    __slots__ = ("head", "host", "idle", "is_secured", "port")
+    __slots__ = ("head", "host", "hosts", "idle", "is_secured", "port")
 
     def __init__(self, origin: str) -> None:
         parts = urlsplit(origin)
@@ -246,6 +257,8 @@ class _Site:
         self.host = parts.hostname
         self.port = parts.port or (443 if self.is_secured else 80)
         self.head = f"Host: {parts.netloc}\r\n{_ALWAYS}"
+        self.hosts: list[str] = []
+        """Its addresses, as they were found last."""
         self.idle: list[_Connection] = []
 
 

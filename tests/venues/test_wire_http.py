@@ -622,6 +622,27 @@ async def test_of_addresses_that_answer_late_one_carries_the_request_and_no_othe
         assert len(peer.client._connections) == 1
 
 
+async def _no_name(*_: object, **__: object) -> None:
+    raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+
+async def _slow_name(*_: object, **__: object) -> None:
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("fails", [_no_name, _slow_name])
+async def test_a_name_server_that_fails_keeps_no_cancel_from_an_address_that_is_known(
+    monkeypatch: pytest.MonkeyPatch, fails: object
+) -> None:
+    async with a_peer(polite) as peer:
+        await peer.good()
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", fails)
+        for connection in [*peer.client._connections]:
+            connection.abort()
+        await peer.good()
+        assert len(peer.requests) == 2
+
+
 # --- mutations --------------------------------------------------------------------------------------------------------
 
 

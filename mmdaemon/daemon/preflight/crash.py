@@ -47,7 +47,7 @@ async def crash(site: Site) -> Finding:
             with suppress(ProcessLookupError):
                 process.send_signal(signal.SIGKILL)
             await process.wait()
-    killed_ns = site.clock.mono_ns()
+            site.killed_ns = killed_ns = site.clock.mono_ns()
     left = [each.client_id for each in await site.venue.open_orders()]
     daemon = await site.begin_daemon(NAME)
     recovered = sum(order.adopted for order in daemon.state.orders.live.values())

@@ -81,8 +81,10 @@ async def measured(
             await run(item, measure)
     finally:
         begins(LEFT)
-        await _over(site)
-        left = await site.leave_nothing()
+        try:
+            await _over(site)
+        finally:  # whatever becomes of the daemon
+            left = await site.leave_nothing()
         results.append(
             Result(LEFT, "failed" if left else "passed", {}, left or "read: no order rests, nothing is held")
         )
@@ -128,5 +130,7 @@ async def _begun(site: Site, number: int) -> str:
 async def _over(site: Site) -> None:
     """End the daemon, if there is one, and empty the account."""
     if site.has_daemon:
-        await site.end_daemon()
-        await site.leave_nothing()
+        try:
+            await site.end_daemon()
+        finally:
+            await site.leave_nothing()

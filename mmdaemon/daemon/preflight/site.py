@@ -142,8 +142,12 @@ class Site:
         self.said: list[str] = []
         self.before: set[str] = set()
         """Trades and ledger lines of before a daemon first began here."""
+        self.killed_ns = -(1 << 62)
+        """When a process was killed that traded here (mono): what it had sent may land after that."""
         self.trading_ns = 0
         """When that was, less what clocks may differ by (wall)."""
+        self.left = ""
+        """What `leave_nothing` left the last time; empty: nothing."""
         self._state_dir: StateDir | None = None
         self._running: asyncio.Task[int] | None = None
 
@@ -210,16 +214,18 @@ class Site:
         return self._running is not None
 
     async def end_daemon(self) -> int:
-        """Its exit code."""
+        """Its exit code. Cancelled, the daemon goes on ending, and this is to be called again."""
         assert self._running is not None
         assert self._state_dir is not None
-        running, self._running = self._running, None
+        running = self._running
         self.daemon.stop("the preflight is done with it")
         try:
-            return await running
+            return await asyncio.shield(running)
         finally:
-            self._count(self.hindered)
-            self._state_dir.release()
+            if running.done():
+                self._running = None
+                self._count(self.hindered)
+                self._state_dir.release()
 
     def _count(self, venue: CcxtVenue) -> None:
         self.sent.update(venue.lanes.sent)
@@ -324,8 +330,10 @@ class Site:
     async def leave_nothing(self) -> str:
         """Cancel and close until the venue is read empty and flat, for as long as something may still land. What is
         left; empty: nothing."""
-        begun_ns, said = self.clock.mono_ns(), "the venue could not be read"
-        in_flight_ns = round(self.settings.venue.in_flight_max_s * NS) * self.hands.has_unknown
+        begun_ns = self.clock.mono_ns()
+        self.left = "the venue could not be read: look there"
+        window_ns = round(self.settings.venue.in_flight_max_s * NS)
+        in_flight_ns = max(window_ns * self.hands.has_unknown, self.killed_ns + window_ns - begun_ns)
         while self.clock.mono_ns() - begun_ns < in_flight_ns + round(min(30.0, self.patience_s) * NS):
             try:
                 await self.venue.cancel_all()
@@ -334,9 +342,10 @@ class Site:
                     await self.hands.close_position()
                 elif not resting and self.clock.mono_ns() - begun_ns >= in_flight_ns:
                     await self.venue.protect(None)
-                    return ""
-                said = f"{len(resting)} orders rest and {held} lots are held: look at the venue"
+                    self.left = ""
+                    break
+                self.left = f"{len(resting)} orders rest and {held} lots are held: look at the venue"
             except (VenueUnavailable, TimeoutError) as error:
-                said = f"the venue could not be read ({error}): look there"
+                self.left = f"the venue could not be read ({error}): look there"
             await asyncio.sleep(0.2)
-        return said
+        return self.left
