@@ -113,6 +113,8 @@ def init(
     print(f"  mmdaemon check-config {file}")
     if preset in FLAGGED:
         print(f"  # {FLAGGED[preset]}")
+        if preset == "live":
+            print(f"  mmdaemon preflight --testnet --config {file}    # the first of the steps of docs/PREFLIGHT.md")
         print(f"  mmdaemon run --{preset} --config {file}")
     else:
         print("  # make a market with it")

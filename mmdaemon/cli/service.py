@@ -170,7 +170,7 @@ async def _serve(desk: _Desk, clock: RealClock) -> int:
     symbol, run_epoch = daemon.params.instrument.symbol, daemon.params.run_epoch
     notify.who = f"{settings.run.instance} ({settings.run.mode}) {symbol}"
     if not notify.is_on:
-        logger.info("notify_off")
+        logger.bind(what="no file notify_urls among the credentials: it sends no message by itself").info("notify_off")
     written.stamp = lambda: {"symbol": symbol, "run": run_epoch, "guard": daemon.state.guard.state.value}
     # Not earlier: the check of a large journal, before anything can be sent, takes as long as it takes.
     code = int(ExitCode.BUG)
@@ -216,7 +216,9 @@ async def _run(daemon: Daemon, desk: _Desk, history: History | None) -> int:
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
-        logger.bind(state_dir=str(directory.path), metrics_port=daemon.metrics_port).info("started")
+        logger.bind(state_dir=str(directory.path), metrics_port=daemon.metrics_port, page_port=daemon.page_port).info(
+            "started"
+        )
         # Whoever asks is answered from here on. Should this end by an error nothing feeds the watchdog, rightly.
         told = asyncio.create_task(watch.run(), name="service_watch")
         told.add_done_callback(_watch_ended)

@@ -69,7 +69,7 @@ ITEMS: Final[Mapping[str, Item]] = {
     ),
     "paper": Item(
         "an hour of paper beside demo trading: fills, spread and regimes alike",
-        "`mmdaemon preflight --testnet soak`; it is resumed where it was interrupted",
+        "`mmdaemon preflight soak --testnet` with the same --config, --set and --state-dir; interrupted, it is resumed",
         soak_s=PAPER_S,
     ),
     "crash": Item(
@@ -78,7 +78,7 @@ ITEMS: Final[Mapping[str, Item]] = {
     ),
     "soak": Item(
         "48 hours: no gap in the minutes, flat memory, funding settled",
-        "`mmdaemon preflight --testnet soak`; it is resumed where it was interrupted",
+        "`mmdaemon preflight soak --testnet` with the same --config, --set and --state-dir; interrupted, it is resumed",
         soak_s=SOAK_S,
     ),
     "account": Item(
