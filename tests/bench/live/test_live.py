@@ -21,7 +21,9 @@ async def test_one_small_round_of_everything(tmp_path: Path) -> None:
             within, whole = bench.measures[f"{what}, p50", side], bench.measures[f"frame{what[8:]}, p50", side]
             assert within.median < whole.median
     assert bench.unseen == {}
-    assert all(len(measure.rounds) == 1 and measure.median > 0 for measure in bench.measures.values())
+    assert all(len(measure.rounds) == 1 for measure in bench.measures.values())
+    # A difference of two of so few frames can be below zero on a busy machine.
+    assert all(measure.median > 0 for (what, _), measure in bench.measures.items() if "less the floor" not in what)
 
 
 def test_a_frame_counts_until_something_that_has_it() -> None:
