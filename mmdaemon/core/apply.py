@@ -13,6 +13,7 @@ from mmdaemon.core import (
     derisk,
     edge_gate,
     fair_value,
+    features,
     figures,
     fill_quality,
     limits,
@@ -48,6 +49,9 @@ from mmdaemon.core.events import (
     OrderUpdate,
     Reconciled,
     RequestFailed,
+    SignalReceived,
+    SignalRefused,
+    SourceChanged,
     SourceEnded,
     Started,
     StopRequested,
@@ -75,6 +79,8 @@ def apply(state: State, event: Event, params: Params) -> None:
         case TradePrint():
             if not book.on_trade(state.book, event):
                 signal.on_trade(state.signal, event, state.book, params.signal)
+                if params.features:
+                    features.on_trade(state.features, event)
         case MarkPrice():
             _on_mark(state, event.px_ticks, event.mono_ns, params)
         case TimerFired():
@@ -142,6 +148,8 @@ def apply(state: State, event: Event, params: Params) -> None:
         case SourceEnded():
             state.facts.source_ended = True
             state.guard.dirty = True
+        case SignalReceived() | SignalRefused() | SourceChanged():
+            pass  # being written
         case StopRequested():
             state.facts.stop_reason = event.reason or "asked"
             state.guard.dirty = True
@@ -165,6 +173,8 @@ def _on_book(state: State, event: BookUpdate, params: Params) -> None:
         # again.
         state.guard.dirty = True
     signal.on_book(state.signal, state.book, event.mono_ns, params.signal)
+    if params.features:
+        features.on_book(state.features, state.book, event.mono_ns)
     closed = bars.on_mid(state.bars, state.book.bid_px + state.book.ask_px, event.ts_ns)
     if closed is not None:
         _on_closed_bar(state, params)
@@ -332,6 +342,7 @@ def _on_link(state: State, event: LinkChanged, params: Params) -> None:
             # What was seen before a reconnect is not a book any more.
             book.invalidate(state.book)
             signal.forget(state.signal)
+            features.forget(state.features)
         case Link.PRIVATE:
             venue.private_up = event.up
             if not event.up:

@@ -302,6 +302,42 @@ class KillChanged(_Fact, frozen=True, tag=True, gc=False):
     reason: str
 
 
+class SignalReceived(_Fact, frozen=True, tag=True, gc=False):
+    """Somebody outside says something of the market or of what to do. Not trusted: `core.signals` judges it."""
+
+    source: str
+    kind: str
+    """One of `signals.Kind`, if it is."""
+    value: float | str
+    confidence: float
+    """0 to 1."""
+    said_ts_ns: int
+    """When its source said it, UTC by the source's clock."""
+    ttl_s: float
+    """So long it holds, from then on."""
+    sequence: int
+    version: int
+    restored: bool = False
+    """It was taken before a restart, and holds on: how long ago it was said is no fault of it."""
+
+
+class SignalRefused(_Fact, frozen=True, tag=True, gc=False):
+    """What the door did not let in: it could not be read, or too many came. Counted."""
+
+    source: str
+    """Empty where it is not known."""
+    reason: str
+    count: int
+
+
+class SourceChanged(_Fact, frozen=True, tag=True, gc=False):
+    """A source of signals was switched off, or on again: a model that failed, say."""
+
+    source: str
+    on: bool
+    why: str
+
+
 class StopRequested(_Fact, frozen=True, tag=True, gc=False):
     """The process was asked to end (SIGTERM, the end of a script)."""
 
@@ -333,5 +369,8 @@ Event = (
     | TaskDied
     | OperatorAction
     | KillChanged
+    | SignalReceived
+    | SignalRefused
+    | SourceChanged
     | StopRequested
 )

@@ -83,6 +83,34 @@ class SignalParams(msgspec.Struct, frozen=True):
     """Most that it moves fair value."""
 
 
+class SourceParams(msgspec.Struct, frozen=True):
+    """One source of signals, `signals.py`."""
+
+    kinds: tuple[str, ...]
+    """What it may say."""
+    shadow: bool
+    """Its signals are judged and recorded, and do nothing."""
+    weight: float
+    """k of the arbitration."""
+    min_confidence: float
+    max_age_ns: int
+    """Said longer ago than this when it comes: stale."""
+    ttl_max_ns: int
+    rate_per_s: int
+
+
+class SignalsParams(msgspec.Struct, frozen=True):
+    """Signals from outside, `signals.py`."""
+
+    sources: dict[str, SourceParams]
+    future_max_ns: int
+    """Said later than our clock by more than this: from the future."""
+    target_max: float
+    direction_cap_bps: float
+    size_min: float
+    spread_max: float
+
+
 class GlftParams(msgspec.Struct, frozen=True):
     """The closed form of `glft.py`, as fitted by `mmdaemon calibrate`."""
 
@@ -228,6 +256,9 @@ class Params(msgspec.Struct, frozen=True):
     cost: CostParams
     quotes: QuoteParams
     signal: SignalParams
+    signals: SignalsParams
+    features: bool
+    """Keep the features of `features.py`: a model asks for them."""
     glft: GlftParams
     gate: GateParams
     quality: QualityParams

@@ -17,6 +17,7 @@ from mmdaemon.core.decision import Decision, DecisionInputs
 from mmdaemon.core.derisk import Derisk
 from mmdaemon.core.edge_gate import EdgeGate
 from mmdaemon.core.events import AccountSnapshot, FeeSchedule, FundingRate, HealthFacts
+from mmdaemon.core.features import Features
 from mmdaemon.core.fill_quality import Quality
 from mmdaemon.core.guard import Guard
 from mmdaemon.core.limits import Budgets, Refusal
@@ -28,6 +29,7 @@ from mmdaemon.core.regime import Detector
 from mmdaemon.core.risk import Risk
 from mmdaemon.core.sampled import Sampled
 from mmdaemon.core.signal import Signal
+from mmdaemon.core.signals import Signals
 from mmdaemon.core.types import KillState
 
 
@@ -42,6 +44,7 @@ class Dirty(IntFlag):
     COSTS = 16
     REFRESH = 32
     RISK = 64
+    SIGNALS = 128
 
 
 class Venue(msgspec.Struct):
@@ -93,6 +96,8 @@ class State(msgspec.Struct):
     venue: Venue
     sampled: Sampled
     signal: Signal
+    signals: Signals
+    features: Features
     gate: EdgeGate
     quality: Quality
     derisk: Derisk
@@ -123,6 +128,8 @@ def new_state(params: Params, start_equity_e10: int) -> State:
         venue=Venue(),
         sampled=Sampled(equity_e10=start_equity_e10),
         signal=Signal(),
+        signals=Signals(),
+        features=Features(),
         gate=EdgeGate(),
         quality=Quality(),
         derisk=Derisk(),

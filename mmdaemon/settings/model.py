@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from mmdaemon.core.params import Params
+from mmdaemon.core.params import Params, SignalsParams
 from mmdaemon.core.types import Instrument, Regime
 from mmdaemon.settings.presets import DEFAULT_PRESET, PRESETS, Value
 from mmdaemon.settings.rules import contradictions
@@ -159,6 +159,8 @@ class Settings(BaseSettings):
             cost=self.cost.to_params(),
             quotes=self.quotes.to_params(limits.max_order_e10),
             signal=self.signal.to_params(),
+            signals=SignalsParams({}, 1_000_000_000, 0.5, 1.0, 0.25, 3.0),
+            features=False,
             glft=self.glft.to_params(),
             gate=self.gate.to_params(),
             quality=self.quality.to_params(),
