@@ -25,6 +25,7 @@ from mmdaemon.core import (
     risk,
     sampled,
     signal,
+    signals,
 )
 from mmdaemon.core import guard as guard_rules
 from mmdaemon.core.events import (
@@ -59,7 +60,7 @@ from mmdaemon.core.events import (
     TimerFired,
     TradePrint,
 )
-from mmdaemon.core.observe import observe
+from mmdaemon.core.observe import observe, regime_in_force
 from mmdaemon.core.params import Params
 from mmdaemon.core.state import Dirty, State
 from mmdaemon.core.types import BPS, NS, GuardState, KillState, Link, OrderStatus, Purpose, Side
@@ -73,6 +74,8 @@ _FUNDING_STALE_NS = 600 * NS
 
 def apply(state: State, event: Event, params: Params) -> None:
     """Fold `event` into `state`. Marks `state.dirty` and `state.guard.dirty` for whatever depends on it."""
+    if state.mono_ns >= state.signals.due_ns:
+        _on_effect(state, signals.on_time(state.signals, state.mono_ns, state.seq, params.signals), params)
     match event:
         case BookUpdate():
             _on_book(state, event, params)
@@ -108,7 +111,7 @@ def apply(state: State, event: Event, params: Params) -> None:
                 _on_closed_bar(state, params)
         case FundingRate():
             # A rate that cannot be is no rate: what it was before does not make it known.
-            state.venue.funding = event if _is_funding(event) else None
+            state.venue.funding = event if figures.is_funding(event) else None
             state.guard.dirty = True
             _sample_costs(state, params)
         case FeeSchedule():
@@ -119,7 +122,7 @@ def apply(state: State, event: Event, params: Params) -> None:
             state.dirty |= Dirty.COSTS
         case AccountSnapshot():
             # Neither does an account that cannot be: NaN is below no limit.
-            state.venue.account = event if _is_account(event) else None
+            state.venue.account = event if figures.is_account(event) else None
             state.guard.dirty = True
             if state.venue.account is event and event.mono_ns > state.venue.mark_ns:
                 _on_mark(state, event.mark_px_ticks, event.mono_ns, params)
@@ -148,8 +151,12 @@ def apply(state: State, event: Event, params: Params) -> None:
         case SourceEnded():
             state.facts.source_ended = True
             state.guard.dirty = True
-        case SignalReceived() | SignalRefused() | SourceChanged():
-            pass  # being written
+        case SignalReceived():
+            _on_effect(state, signals.receive(state.signals, event, state.seq, params.signals), params)
+        case SignalRefused():
+            signals.refused(state.signals, event, state.seq, params.signals)
+        case SourceChanged():
+            _on_effect(state, signals.changed(state.signals, event, state.seq, params.signals), params)
         case StopRequested():
             state.facts.stop_reason = event.reason or "asked"
             state.guard.dirty = True
@@ -189,16 +196,6 @@ def _on_mark(state: State, px_ticks: int, mono_ns: int, params: Params) -> None:
         state.guard.dirty = True  # as in `_on_book`: this cures it, and nothing else has the guard look again
 
 
-def _is_funding(e: FundingRate) -> bool:
-    return figures.is_rate(e.rate) and figures.is_time(e.next_ts_ns) and figures.is_interval_s(e.interval_s)
-
-
-def _is_account(e: AccountSnapshot) -> bool:
-    # Without the venue's own time nobody knows when it was so: ours says only when we heard of it.
-    money = (e.wallet_e10, e.unrealised_e10, e.available_margin_e10)
-    return figures.is_time(e.venue_ts_ns) and figures.is_money(e.position_lots) and all(map(figures.is_money, money))
-
-
 def _on_health(state: State, event: HealthFacts) -> None:
     before = state.facts.health
     state.facts.health = event
@@ -229,7 +226,7 @@ def _on_fill(state: State, fill: Fill, params: Params) -> None:
     state.guard.fills_not_quoting += state.guard.state not in guard_rules.QUOTING
     fair = fair_value.fair_value_ticks(state.book, params.quotes.depth_levels)
     late_ns = params.guard.book_age_max_ns
-    markout.on_fill(state.markouts, fill, fair, state.detector.regime, params.instrument, late_ns)
+    markout.on_fill(state.markouts, fill, fair, regime_in_force(state), params.instrument, late_ns)
     state.dirty |= Dirty.POSITION
     state.guard.dirty = True
     _sample_risk(state, params)
@@ -322,6 +319,15 @@ def _on_closed_bar(state: State, params: Params) -> None:
     if regime.on_bar(state.detector, state.bars, state.mono_ns, params):
         state.dirty |= Dirty.REGIME
     _sample_risk(state, params)
+
+
+def _on_effect(state: State, changed: bool, params: Params) -> None:
+    """Signals from outside came, lost weight or ended. What pauses is the guard's to say."""
+    if not changed:
+        return
+    state.dirty |= Dirty.SIGNALS
+    state.guard.dirty = True
+    _sample_costs(state, params)  # which are of the regime in force
 
 
 def _on_refusal(state: State, reason: str, mono_ns: int) -> None:

@@ -61,6 +61,14 @@ class DecisionInputs(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Why buys that increase are not to be: "edge" (`edge_gate.py`), "pulled" (`fill_quality.py`), or empty."""
     no_sell: str
     derisk: DeriskStage
+    target: float = 0.0
+    """Signals from outside, `signals.Effect`: share of the largest position that inventory is drawn to,"""
+    direction_bps: float = 0.0
+    """how far the reservation price is moved up,"""
+    signal_size: float = 1.0
+    """share of the size of what increases the position,"""
+    signal_spread: float = 1.0
+    """and of the half-spread. Journals from before there were any have none of these four."""
 
 
 class EdgeBreakdown(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -87,8 +95,8 @@ class EdgeBreakdown(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class QuoteAddends(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Where a quote stands and why, in ticks. `fair` plus the rest is the quoted price; the last three are
-    remainders."""
+    """Where a quote stands and why, in ticks. `fair` plus the rest is the quoted price; `floor`, `clamp`
+    and `rounding` are remainders."""
 
     fair: float
     signal: float
@@ -99,6 +107,9 @@ class QuoteAddends(msgspec.Struct, frozen=True, array_like=True, gc=False):
     floor: float
     clamp: float
     rounding: float
+    target: float = 0.0
+    """Where signals draw inventory to: what `skew` would be less."""
+    direction: float = 0.0
 
     @property
     def total(self) -> float:
@@ -111,6 +122,8 @@ class QuoteAddends(msgspec.Struct, frozen=True, array_like=True, gc=False):
             + self.level
             + self.floor
             + self.clamp
+            + self.target
+            + self.direction
             + self.rounding
         )
 
@@ -141,11 +154,13 @@ def addends_to(
     level: float,
     floor: float,
     clamp: float,
+    target: float = 0.0,
+    direction: float = 0.0,
 ) -> QuoteAddends:
     """Why a price is what it is. `rounding` is what the rest leaves, in the order of `QuoteAddends.total`: so near to
     the price that the difference is exact, and the sum is the price to the last digit (Sterbenz, 1974)."""
-    rest = fair + signal + skew + carry + half + level + floor + clamp
-    return QuoteAddends(fair, signal, skew, carry, half, level, floor, clamp, px_ticks - rest)
+    rest = fair + signal + skew + carry + half + level + floor + clamp + target + direction
+    return QuoteAddends(fair, signal, skew, carry, half, level, floor, clamp, px_ticks - rest, target, direction)
 
 
 class Decision(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -163,6 +178,6 @@ class Decision(msgspec.Struct, frozen=True, array_like=True, gc=False):
     reservation_ticks: float
     half_bps: float
     skew_bps: float
-    """How far inventory moved the reservation price down."""
+    """How far inventory moved the reservation price down, before what signals draw it to."""
     buy_edge: EdgeBreakdown
     sell_edge: EdgeBreakdown

@@ -7,6 +7,8 @@ among integers makes every sum after it a float, and a `bool` is no number at al
 
 from collections.abc import Iterable
 
+from mmdaemon.core.events import AccountSnapshot, FundingRate
+
 LARGEST = 1 << 48
 """Above any price in ticks and any size in lots that is real."""
 _MONEY = 1 << 63
@@ -44,6 +46,18 @@ def is_time_or_none(x: object) -> bool:
 def is_rate(x: object) -> bool:
     """A fee or funding rate: a fraction of notional, and less than all of it."""
     return isinstance(x, int | float) and -1.0 < x < 1.0
+
+
+def is_funding(e: FundingRate) -> bool:
+    """A rate for a settlement that can be."""
+    return is_rate(e.rate) and is_time(e.next_ts_ns) and is_interval_s(e.interval_s)
+
+
+def is_account(e: AccountSnapshot) -> bool:
+    """An account that can be, at a time that the venue told."""
+    # Without the venue's own time nobody knows when it was so: ours says only when we heard of it.
+    money = (e.wallet_e10, e.unrealised_e10, e.available_margin_e10)
+    return is_time(e.venue_ts_ns) and is_money(e.position_lots) and all(map(is_money, money))
 
 
 def is_interval_s(x: object) -> bool:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from mmdaemon.core import book
+from mmdaemon.core import book, signals
 from mmdaemon.core.absence import absences, figures
 from mmdaemon.core.observe import blocked_why
 from mmdaemon.core.params import Params
@@ -203,7 +203,9 @@ def describe(state: "State") -> list[str]:
         Reason.BOOK: book.condition(state.book, state.mono_ns),
         Reason.POSITION: "; ".join(facts.breaks),
         Reason.ACCOUNT_FACTS: facts.health.account_detail if facts.health else "",
+        Reason.SIGNAL_PAUSE: signals.who_pauses(state.signals, state.mono_ns),
         Reason.OPERATOR_PAUSE: facts.pause_reason,
+        Reason.EXTERNAL_PAUSE: signals.who_pauses(state.signals, state.mono_ns),
         Reason.BREAK: "; ".join(facts.breaks),
         Reason.SECOND_INSTANCE: "; ".join(facts.breaks),
         Reason.TASK_DIED: ", ".join(facts.dead_tasks),

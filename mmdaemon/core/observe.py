@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from mmdaemon.core import cost, derisk, fair_value, fill_quality
+from mmdaemon.core import cost, derisk, fair_value, fill_quality, regime
 from mmdaemon.core.decision import DecisionInputs
 from mmdaemon.core.params import Params
-from mmdaemon.core.types import Side
+from mmdaemon.core.types import Regime, Side
 
 if TYPE_CHECKING:
     from mmdaemon.core.state import State
@@ -15,7 +15,7 @@ def observe(state: "State", params: Params) -> DecisionInputs:
     """Everything a decision may look at, frozen. What is unknown blocks quoting by the guard before it can matter
     here."""
     book, sampled, fees, quality = state.book, state.sampled, state.venue.fees, state.quality
-    regime, resumed = state.detector.regime, sampled.size_share
+    row, resumed, effect = regime_in_force(state), sampled.size_share, state.signals.effect
     returning = params.quotes.resume_size
     return DecisionInputs(
         mono_ns=state.mono_ns,
@@ -25,11 +25,11 @@ def observe(state: "State", params: Params) -> DecisionInputs:
         fair_ticks=fair_value.fair_value_ticks(book, params.quotes.depth_levels),
         signal_bps=state.signal.bps,
         guard=state.guard.state,
-        regime=regime,
+        regime=row,
         band_bps=state.detector.band_bps,
         sigma_bps=sampled.sigma_bps,
         drift_multiplier=sampled.drift_multiplier,
-        tracker_multiplier=fill_quality.multiplier(quality, regime, params.quality),
+        tracker_multiplier=fill_quality.multiplier(quality, row, params.quality),
         position_lots=state.position.position_lots,
         equity_e10=sampled.equity_e10,
         maker_bps=cost.maker_rate(fees, state.venue.charged) * 1e4 + 0.0 if fees else 0.0,
@@ -44,7 +44,16 @@ def observe(state: "State", params: Params) -> DecisionInputs:
         no_buy=blocked_why(state, Side.BUY),
         no_sell=blocked_why(state, Side.SELL),
         derisk=derisk.stage(state.derisk),
+        target=effect.target,
+        direction_bps=effect.direction_bps,
+        signal_size=effect.size,
+        signal_spread=effect.spread,
     )
+
+
+def regime_in_force(state: "State") -> Regime:
+    """The detector's regime, or the one that somebody outside hinted at, if that protects more."""
+    return regime.more_protective(state.detector.regime, state.signals.effect.regime)
 
 
 def blocked_why(state: "State", side: Side) -> str:

@@ -3,8 +3,8 @@
     F'   = F * (1 + signal)                             fair value: micro-price, and where it is heading (`signal.py`)
     u    = position / max_position                      g(u) = u * (1 + u^2) / 2
     skew = clip(k * g(u) * max(half, sigma * sqrt(tau)), +-cap)           [bps]; tau = how long inventory is held
-    r    = F' * (1 - skew - carry)                      reservation price
-    half = (max(spread_min / 2, touch / 2 + 1 tick) + band_gain * band) * drift_multiplier * tracker_multiplier
+    r    = F' * (1 - skew - carry + target + direction) reservation price; target = skew(u) - skew(u - T): `signals.py`
+    half = (max(spread_min / 2, touch / 2 + 1 tick) + band_gain * band) * drift * tracker * signal_spread (multipliers)
     bid_i = min(r * (1 - half_i), F' * (1 - floor_i(buy))),   ask_i = max(r * (1 + half_i), F' * (1 + floor_i(sell)))
     half_i = half * (1 + level_step * i),   floor_i = floor + level_step * i * half
 
@@ -46,6 +46,9 @@ def decide(inputs: DecisionInputs, params: Params) -> Decision:
     limit_lots = max_position_lots(inputs.equity_e10, fair, params.quotes, params.instrument)
     size = order_size_lots(inputs, row, fair, params)
     half, lean = half_and_skew_bps(inputs, row, limit_lots, size, fair, params)
+    pull = 0.0  # of what signals draw inventory to
+    if inputs.target:
+        pull = lean - half_and_skew_bps(inputs, row, limit_lots, size, fair, params, inputs.target)[1]
     tolerance = max(params.quotes.tolerance_min_bps, params.quotes.tolerance_share * half) * BPS * fair
 
     quotes: list[Quote] = []
@@ -57,11 +60,14 @@ def decide(inputs: DecisionInputs, params: Params) -> Decision:
         out = "size" if reduce is None else ""
         reasons = [out if side * inputs.position_lots < 0 else "guard" for side in (Side.BUY, Side.SELL)]
     else:
-        ladder = _Ladder(inputs, params, fair, half, lean, tolerance, limit_lots)
+        ladder = _Ladder(inputs, params, fair, half, lean, pull, tolerance, limit_lots)
         levels = ladder_levels(inputs.turnover_bps, row, params.cost.turnover_penalty_bps)
         for side, edge in ((Side.BUY, buy_edge), (Side.SELL, sell_edge)):
             share = inputs.size_buy_share if side is Side.BUY else inputs.size_sell_share
-            reasons.append(ladder.add(quotes, side, edge, levels, cut_lots(size, share, fair, params)))
+            lots = cut_lots(size, share, fair, params)
+            if inputs.signal_size < 1.0:
+                lots = _signalled_lots(lots, side * inputs.position_lots, inputs.signal_size, fair, params)
+            reasons.append(ladder.add(quotes, side, edge, levels, lots))
     return Decision(
         quotes=tuple(quotes),
         no_bid=reasons[0],
@@ -70,7 +76,7 @@ def decide(inputs: DecisionInputs, params: Params) -> Decision:
         band_hi_ticks=fair + tolerance,
         refresh_ns=row.refresh_ns,
         max_position_lots=limit_lots,
-        reservation_ticks=fair * (1.0 - (lean + inputs.carry_bps) * BPS),
+        reservation_ticks=fair * (1.0 - (lean - pull - inputs.direction_bps + inputs.carry_bps) * BPS),
         half_bps=half,
         skew_bps=lean,
         buy_edge=buy_edge,
@@ -81,7 +87,7 @@ def decide(inputs: DecisionInputs, params: Params) -> Decision:
 class _Ladder:
     """The figures that both sides of one ladder rest on."""
 
-    __slots__ = ("fair", "half_bps", "inputs", "lean_bps", "limit_lots", "params", "tolerance_ticks")
+    __slots__ = ("fair", "half_bps", "inputs", "lean_bps", "limit_lots", "params", "pull_bps", "tolerance_ticks")
 
     def __init__(
         self,
@@ -90,6 +96,7 @@ class _Ladder:
         fair: float,
         half_bps: float,
         lean_bps: float,
+        pull_bps: float,
         tolerance_ticks: float,
         limit_lots: int,
     ) -> None:
@@ -98,6 +105,7 @@ class _Ladder:
         self.fair = fair
         self.half_bps = half_bps
         self.lean_bps = lean_bps
+        self.pull_bps = pull_bps
         self.tolerance_ticks = tolerance_ticks
         self.limit_lots = limit_lots
 
@@ -136,7 +144,9 @@ class _Ladder:
         signal = fair - micro + 0.0
         skew = -self.lean_bps * fair * BPS + 0.0
         carry = -inputs.carry_bps * fair * BPS + 0.0
-        reservation = fair + skew + carry
+        target = self.pull_bps * fair * BPS + 0.0
+        direction = inputs.direction_bps * fair * BPS + 0.0
+        reservation = fair + skew + carry + target + direction
         half = -sign * half_bps * BPS * reservation + 0.0
         # The best price that does not take: one tick outside the opposite touch.
         outer = best = inputs.ask_px_ticks - 1 if side is Side.BUY else -(inputs.bid_px_ticks + 1)
@@ -157,34 +167,41 @@ class _Ladder:
             near, far = floor(min(seen + tolerance, floored, best)), ceil(seen - tolerance)
             lo, hi = (far, near) if sign > 0 else (-near, -far)
             to_floor, to_clamp = sign * (after_floor - wanted) + 0.0, sign * (clamped - after_floor) + 0.0
-            addends = addends_to(px, micro, signal, skew, carry, half, level, to_floor, to_clamp)
+            addends = addends_to(px, micro, signal, skew, carry, half, level, to_floor, to_clamp, target, direction)
             quotes.append(Quote(side, i, px, qty, lo, hi, addends))
             room_lots -= qty
             outer = seen - 1
 
 
 def half_and_skew_bps(
-    inputs: DecisionInputs, row: RegimeParams, limit_lots: int, order_lots: int, fair_ticks: float, params: Params
+    inputs: DecisionInputs,
+    row: RegimeParams,
+    limit_lots: int,
+    order_lots: int,
+    fair_ticks: float,
+    params: Params,
+    target: float = 0.0,
 ) -> tuple[float, float]:
     """Half-spread and how far inventory moves the reservation price down, by the model of the settings, both in bps.
+    Inventory is what is held beyond `target`, a share of the limit.
 
     The half-spread is at most spread_max / 2 before the multipliers, and spread_max with them.
     """
     if params.quotes.model == "glft":
-        return _glft_bps(inputs, row, order_lots, fair_ticks, params)
+        return _glft_bps(inputs, row, order_lots, inputs.position_lots - target * limit_lots, fair_ticks, params)
     half = half_spread_bps(inputs, row, params.quotes)
     u = inputs.position_lots / limit_lots if limit_lots > 0 else 0.0
-    return half, skew_bps(u, half, move_bps(inputs, params.cost), row.skew_gain, params.quotes.skew_cap_bps)
+    return half, skew_bps(u - target, half, move_bps(inputs, params.cost), row.skew_gain, params.quotes.skew_cap_bps)
 
 
 def _glft_bps(
-    inputs: DecisionInputs, row: RegimeParams, order_lots: int, fair_ticks: float, params: Params
+    inputs: DecisionInputs, row: RegimeParams, order_lots: int, held_lots: float, fair_ticks: float, params: Params
 ) -> tuple[float, float]:
     if not inputs.sigma_bps:  # not known yet, and this model is made of it: as wide as it may be
         return _multiplied(row.spread_max_bps / 2, inputs, row), 0.0
     px_of_bp = fair_ticks * BPS
     figures = glft_figures(inputs, order_lots, fair_ticks, params)
-    half_px, skew_px = glft.half_and_skew(*figures, float(inputs.position_lots))
+    half_px, skew_px = glft.half_and_skew(*figures, held_lots)
     cap = params.quotes.skew_cap_bps
     half = _multiplied(half_px / px_of_bp, inputs, row)
     return half, max(-cap, min(cap, skew_px / px_of_bp)) + 0.0
@@ -214,7 +231,7 @@ def half_spread_bps(inputs: DecisionInputs, row: RegimeParams, params: QuotePara
 
 
 def _multiplied(base_bps: float, inputs: DecisionInputs, row: RegimeParams) -> float:
-    multiplier = inputs.drift_multiplier * inputs.tracker_multiplier
+    multiplier = inputs.drift_multiplier * inputs.tracker_multiplier * inputs.signal_spread
     return min(min(base_bps, row.spread_max_bps / 2) * multiplier, row.spread_max_bps)
 
 
@@ -247,6 +264,12 @@ def order_size_lots(inputs: DecisionInputs, row: RegimeParams, fair_ticks: float
     unit = fair_ticks * params.instrument.unit_e10
     full = floor(min(row.order_size * inputs.equity_e10, params.quotes.max_order_e10) / unit)
     return full if full > 0 and params.instrument.is_valid_size(floor(fair_ticks), full) else 0
+
+
+def _signalled_lots(lots: int, held_lots: int, share: float, fair_ticks: float, params: Params) -> int:
+    """What signals leave of `lots`. Out of a position the size stays whole, as far as it goes; through it, it does
+    not."""
+    return max(cut_lots(lots, share, fair_ticks, params), min(lots, -held_lots))
 
 
 def cut_lots(full_lots: int, share: float, fair_ticks: float, params: Params) -> int:

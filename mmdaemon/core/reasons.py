@@ -43,6 +43,7 @@ class Reason(StrEnum):
     EDGE = "edge"
     DAY_ENDING = "day_ending"
     UNPROTECTED = "unprotected"
+    SIGNAL_PAUSE = "signal_pause"
     BOOK = "book"
     MARK = "mark"
     FEES = "fees"
@@ -53,6 +54,7 @@ class Reason(StrEnum):
     NO_FACTS = "no_facts"
     UNANSWERED = "unanswered"
     OPERATOR_PAUSE = "operator_pause"
+    EXTERNAL_PAUSE = "external_pause"
     SOURCE_ENDED = "source_ended"
     DAILY_LOSS = "daily_loss"
     DRAWDOWN = "drawdown"
@@ -211,6 +213,16 @@ def _operator_pause(s: "State", _now: int, _p: Params) -> tuple[bool, int]:
     return bool(s.facts.pause_reason), NEVER_NS
 
 
+def _signal_pause(s: "State", _now: int, _p: Params) -> tuple[bool, int]:
+    holds = s.signals.effect.pause == "increase"
+    return holds, s.signals.due_ns if holds else NEVER_NS
+
+
+def _external_pause(s: "State", _now: int, _p: Params) -> tuple[bool, int]:
+    holds = s.signals.effect.pause == "all"
+    return holds, s.signals.due_ns if holds else NEVER_NS
+
+
 def _source_ended(s: "State", _now: int, _p: Params) -> tuple[bool, int]:
     return s.facts.source_ended, NEVER_NS
 
@@ -294,6 +306,7 @@ RULES: tuple[Rule, ...] = (
         "HealthFacts",
         "the venue keeps no stop, or no countdown, for us",
     ),
+    Rule(Reason.SIGNAL_PAUSE, Blocks.INCREASE, "signals", _signal_pause, "deadline", "a signal says not to increase"),
     Rule(Reason.BOOK, Blocks.ALL, "book", _book, "BookUpdate", "no healthy book within its age limit"),
     Rule(Reason.MARK, Blocks.ALL, "market", _mark, "MarkPrice", "no mark price within its age limit"),
     Rule(Reason.FEES, Blocks.ALL, "cost", _fees, "FeeSchedule", "the account's fee rates are unknown"),
@@ -306,6 +319,7 @@ RULES: tuple[Rule, ...] = (
     Rule(Reason.NO_FACTS, Blocks.ALL, "guard", _no_facts, "HealthFacts", "the guard's measurements stopped"),
     Rule(Reason.UNANSWERED, Blocks.ALL, "orders", _unanswered, "OrderUpdate", "too many orders went without an answer"),
     Rule(Reason.OPERATOR_PAUSE, Blocks.ALL, "operator", _operator_pause, "OperatorAction", "an operator paused it"),
+    Rule(Reason.EXTERNAL_PAUSE, Blocks.ALL, "signals", _external_pause, "deadline", "a signal says not to quote"),
     Rule(Reason.SOURCE_ENDED, Blocks.ALL, "market", _source_ended, "none", "the recorded market is over"),
     Rule(Reason.DAILY_LOSS, Blocks.HARD, "guard", _daily_loss, "resume", "the day's loss passed its limit"),
     Rule(Reason.DRAWDOWN, Blocks.HARD, "guard", _drawdown, "resume", "equity fell too far from its peak"),

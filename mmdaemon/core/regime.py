@@ -47,6 +47,11 @@ _TREND_BANDS = 4.0
 _DRIFTS_A_BAR = bar_rules.MINUTE_NS // bar_rules.DRIFT_NS
 
 
+def more_protective(regime: Regime, other: Regime | None) -> Regime:
+    """The more protective of both; `regime` where they protect alike, or there is no other."""
+    return regime if other is None or _RANK[other] <= _RANK[regime] else other
+
+
 class Detector(msgspec.Struct):
     """The detector's slice."""
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mmdaemon.core import cost, markout, risk
+from mmdaemon.core.observe import regime_in_force
 from mmdaemon.core.params import Params
 from mmdaemon.core.types import NS, Side
 
@@ -111,9 +112,10 @@ def sample_costs(state: "State", params: Params) -> bool:
         now = cost.carry_at_bps(funding.rate, funding.next_ts_ns, interval_ns, state.ts_ns, params.cost, last)
         carry = quantised(now, 0.01)
     sampled.has_carry = funding is not None
-    row = state.detector.regime
-    buy = markout.adverse_bps(state.markouts, row, Side.BUY, state.mono_ns, params.cost)
-    sell = markout.adverse_bps(state.markouts, row, Side.SELL, state.mono_ns, params.cost)
+    # A hint from outside may ask for more edge, never for less: what the detector's own regime costs stays the least.
+    rows = {state.detector.regime, regime_in_force(state)}
+    buy = max(markout.adverse_bps(state.markouts, row, Side.BUY, state.mono_ns, params.cost) for row in rows)
+    sell = max(markout.adverse_bps(state.markouts, row, Side.SELL, state.mono_ns, params.cost) for row in rows)
     day_turnover = state.position.turnover_e10 - state.risk.day_turnover_start_e10
     turnover = cost.turnover_bps(day_turnover, state.risk.equity_e10, params.cost)
     taker = cost.taker_share(venue.taken, state.mono_ns, params.cost)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from mmdaemon.core import fair_value, orders, reasons
+from mmdaemon.core import fair_value, orders, reasons, signals
 from mmdaemon.core.decision import DecisionInputs
 from mmdaemon.core.params import Params
 from mmdaemon.core.types import GuardState
@@ -24,13 +24,14 @@ class ShadowMismatch(AssertionError):
 
 
 def check(state: "State", observed: DecisionInputs, params: Params) -> None:
-    """Compare guard, reservations and requote gate with their full evaluation.
+    """Compare guard, reservations, signals and requote gate with their full evaluation.
 
     Raises:
         ShadowMismatch: naming what differs and both values.
     """
     _check_guard(state, params)
     _check_reservations(state)
+    _check_signals(state, params)
     _check_requote_gate(state, observed, params)
 
 
@@ -50,6 +51,12 @@ def _check_reservations(state: "State") -> None:
     full = orders.reserved_full(state.orders)
     if kept != full:
         raise ShadowMismatch(f"reservations at event {state.seq}: kept {kept}, in full {full} (buy, sell lots)")
+
+
+def _check_signals(state: "State", params: Params) -> None:
+    kept, full = state.signals.effect, signals.full_effect(state.signals, state.mono_ns, params.signals)
+    if kept != full:
+        raise ShadowMismatch(f"signals at event {state.seq}: hold {kept}, in full {full}")
 
 
 def _check_requote_gate(state: "State", now: DecisionInputs, params: Params) -> None:
