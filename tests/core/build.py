@@ -32,6 +32,9 @@ from mmdaemon.core.events import (
     OrderUpdate,
     Reconciled,
     RequestFailed,
+    SignalReceived,
+    SignalRefused,
+    SourceChanged,
     SourceEnded,
     Started,
     StopRequested,
@@ -40,7 +43,8 @@ from mmdaemon.core.events import (
     TradePrint,
 )
 from mmdaemon.core.guard import TRANSITIONS, Transition
-from mmdaemon.core.params import Params
+from mmdaemon.core.params import Params, SignalsParams, SourceParams
+from mmdaemon.core.signals import NONE, Kind
 from mmdaemon.core.state import State, new_state
 from mmdaemon.core.types import (
     E10,
@@ -101,6 +105,20 @@ PINNED: dict[str, dict[str, float]] = {
 }
 
 
+SIGNALS = SignalsParams(
+    sources={
+        name: SourceParams(tuple(Kind), shadow, weight, 0.2, 10 * NS, 600 * NS, 50)
+        for name, shadow, weight in (("desk", False, 1.0), ("model", False, 0.5), ("watcher", True, 1.0))
+    }
+    | {"narrow": SourceParams((Kind.PAUSE,), False, 1.0, 0.0, 10 * NS, 600 * NS, 50)},
+    future_max_ns=NS,
+    target_max=0.5,
+    direction_cap_bps=1.0,
+    size_min=0.25,
+    spread_max=3.0,
+)
+
+
 def modest(examples: int = 50) -> settings:
     """Examples that keep a file within seconds, with no wall clock in the verdict."""
     return settings(max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -123,7 +141,8 @@ def params(
         sections["regimes"] = {regime: {**row, **over.get(regime, {})} for regime, row in LADDER.items()}
         sections |= {table: {**pinned, **sections.get(table, {})} for table, pinned in PINNED.items()}
     sections["run"] = {"shadow": shadow, **sections.get("run", {})}
-    return Settings(preset=preset, **sections).to_params(instrument, "abcd", 1, can_amend=can_amend)
+    made = Settings(preset=preset, **sections).to_params(instrument, "abcd", 1, can_amend=can_amend)
+    return msgspec.structs.replace(made, signals=SIGNALS)
 
 
 DEFAULT = params()
@@ -245,6 +264,23 @@ class Desk:
 
     def operator(self, action: str, reason: str = "test") -> OperatorAction:
         return OperatorAction(*self.now, action, reason, "tester")
+
+    def signal(
+        self,
+        kind: str = "target_inventory",
+        value: float | str = 0.5,
+        *,
+        source: str = "desk",
+        confidence: float = 1.0,
+        age_s: float = 0.0,
+        ttl_s: float = 30.0,
+        sequence: int | None = None,
+        version: int = 1,
+        restored: bool = False,
+    ) -> SignalReceived:
+        said_ns = self.now[1] - round(age_s * NS)
+        number = self.next_ordinal() if sequence is None else sequence
+        return SignalReceived(*self.now, source, kind, value, confidence, said_ns, ttl_s, number, version, restored)
 
     def fill(
         self, side: Side, qty_lots: int, px_ticks: int = MID, client_id: str = "elsewhere", fee_e10: int = 0
@@ -513,6 +549,15 @@ def _fact(d: Desk, kind: str, n: tuple[Any, ...]) -> Event:
             return TaskDied(*d.now, "cost", "boom")
         case "source_ended", ():
             return SourceEnded(*d.now)
+        case "signal", (source, (of_kind, value), confidence, age_s, ttl_s, again):
+            number = d.ordinal if again else None
+            return d.signal(
+                of_kind, value, source=source, confidence=confidence, age_s=age_s, ttl_s=ttl_s, sequence=number
+            )
+        case "signals_refused", (count,):
+            return SignalRefused(*d.now, "desk", "flooding", count)
+        case "source_changed", (source, on):
+            return SourceChanged(*d.now, source, on, "test")
         case "stop", ():
             return StopRequested(*d.now, "")
         case _:
@@ -590,6 +635,23 @@ _ARGUMENTS: dict[str, tuple[st.SearchStrategy[Any], ...]] = {
     "started": (st.booleans(),),
     "task_died": (),
     "source_ended": (),
+    "signal": (
+        st.sampled_from([*SIGNALS.sources, "stranger"]),
+        st.one_of(
+            st.tuples(st.sampled_from(["target_inventory", "direction_hint"]), st.sampled_from([-1.0, -0.3, 0.0, 1.0])),
+            st.tuples(st.just("size_multiplier"), st.sampled_from([0.0, 0.5, 1.0])),
+            st.tuples(st.just("spread_multiplier"), st.sampled_from([1.0, 2.0, 10.0])),
+            st.tuples(st.just("regime_hint"), st.sampled_from([*(regime.value for regime in Regime), NONE])),
+            st.tuples(st.just("pause"), st.sampled_from(["increase", "all", NONE])),
+            st.tuples(st.sampled_from([*Kind, "gap"]), st.sampled_from([float("nan"), 1e300, 2.0, "up"])),
+        ),
+        st.sampled_from([1.0, 1.0, 0.5, 0.2, 0.1, float("nan")]),
+        st.sampled_from([0.0, 0.0, -0.5, 5.0, 11.0]),
+        st.sampled_from([0.5, 30.0, 600.0, 601.0, -1.0]),
+        st.sampled_from([False] * 5 + [True]),
+    ),
+    "signals_refused": (st.integers(1, 1_000),),
+    "source_changed": (st.sampled_from([*SIGNALS.sources]), st.booleans()),
     "stop": (),
     "second": (),
 }

@@ -114,6 +114,7 @@ RAISED: dict[Reason, Do] = {
     R.EDGE: nobody_pays,
     R.DAY_ENDING: day_ends,
     R.UNPROTECTED: lambda d: d.feed(d.health(bare_s=30.5)),
+    R.SIGNAL_PAUSE: lambda d: d.feed(d.signal("pause", "increase")),
     R.BOOK: lambda d: d.wait(2.1).all_of(d.health(), d.timer()),
     R.MARK: lambda d: d.wait(10.1).all_of(d.health(), d.book(), d.timer()),
     R.FEES: lambda d: d.feed(d.fees(NAN)),
@@ -124,6 +125,7 @@ RAISED: dict[Reason, Do] = {
     R.NO_FACTS: lambda d: d.wait(3.1).all_of(d.book(), d.timer()),
     R.UNANSWERED: lambda d: leave_unanswered(d, 7),
     R.OPERATOR_PAUSE: lambda d: d.feed(d.operator("pause")),
+    R.EXTERNAL_PAUSE: lambda d: d.feed(d.signal("pause", "all")),
     R.SOURCE_ENDED: lambda d: d.feed(SourceEnded(*d.now)),
     R.DAILY_LOSS: lambda d: d.feed(d.bill(BillKind.FUNDING, -3_001 * E10)),
     R.DRAWDOWN: lose_over_two_days,
@@ -172,6 +174,7 @@ CURED: dict[Reason, Do] = {
     R.EDGE: lambda d: d.all_of(d.fees(), d.timer()),
     R.DAY_ENDING: the_day_turns,
     R.UNPROTECTED: lambda d: d.feed(d.health(bare_s=30.0)),
+    R.SIGNAL_PAUSE: lambda d: wait_for_deadline(d, d.state.signals.due_ns),
     R.BOOK: lambda d: d.feed(d.book()),
     R.MARK: lambda d: d.feed(d.mark()),
     R.FEES: lambda d: d.feed(d.fees()),
@@ -182,6 +185,7 @@ CURED: dict[Reason, Do] = {
     R.NO_FACTS: lambda d: d.feed(d.health()),
     R.UNANSWERED: lambda d: d.feed(d.update("mmabcd-0-6", OrderStatus.CANCELLED, 0)),
     R.OPERATOR_PAUSE: lambda d: d.feed(d.operator("resume")),
+    R.EXTERNAL_PAUSE: lambda d: wait_for_deadline(d, d.state.signals.due_ns),
 }
 SOFT = [rule.reason for rule in RULES if rule.blocks is not Blocks.HARD]
 HARD = [rule.reason for rule in RULES if rule.blocks is Blocks.HARD]
