@@ -4,6 +4,7 @@ import re
 
 from mmdaemon.core import position
 from mmdaemon.core.fair_value import fair_value_ticks
+from mmdaemon.core.observe import regime_in_force
 from mmdaemon.core.params import Params
 from mmdaemon.core.state import State
 from mmdaemon.core.types import E10, NS, Instrument, Purpose, Side
@@ -31,7 +32,7 @@ def row_of(state: State, params: Params, now_ns: int, ts_ns: int) -> Row:
     return Row(
         ts_ms=ts_ns / 1e6,
         guard=state.guard.state.value,
-        regime=state.detector.regime.value,
+        regime=regime_in_force(state).value,
         fair=price(fair_value_ticks(book, params.quotes.depth_levels)),
         bid=price(book.bid_px),
         ask=price(book.ask_px),

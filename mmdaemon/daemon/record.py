@@ -24,6 +24,7 @@ from mmdaemon.core.events import (
     TimerFired,
     TradePrint,
 )
+from mmdaemon.core.observe import regime_in_force
 from mmdaemon.core.params import Params
 from mmdaemon.core.state import State
 from mmdaemon.core.types import NS, Purpose, Side
@@ -82,7 +83,7 @@ class Recorder:
         match event:
             case Fill():
                 mark = state.venue.mark_px_ticks or None
-                fair0, row = markout.fair0_of(state.markouts, event.trade_id), state.detector.regime
+                fair0, row = markout.fair0_of(state.markouts, event.trade_id), regime_in_force(state)
                 kept.append(
                     rows.fill_row(epoch, seq, event, self._params.instrument, mark, fair0_ticks=fair0, regime=row)
                 )
@@ -184,7 +185,7 @@ def minute_of(state: State, params: Params) -> rows.Minute:
         mono_ns=state.mono_ns,
         seq=state.seq,
         guard=state.guard.state,
-        regime=state.detector.regime,
+        regime=regime_in_force(state),
         position_lots=held.position_lots,
         mark_px_ticks=mark,
         bid_px_ticks=max(bids, default=None),

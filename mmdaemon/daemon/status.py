@@ -9,6 +9,7 @@ from mmdaemon.core import book, guard, position, reasons
 from mmdaemon.core.absence import absences
 from mmdaemon.core.decision import EdgeBreakdown, Quote
 from mmdaemon.core.fair_value import fair_value_ticks
+from mmdaemon.core.observe import regime_in_force
 from mmdaemon.core.params import Params
 from mmdaemon.core.state import State
 from mmdaemon.core.types import BPS, E10, NEVER_NS, NS, OrderStatus
@@ -101,7 +102,7 @@ class StatusView:
             why_not_quoting=guard.describe(state),
             kill=self._kill_switch.kill_state.value,
             gate_closed=self._gate.closed_because,
-            regime=state.detector.regime.value,
+            regime=regime_in_force(state).value,
             fair=self._px(fair),
             bid=self._px(state.book.bid_px or None),
             ask=self._px(state.book.ask_px or None),

@@ -3,7 +3,7 @@ here."""
 
 from mmdaemon.core import fill_quality, regime, risk, signal
 from mmdaemon.core.derisk import is_day_ending, rises
-from mmdaemon.core.observe import observe
+from mmdaemon.core.observe import observe, regime_in_force
 from mmdaemon.core.params import Params
 from mmdaemon.core.state import State
 from mmdaemon.core.types import NS, Side
@@ -42,7 +42,7 @@ def funding(state: State) -> FundingView | None:
 
 
 def tracker_multiplier(state: State, params: Params) -> float:
-    return fill_quality.multiplier(state.quality, state.detector.regime, params.quality)
+    return fill_quality.multiplier(state.quality, regime_in_force(state), params.quality)
 
 
 def sides(state: State, params: Params, now_ns: int) -> dict[str, SideView]:

@@ -20,7 +20,9 @@ from mmdaemon.core.signals import NO_EFFECT, REFUSALS, Kind
 from mmdaemon.core.types import NS, GuardState, Regime, Side
 from tests.core.build import Desk, hostile, inputs, modest, params, play, running
 
-PARAMS = params()
+WIDE = {"spread_min_bps": 20.0}
+PARAMS = params(regimes={"neutral_low_vol": WIDE, "neutral_high_vol": WIDE})
+"""So wide that no quote stands at its floor, where leaning moves nothing."""
 
 
 def desk(lots: int = 40) -> Desk:
@@ -157,7 +159,7 @@ def test_it_decays_from_the_middle_of_its_life_and_ends_at_its_end() -> None:
     begun_ns, heard = at_work.now_ns, {}
     while at_work.now_ns < begun_ns + 22 * NS:
         at_work.wait(0.25)
-        at_work.all_of(at_work.health(), at_work.book(), at_work.timer())
+        at_work.healthy_second()
         heard[(at_work.now_ns - begun_ns) / NS] = at_work.state.signals.effect.target
     for age_s, target in heard.items():
         left = min(1.0, 2.0 * (1.0 - age_s / 20.0))
@@ -177,7 +179,6 @@ def outcomes(at_work: Desk) -> list[tuple[int, signals.Outcome]]:
     told: list[tuple[int, signals.Outcome]] = []
     again = Desk(PARAMS)
     for event, _ in at_work.log:
-        again.state.seq += 0
         again.feed(event)
         if again.state.signals.outcomes_seq == again.state.seq:
             told += [(again.state.seq, outcome) for outcome in again.state.signals.outcomes]
@@ -232,7 +233,7 @@ def test_out_of_a_position_the_size_stays_whole_and_through_it_it_does_not() -> 
     assert sells[0] == whole[0]
     assert buys[0] < whole[0] / 2
     turning = quotes.decide(inputs(position_lots=3, signal_size=0.25), p).quotes
-    assert [q.qty_lots for q in turning if q.side is Side.SELL][0] == buys[0]
+    assert next(q.qty_lots for q in turning if q.side is Side.SELL) == buys[0]
 
 
 def test_a_spread_widens_the_half_spread() -> None:
