@@ -66,7 +66,7 @@ def model_figures(seen: DecisionInputs, made: Decision, params: Params) -> Itera
     if seen.fair_ticks is None or seen.guard is not GuardState.RUNNING:
         return
     row, quoting = params.regimes[seen.regime], params.quotes
-    by = f"{seen.drift_multiplier:g} x {seen.tracker_multiplier:g}"
+    by = f"{seen.drift_multiplier:g} x {seen.tracker_multiplier:g} x {seen.signal_spread:g}"
     if quoting.model == "glft":
         yield from _glft_figures(seen, seen.fair_ticks, params)
     else:
@@ -76,7 +76,7 @@ def model_figures(seen: DecisionInputs, made: Decision, params: Params) -> Itera
         yield Seen("band", "band gain x band", f"{quoting.band_gain:g} x {seen.band_bps:g}", "bps")
         yield Seen("skew_gain", "skew gain k", f"{row.skew_gain:g}", "")
         yield Seen("move", "sigma x sqrt(tau)", f"{move_bps(seen, params.cost):.4f}", "bps")
-    yield Seen("multipliers", "drift x tracker", by, "times")
+    yield Seen("multipliers", "drift x tracker x signals", by, "times")
     yield Seen("half_max", "half of the widest spread", f"{row.spread_max_bps / 2:g}", "bps")
     yield Seen("half", "half-spread", f"{made.half_bps:.4f}", "bps")
     yield Seen("skew", "skew, down if positive", f"{made.skew_bps:.4f}", "bps")

@@ -106,6 +106,14 @@ def inputs(seen: DecisionInputs, instrument: Instrument) -> Iterator[Seen]:
         "no_buy": ("what keeps buys from increasing", seen.no_buy or "nothing", ""),
         "no_sell": ("what keeps sells from increasing", seen.no_sell or "nothing", ""),
         "derisk": ("how the position is worked down", _urgency(seen), ""),
+        "target": ("inventory that signals draw to", f"{seen.target:+g}" if seen.target else "0", "of the largest"),
+        "direction_bps": (
+            "reservation price, by signals",
+            f"{seen.direction_bps:+.4f}" if seen.direction_bps else "0",
+            "bps",
+        ),
+        "signal_size": ("size of what increases, by signals", f"{seen.signal_size:g}", "of 1"),
+        "signal_spread": ("spread multiplier, by signals", f"{seen.signal_spread:g}", "times"),
     }
     for name in DecisionInputs.__struct_fields__:
         yield Seen(name, *values[name])

@@ -73,6 +73,8 @@ def first_state(recovered: Recovered, params: Params, start_e10: int, mono_ns: i
     state.budgets.messages_ns.extend(mono_ns - max(0, ts_ns - sent_ts_ns) for sent_ts_ns in recovered.messages_ts_ns)
     for order in recovered.orders:
         core_apply.apply(state, order, params)
+    for said in recovered.signals:
+        core_apply.apply(state, said, params)
     try:
         learned.restore(state, recovered.learned, params)  # instead of what the facts above made of it, without a book
     except msgspec.DecodeError as error:

@@ -63,7 +63,8 @@ class Recorder:
     def record(self, state: State, event: Event, step: Step) -> int:
         """Hand over what this event and its step leave behind. Returns the row number that intents wait for."""
         matured = markout.matured_in(state.markouts, state.seq)
-        if step is NOTHING and not matured and isinstance(event, _MARKET):
+        told = state.signals.outcomes_seq == state.seq
+        if step is NOTHING and not matured and not told and isinstance(event, _MARKET):
             return 0
         self.telemetry.on_step(state, event, step)
         epoch = self._params.run_epoch
@@ -74,6 +75,7 @@ class Recorder:
         urgent = self._of_step(kept, state, event, step) or urgent
         urgent = self._of_breaches(kept, state) or urgent
         self._of_verdicts(kept, state)
+        urgent = self._of_signals(kept, state) or urgent
         if not kept:
             return 0
         return self._journal.put(kept, urgent=urgent)
@@ -147,6 +149,15 @@ class Recorder:
         before, self._verdicts = self._verdicts, state.quality.verdicts
         if before is not None and before != self._verdicts:
             kept.extend(learned_of(state, self._params))
+
+    def _of_signals(self, kept: list[Row], state: State) -> bool:
+        """What was taken is urgent: it holds on over a restart, a pause above all."""
+        if state.signals.outcomes_seq != state.seq:
+            return False
+        now = (state.mono_ns, state.ts_ns)
+        told = state.signals.outcomes
+        kept.extend(rows.signal_row(self._params.run_epoch, state.seq, *now, outcome) for outcome in told)
+        return any(outcome.what == "applied" for outcome in told)
 
     def _of_time(self, kept: list[Row], state: State) -> bool:
         """Once a minute a sample, the limits' slice and what fills taught; hourly the position. A day that turned is

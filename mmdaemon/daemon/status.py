@@ -229,6 +229,8 @@ class StatusView:
                     ("level", a.level),
                     ("floor", a.floor),
                     ("clamp", a.clamp),
+                    ("target", a.target),
+                    ("direction", a.direction),
                     ("rounding", a.rounding),
                 )
             },

@@ -4,10 +4,13 @@ import sqlite3
 
 import msgspec
 
-from mmdaemon.core.events import Fill, OrderAdopted
+from mmdaemon.core.events import Fill, OrderAdopted, SignalReceived
+from mmdaemon.core.signals import RANGES, VERSION
 from mmdaemon.core.types import NS, Instrument, OrderStatus, Purpose, Regime, Side
 from mmdaemon.journal.rows import digest_of
 
+_SIGNALS_NS = 25 * 3_600 * NS
+"""Longer than any signal may hold, with its age on arrival."""
 _MESSAGES_MOST = 3_000
 """The highest limit on the messages of a minute."""
 
@@ -138,6 +141,36 @@ def unsettled_orders(db: sqlite3.Connection, account: int, mono_ns: int, ts_ns: 
             )
         )
     return tuple(found)
+
+
+def signals(db: sqlite3.Connection, account: int, mono_ns: int, ts_ns: int) -> tuple[SignalReceived, ...]:
+    """Signals that were taken and had not ended, in the order in which they came; what ran out meanwhile is left out.
+    So is what nobody can read: a signal is never more than advice."""
+    found = db.execute(
+        "SELECT source, kind, value, confidence, said_ts_ns, ttl_s, sequence FROM signals s "
+        "WHERE ts_ns > ? AND epoch >= ? AND what IN ('applied', 'shadow') AND said_ts_ns + ttl_s * 1e9 > ? "
+        "AND NOT EXISTS (SELECT 1 FROM signals e WHERE e.ts_ns >= s.ts_ns AND e.epoch >= ? AND e.rowid > s.rowid "
+        "AND e.source = s.source AND e.kind = s.kind AND e.sequence = s.sequence "
+        "AND e.what IN ('replaced', 'expired', 'off')) ORDER BY rowid",
+        (ts_ns - _SIGNALS_NS, account, ts_ns, account),
+    )
+    return tuple(
+        SignalReceived(
+            mono_ns=mono_ns,
+            ts_ns=ts_ns,
+            venue_ts_ns=None,
+            source=source,
+            kind=kind,
+            value=float(value) if kind in RANGES else value,
+            confidence=confidence,
+            said_ts_ns=said_ts_ns,
+            ttl_s=ttl_s,
+            sequence=sequence,
+            version=VERSION,
+            restored=True,
+        )
+        for source, kind, value, confidence, said_ts_ns, ttl_s, sequence in found
+    )
 
 
 def newest_slice(db: sqlite3.Connection, name: str, account: int) -> bytes | None:

@@ -62,6 +62,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "checkpoints": _stays("two of each slice, which the writer sees to itself"),
     "digests": _stays("what a run came to"),
     "preflights": _stays("what a receipt stands on"),
+    "signals": _goes("advice that has ended; a day is the most that one holds"),
     "prunings": _stays("what left, and which copy has it"),
 }
 
@@ -70,6 +71,7 @@ _BY_ROWID: Final = {
     "decisions": Statement.DECISIONS_PRUNED,
     "order_events": Statement.ORDER_EVENTS_PRUNED,
     "cancels": Statement.CANCELS_PRUNED,
+    "signals": Statement.SIGNALS_PRUNED,
 }
 _AMENDS: Final = (
     "FROM intents WHERE epoch = ? AND seq > ? AND seq <= ? AND revision > 0 "

@@ -28,6 +28,7 @@ from mmdaemon.journal.records import (
     Pruning,
     Run,
     SideTotal,
+    SignalRow,
     Transition,
 )
 from mmdaemon.journal.recovery import NEWEST, JournalUnreadable, newer_schema
@@ -52,6 +53,7 @@ _TABLES: dict[type[msgspec.Struct], str] = {
     Break: "breaks",
     Minute: "minutes",
     Pruning: "prunings",
+    SignalRow: "signals",
 }
 
 
@@ -63,6 +65,7 @@ _AS_VERSION_2 = (
     f"CREATE TEMP TABLE markouts ({', '.join(MarkoutRow.__struct_fields__)})"
 )
 _BEFORE_VERSION_4 = f"CREATE TEMP TABLE prunings ({', '.join(Pruning.__struct_fields__)})"
+_BEFORE_VERSION_5 = f"CREATE TEMP TABLE signals ({', '.join(SignalRow.__struct_fields__)})"
 
 
 def exact_sum(column: str) -> str:
@@ -100,6 +103,8 @@ class JournalReader:
             self._db.executescript(_AS_VERSION_2)
         if version < 4:
             self._db.executescript(_BEFORE_VERSION_4)
+        if version < 5:
+            self._db.executescript(_BEFORE_VERSION_5)
 
     def __enter__(self) -> Self:
         return self
@@ -224,6 +229,10 @@ class JournalReader:
 
     def breaks(self, *, only_open: bool = False) -> list[Break]:
         return list(self._rows(Break, "WHERE closed_ts_ns IS NULL ORDER BY rowid" if only_open else "ORDER BY rowid"))
+
+    def signals(self, epoch: int) -> Iterator[SignalRow]:
+        """What sources outside said, in order of arrival, and what became of it."""
+        return self._rows(SignalRow, "WHERE epoch = ? ORDER BY seq, rowid", epoch)
 
     def minutes(self, epoch: int) -> Iterator[Minute]:
         return self._rows(Minute, "WHERE epoch = ? ORDER BY ts_ns", epoch)

@@ -217,6 +217,26 @@ class PreflightRow(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.encode(msgspec.structs.astuple(self)[:-1])
 
 
+class SignalRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What a source outside said, and what became of it."""
+
+    epoch: int
+    seq: int
+    mono_ns: int
+    ts_ns: int
+    source: str
+    kind: str
+    sequence: int | None
+    what: str
+    """"applied", "shadow", "refused", "replaced", "expired", "off" or "on"."""
+    reason: str
+    count: int
+    value: str
+    confidence: float | None
+    said_ts_ns: int | None
+    ttl_s: float | None
+
+
 class Pruning(msgspec.Struct, frozen=True, kw_only=True):
     """What left a table of the journal when it was old: of one run, all up to an event."""
 

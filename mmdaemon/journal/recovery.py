@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from mmdaemon.clock import Clock
-from mmdaemon.core.events import Bill, Fill, OrderAdopted
+from mmdaemon.core.events import Bill, Fill, OrderAdopted, SignalReceived
 from mmdaemon.core.types import NS, Instrument, KillState, Purpose
 from mmdaemon.journal import known
 from mmdaemon.journal.backup import BackupFailed, NoRoom, copied, refuse_without_room
@@ -113,6 +113,8 @@ class Recovered(msgspec.Struct, frozen=True, kw_only=True):
     there. (Not the last fill: one before it may have been lost with the process, and the first has none before.)"""
     breaks: tuple[Break, ...]
     """Open ones of this account, oldest first."""
+    signals: tuple[SignalReceived, ...]
+    """Those of sources outside that were taken and have not ended, as they are to be taken in again."""
     cancel_breaches: int
     """Of the cancel budget, since the last resume."""
     messages_ts_ns: tuple[int, ...]
@@ -197,7 +199,7 @@ def _script(name: str) -> str:
 
 MIGRATIONS: Mapping[int, str] = {
     0: _script("schema"),
-    **{version: _script(f"from_{version}") for version in (1, 2, 3)},
+    **{version: _script(f"from_{version}") for version in (1, 2, 3, 4)},
 }
 """From version 0, an empty file, to the newest; from any other to the next. A script ends by setting `user_version`."""
 NEWEST = max(MIGRATIONS) + 1
@@ -325,6 +327,7 @@ def _begin(
         paused=known.pause(db),
         read_until_ts_ns=known.read_until(db, account, opened_ts_ns, ts_ns),
         breaks=_open_breaks(db, account, ts_ns),
+        signals=known.signals(db, account, mono_ns, ts_ns),
         cancel_breaches=known.number(db, "cancel_breaches", account, 0),
         messages_ts_ns=known.messages(db, ts_ns),
         clean_start=clean,

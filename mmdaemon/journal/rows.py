@@ -6,6 +6,7 @@ Builders take core facts and return rows. All raise `ValueRefused`, naming table
 import hashlib
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from math import isfinite
 from typing import Final
 
 import msgspec
@@ -13,6 +14,7 @@ import msgspec
 from mmdaemon.core.commands import Amend, Cancel, Command, Place
 from mmdaemon.core.events import Bill, Fill, OperatorAction, OrderAdopted, OrderUpdate, Reconciled, RequestFailed
 from mmdaemon.core.markout import Markout
+from mmdaemon.core.signals import Outcome
 from mmdaemon.core.types import E10, GuardState, Instrument, KillState, OrderStatus, Regime
 from mmdaemon.journal.statements import Row, Statement, ValueRefused, row
 
@@ -340,6 +342,15 @@ def operator_row(epoch: int, seq: int | None, action: OperatorAction, outcome: s
     """`seq` is None where the action was refused before it became an event."""
     what = (action.action, action.reason, action.who, outcome)
     return row(Statement.OPERATOR_ACTION, epoch, seq, action.mono_ns, action.ts_ns, *what)
+
+
+def signal_row(epoch: int, seq: int, mono_ns: int, ts_ns: int, outcome: Outcome) -> Row:
+    """What became of a signal, or of many that were refused alike. What a source made up and no column holds is NULL."""
+    numbers = (outcome.sequence, outcome.said_ts_ns)
+    sequence, said_ts_ns = (x if type(x) is int and abs(x) < 1 << 63 else None for x in numbers)
+    confidence, ttl_s = (float(x) if isfinite(x) else None for x in (outcome.confidence, outcome.ttl_s))
+    what = (outcome.source, outcome.kind, sequence, outcome.what, outcome.reason, outcome.count, outcome.value)
+    return row(Statement.SIGNAL, epoch, seq, mono_ns, ts_ns, *what, confidence, said_ts_ns, ttl_s)
 
 
 def reconciliation_row(epoch: int, seq: int, event: Reconciled) -> Row:

@@ -358,4 +358,24 @@ CREATE TABLE prunings (
     PRIMARY KEY (pruned_table, epoch)
 ) STRICT;
 
-PRAGMA user_version = 4;
+-- What sources outside said (core/signals.py), and what became of it.
+CREATE TABLE signals (
+    epoch       INTEGER NOT NULL,
+    seq         INTEGER NOT NULL,
+    mono_ns     INTEGER NOT NULL,
+    ts_ns       INTEGER NOT NULL,
+    source      TEXT    NOT NULL,
+    kind        TEXT    NOT NULL,                   -- empty of what the door refused, and of a source switched off or on
+    sequence    INTEGER,                        -- here and below NULL is no number
+    what        TEXT    NOT NULL,               -- applied, shadow, refused, replaced, expired, off, on
+    reason      TEXT    NOT NULL,
+    count       INTEGER NOT NULL,               -- how many refusals were alike
+    value       TEXT    NOT NULL,
+    confidence  REAL,
+    said_ts_ns  INTEGER,
+    ttl_s       REAL
+) STRICT;
+CREATE INDEX signals_ts ON signals (ts_ns);
+CREATE INDEX signals_seq ON signals (epoch, seq);
+
+PRAGMA user_version = 5;

@@ -48,6 +48,8 @@ class Statement(StrEnum):
     CANCELS_PRUNED = auto()
     AMENDS_PRUNED = auto()
     PRUNING = auto()
+    SIGNAL = auto()
+    SIGNALS_PRUNED = auto()
 
 
 Row = tuple[Statement, tuple[Value, ...]]
@@ -203,6 +205,11 @@ _SQL: dict[Statement, _Sql] = {
         "AND NOT EXISTS (SELECT 1 FROM orders WHERE orders.client_id = intents.client_id AND settled = 0)",
         ("epoch", "seq", "seq"),
     ),
+    Statement.SIGNAL: _insert(
+        "signals",
+        "epoch seq mono_ns ts_ns source kind sequence what reason count value confidence said_ts_ns ttl_s",
+    ),
+    Statement.SIGNALS_PRUNED: _pruned("signals"),
     Statement.PRUNING: _insert(
         "prunings",
         "pruned_table epoch rows through_seq through_ts_ns chain ts_ns copy",

@@ -4,72 +4,11 @@ Names are those of the desk that this project replaces wherever it had the same 
 columns are not here, and why.
 """
 
-from collections.abc import Mapping
 from typing import Final
 
-from mmdaemon.core.decision import EdgeBreakdown, QuoteAddends
-from mmdaemon.research.export_desk import DERIVED
-from mmdaemon.research.export_rows import Column, ExportRefused, Kind, Table, each_quote, one
+from mmdaemon.research.export_columns import columns
+from mmdaemon.research.export_rows import ExportRefused, Table, each_quote, one
 
-
-def _moment(prefix: str, about: str, source: str = "") -> tuple[Column, Column]:
-    """A UTC time twice: to read, and as the integer it is."""
-    source = source or f"{prefix}_ns"
-    return (
-        Column(prefix, Kind.TIME, source, about),
-        Column(f"{prefix}_ns", Kind.INTEGER, source, "the same, in ns since 1970 UTC"),
-    )
-
-
-def _columns(rows: str, more: Mapping[str, tuple[Column, ...]] | None = None) -> tuple[Column, ...]:
-    """Columns out of lines "name | kind | source | about"; an empty source is the name. `@x` puts in `more[x]`."""
-    made: list[Column] = []
-    for line in filter(None, map(str.strip, rows.splitlines())):
-        if line.startswith("@"):
-            made.extend({**_SHARED, **(more or {})}[line[1:]])
-            continue
-        name, kind, source, about = map(str.strip, line.split("|", 3))
-        made.append(Column(name, Kind(kind), source or name, about))
-    return tuple(made)
-
-
-_RUN = Column("epoch", Kind.INTEGER, "epoch", "number of the run")
-_SEQ = Column("seq", Kind.INTEGER, "seq", "the event within the run that the row follows from")
-_MONO = Column("mono_ns", Kind.INTEGER, "mono_ns", "local monotonic clock, ns")
-_SHARED: Final[Mapping[str, tuple[Column, ...]]] = {
-    "run": (_RUN,),
-    "event": (_RUN, _SEQ, *_moment("ts", "when it was received or decided, UTC")),
-    "clocked": (_RUN, _SEQ, *_moment("ts", "when it was received or decided, UTC"), _MONO),
-    "venue_ts": _moment("venue_ts", "the venue's own time of it"),
-    "market": (
-        Column("exchange", Kind.TEXT, "(SELECT venue FROM meta)", "venue"),
-        Column("trading_pair", Kind.TEXT, "(SELECT symbol FROM meta)", "symbol at the venue"),
-    ),
-    "updated": (
-        Column("updated_seq", Kind.INTEGER, "updated_seq", "event of the last change"),
-        *_moment("updated_ts", "time of the last change"),
-    ),
-    "opened": _moment("opened_ts", "first seen"),
-    "last_seen": _moment("last_seen_ts", "last seen"),
-    "closed": _moment("closed_ts", "resolved; absent while open"),
-    "funding_due": _moment("funding_due_ts", "when that is"),
-    "started": _moment("started_ts", "start"),
-    "ended": _moment("ended_ts", "end; absent while it runs, or where it was cut off"),
-    "first": _moment("first_ts", "first met"),
-    "buy_edge": tuple(
-        Column(f"buy_{name}", Kind.FLOAT, f"made.buy_edge.{name}", "required edge of a bid: addend")
-        for name in EdgeBreakdown.__struct_fields__
-    ),
-    "sell_edge": tuple(
-        Column(f"sell_{name}", Kind.FLOAT, f"made.sell_edge.{name}", "required edge of an ask: addend")
-        for name in EdgeBreakdown.__struct_fields__
-    ),
-    "addends": tuple(
-        Column(f"{name}_ticks", Kind.FLOAT, f"quote.addends.{name}", "addend of the price, in ticks")
-        for name in QuoteAddends.__struct_fields__
-    ),
-    **DERIVED,
-}
 _GUARD_BEFORE: Final = (
     "coalesce((SELECT t.to_state FROM transitions t WHERE t.epoch = fills.epoch AND t.seq < fills.seq "
     "ORDER BY t.seq DESC, t.rowid DESC LIMIT 1), 'starting')"
@@ -77,7 +16,7 @@ _GUARD_BEFORE: Final = (
 
 FILLS: Final = Table(
     "fills", "Every fill, once.", "fills", "epoch, seq, rowid", instrument="instrument_version",
-    columns=_columns("""
+    columns=columns("""
         @clocked
         @venue_ts
         account_epoch | integer | | run in which the account was first met
@@ -106,7 +45,7 @@ FILLS: Final = Table(
 
 MINUTES: Final = Table(
     "minutes", "One sample a minute, once a mark is known.", "minutes", "epoch, ts_ns",
-    columns=_columns("""
+    columns=columns("""
         @clocked
         bot_mode | text | (SELECT mode FROM runs r WHERE r.epoch = minutes.epoch) | simulated, paper, testnet or live
         @market
@@ -137,7 +76,7 @@ MINUTES: Final = Table(
 MARKOUTS: Final = Table(
     "markouts", "What each fill was worth later, a row for each horizon that was closed.", "markouts",
     "epoch, seq, rowid",
-    columns=_columns("""
+    columns=columns("""
         @event
         account_epoch | integer | | run in which the account was first met
         trade_id | text | | the venue's id of the fill
@@ -157,7 +96,7 @@ TABLES: Final[tuple[Table, ...]] = (
     MINUTES,
     Table(
         "orders", "Each order as it last stood.", "orders", "client_id",
-        columns=_columns("""
+        columns=columns("""
             @run
             order_id | text | client_id | our client order id
             side | side | | buy or sell
@@ -177,7 +116,7 @@ TABLES: Final[tuple[Table, ...]] = (
     ),
     Table(
         "order_events", "What the venue said of orders, as it came.", "order_events", "rowid",
-        columns=_columns("""
+        columns=columns("""
             @clocked
             @venue_ts
             order_id | text | client_id | our client order id
@@ -193,7 +132,7 @@ TABLES: Final[tuple[Table, ...]] = (
     Table(
         "intents", "What was about to be sent: orders (revision 0) and their amends.", "intents",
         "epoch, seq, client_id, revision",
-        columns=_columns("""
+        columns=columns("""
             @event
             order_id | text | client_id | our client order id
             revision | integer | | 0 the order, else its amend
@@ -209,7 +148,7 @@ TABLES: Final[tuple[Table, ...]] = (
     ),
     Table(
         "cancels", "Cancels decided.", "cancels", "rowid",
-        columns=_columns("""
+        columns=columns("""
             @event
             order_id | text | client_id | our client order id
             risk | true/false | | to reduce risk: not counted in the cancel budget
@@ -218,7 +157,7 @@ TABLES: Final[tuple[Table, ...]] = (
     Table(
         "decisions", "Each changed decision: what it saw, what it concluded.", "decisions", "epoch, seq",
         unfold=one,
-        columns=_columns("""
+        columns=columns("""
             @clocked
             state | text | guard | guard state
             regime | text | | regime of the market
@@ -263,7 +202,7 @@ TABLES: Final[tuple[Table, ...]] = (
     Table(
         "quotes", "The target quotes of each changed decision, with the addends of their prices.", "decisions",
         "epoch, seq", unfold=each_quote,
-        columns=_columns("""
+        columns=columns("""
             @event
             side | side | quote.side | buy or sell
             level | integer | quote.level | rung, 0 nearest
@@ -279,7 +218,7 @@ TABLES: Final[tuple[Table, ...]] = (
     ),
     Table(
         "transitions", "Moves of the guard.", "transitions", "epoch, seq, rowid",
-        columns=_columns("""
+        columns=columns("""
             @clocked
             from_state | text | | guard state before
             state | text | to_state | guard state after
@@ -287,8 +226,24 @@ TABLES: Final[tuple[Table, ...]] = (
         """),
     ),
     Table(
+        "signals", "What sources outside said, and what became of it.", "signals", "epoch, seq, rowid",
+        columns=columns("""
+            @clocked
+            source | text | | who said it
+            kind | text | | what it is about; empty where the door refused it, and of a source switched off or on
+            sequence | integer | | the source's own count
+            what | text | | applied, shadow, refused, replaced, expired, off, on
+            reason | text | | why it was refused, or the source switched off
+            count | integer | | how many refusals were alike
+            value | text | | as it was said
+            confidence | float | | 0 to 1, as it was said; absent where it was no number
+            said_ts_ns | integer | | when its source said it, ns since 1970 UTC; absent where it was no number
+            ttl_s | float | | how long it was to hold, s; absent where it was no number
+        """),
+    ),
+    Table(
         "reconciliations", "Comparisons with the venue.", "reconciliations", "epoch, seq, rowid",
-        columns=_columns("""
+        columns=columns("""
             @clocked
             scope | text | | what was compared
             position_base | size | position_lots | position at the venue
@@ -297,7 +252,7 @@ TABLES: Final[tuple[Table, ...]] = (
     ),
     Table(
         "breaks", "Disagreements with the venue, from first seen to resolved.", "breaks", "rowid",
-        columns=_columns("""
+        columns=columns("""
             @run
             seq | integer | | event at which it opened
             @opened
@@ -312,7 +267,7 @@ TABLES: Final[tuple[Table, ...]] = (
     ),
     Table(
         "operator_actions", "What people asked for.", "operator_actions", "rowid",
-        columns=_columns("""
+        columns=columns("""
             @clocked
             action | text | | pause, resume, kill, flatten
             reason | text | | the reason given
@@ -322,7 +277,7 @@ TABLES: Final[tuple[Table, ...]] = (
     ),
     Table(
         "kills", "States of the kill switch.", "kill", "rowid",
-        columns=_columns("""
+        columns=columns("""
             @run
             ts | time | ts_ns | when, UTC
             ts_ns | integer | | the same, in ns since 1970 UTC
@@ -334,7 +289,7 @@ TABLES: Final[tuple[Table, ...]] = (
     ),
     Table(
         "bills", "Lines of the venue's ledger.", "bills", "epoch, seq, rowid",
-        columns=_columns("""
+        columns=columns("""
             @clocked
             @venue_ts
             account_epoch | integer | | run in which the account was first met
@@ -348,7 +303,7 @@ TABLES: Final[tuple[Table, ...]] = (
     ),
     Table(
         "runs", "Runs of the daemon.", "runs LEFT JOIN digests USING (epoch)", "epoch",
-        columns=_columns("""
+        columns=columns("""
             @run
             account_epoch | integer | | run in which the account was first met
             bot_tag | text | (SELECT bot_tag FROM meta) | prefix of our order ids
@@ -375,7 +330,7 @@ TABLES: Final[tuple[Table, ...]] = (
     Table(
         "instruments", "What a tick and a lot are worth, by version. Belongs to no run.", "instruments", "version",
         runs="", instrument="version",
-        columns=_columns("""
+        columns=columns("""
             version | integer | | version of the rules
             exchange | text | venue | venue
             trading_pair | text | symbol | symbol at the venue

@@ -76,7 +76,8 @@ def test_what_is_refused_is_counted_and_moves_nothing(why: str, over: dict[str, 
         each.feed(each.signal(value=0.2, sequence=1_000))
     said.ordinal = quiet.ordinal = 1_000
     before = msgspec.structs.replace(said.state.signals)
-    bad = said.signal(**{"value": -0.9, **over})
+    asked: dict[str, Any] = {"value": -0.9, **over}
+    bad = said.signal(**asked)
 
     step = said.feed(bad)
 
@@ -169,7 +170,7 @@ def test_it_decays_from_the_middle_of_its_life_and_ends_at_its_end() -> None:
     )
     assert heard[19.75] > 0.0
     assert len(set(heard.values())) == 11, "ten steps and the end"
-    told = [o.what for seq, o in outcomes(at_work) if o.source == "desk"]
+    told = [o.what for _, o in outcomes(at_work) if o.source == "desk"]
     assert told == ["applied", "expired"]
     assert wanted(at_work).quotes[0].addends.target == 0.0
 
