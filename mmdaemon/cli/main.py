@@ -62,6 +62,7 @@ VERBS: Final[dict[str, Verb]] = {
     "reconcile": Verb(
         "mmdaemon.cli.reconcile:reconcile", "Compare venue and books now; accept what only a person may (--repair)."
     ),
+    "signal": Verb("mmdaemon.cli.signal:signal", "Say something of the market to a running daemon, for a while."),
     "check-config": Verb(
         "mmdaemon.cli.check_config:check_config",
         "Check a configuration and show every error at once, or what it amounts to.",

@@ -39,7 +39,7 @@ def pause(*, reason: str = "", state_dir: Path | None = None) -> int:
     state_dir
         The daemon's state directory.
     """
-    return _operate(locate_dir(state_dir), "pause", {"reason": _said(reason)})
+    return operate(locate_dir(state_dir), "pause", {"reason": _said(reason)})
 
 
 def resume(*, reason: str, state_dir: Path | None = None) -> int:
@@ -56,7 +56,7 @@ def resume(*, reason: str, state_dir: Path | None = None) -> int:
         raise Refused(
             '--reason is empty: say why it is safe to go on, `mmdaemon resume --reason "..."`', ExitCode.USAGE
         )
-    return _operate(locate_dir(state_dir), "resume", {"reason": _said(reason)})
+    return operate(locate_dir(state_dir), "resume", {"reason": _said(reason)})
 
 
 def flatten(*, reason: str = "", state_dir: Path | None = None) -> int:
@@ -69,7 +69,7 @@ def flatten(*, reason: str = "", state_dir: Path | None = None) -> int:
     state_dir
         The daemon's state directory.
     """
-    return _operate(locate_dir(state_dir), "flatten", {"reason": _said(reason)})
+    return operate(locate_dir(state_dir), "flatten", {"reason": _said(reason)})
 
 
 def kill(
@@ -128,7 +128,7 @@ def kill(
         )
     if if_dirty or venue or config or for_ is not None:
         raise Refused("--if-dirty, --venue, --config and --for belong to --direct; add it", ExitCode.USAGE)
-    return _operate(locate_dir(state_dir), "kill", {"flatten": flatten, "wait": wait, "reason": _said(reason)})
+    return operate(locate_dir(state_dir), "kill", {"flatten": flatten, "wait": wait, "reason": _said(reason)})
 
 
 def _said(reason: str) -> str:
@@ -136,7 +136,8 @@ def _said(reason: str) -> str:
     return plain(reason.strip())[:REASON_MAX_CHARS]
 
 
-def _operate(directory: StateDir, verb: str, args: Mapping[str, str | bool]) -> int:
+def operate(directory: StateDir, verb: str, args: Mapping[str, str | bool]) -> int:
+    """Ask the daemon of a state directory, and say how things stood before and after. Returns the exit code."""
     try:
         return asyncio.run(_before_and_after(directory.socket_path, verb, args))
     except NoDaemon as error:

@@ -96,7 +96,7 @@ class SourceParams(msgspec.Struct, frozen=True):
     max_age_ns: int
     """Said longer ago than this when it comes: stale."""
     ttl_max_ns: int
-    rate_per_s: int
+    rate_per_minute: int
 
 
 class SignalsParams(msgspec.Struct, frozen=True):

@@ -37,11 +37,13 @@ def handler_of(daemon: Daemon, token: Token) -> Handler:
             case "reconcile":
                 repair, cancel = args.get("repair") is True, str(args.get("cancel", "")).split()
                 outcome = await operator.reconcile(request.who, repair=repair, reason=reason, cancel=cancel)
+            case "signal":
+                outcome = await daemon.parts.signals.say(str(args.get("message", "")))
             case "stop":
                 daemon.stop(reason or f"asked by {request.who}")
                 outcome = Outcome(True, 0, "stopping: quotes are cancelled and read as gone first")
             case _:
-                known = "status, pause, resume, kill, flatten, reconcile, stop"
+                known = "status, pause, resume, kill, flatten, reconcile, signal, stop"
                 outcome = Outcome(False, 64, f"no such verb: {request.verb!r}; there are {known}")
         return Answer(outcome.ok, outcome.exit_code, outcome.message.splitlines(), daemon.parts.status())
 

@@ -37,6 +37,7 @@ from mmdaemon.daemon.quoting import QuotingController
 from mmdaemon.daemon.reconcile import Cadences, Reconciler
 from mmdaemon.daemon.record import Recorder
 from mmdaemon.daemon.sender import Sender
+from mmdaemon.daemon.signals import Signals
 from mmdaemon.daemon.status import StatusView
 from mmdaemon.journal.connection import Connection, Durability, InlineConnection, ThreadConnection
 from mmdaemon.journal.records import Break
@@ -281,6 +282,7 @@ class Parts:
         self.operator = Operator(
             state, params, gate, self.kill_switch, self.reconciler, inbox, journal, clock, state_dir.clear_latch
         )
+        self.signals = Signals(state, params, inbox, clock)
         pruner = Pruner(
             state_dir.journal_path,
             backup_folder(settings, state_dir),
@@ -330,5 +332,6 @@ class Parts:
             "regime": lambda: regime.run(venue, clock, post),
             "timers": lambda: timers.run(clock, post),
             "hints": self.hints.run,
+            "signals": self.signals.run,
             "backup": self.backups.run,
         }

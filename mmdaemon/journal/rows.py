@@ -345,7 +345,7 @@ def operator_row(epoch: int, seq: int | None, action: OperatorAction, outcome: s
 
 
 def signal_row(epoch: int, seq: int, mono_ns: int, ts_ns: int, outcome: Outcome) -> Row:
-    """What became of a signal, or of many that were refused alike. What a source made up and no column holds is NULL."""
+    """What became of a signal, or of many that were refused alike. What no column holds, a source made up: NULL."""
     numbers = (outcome.sequence, outcome.said_ts_ns)
     sequence, said_ts_ns = (x if type(x) is int and abs(x) < 1 << 63 else None for x in numbers)
     confidence, ttl_s = (float(x) if isfinite(x) else None for x in (outcome.confidence, outcome.ttl_s))

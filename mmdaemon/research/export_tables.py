@@ -183,6 +183,10 @@ TABLES: Final[tuple[Table, ...]] = (
             no_buy | text | seen.no_buy | why buys that increase were not to be; empty text where they were
             no_sell | text | seen.no_sell | likewise
             derisk | text | seen.derisk | how urgently a position was worked down
+            target | float | seen.target | inventory that signals drew to, as a share of the largest position
+            direction_bps | float | seen.direction_bps | how far signals moved the reservation price up
+            signal_size | float | seen.signal_size | share that signals left of the size of what increases
+            signal_spread | float | seen.signal_spread | what signals multiplied the half-spread by
             reservation_ticks | float | ladder.reservation_ticks | reservation price; absent where nothing can be quoted
             half_bps | float | ladder.half_bps | half-spread, likewise
             skew_bps | float | ladder.skew_bps | how far inventory moved the reservation price down, likewise

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from mmdaemon.core.params import Params, SignalsParams
+from mmdaemon.core.params import Params
 from mmdaemon.core.types import Instrument, Regime
 from mmdaemon.settings.presets import DEFAULT_PRESET, PRESETS, Value
 from mmdaemon.settings.rules import contradictions
@@ -29,7 +29,14 @@ from mmdaemon.settings.running import (
     VenueSection,
     to_ns,
 )
-from mmdaemon.settings.strategy import DeriskSection, GateSection, GlftSection, QualitySection, SignalSection
+from mmdaemon.settings.strategy import (
+    DeriskSection,
+    GateSection,
+    GlftSection,
+    QualitySection,
+    SignalSection,
+    SignalsSection,
+)
 from mmdaemon.settings.trading import (
     CostSection,
     DetectorSection,
@@ -78,6 +85,7 @@ class Settings(BaseSettings):
     cost: CostSection = Field(default_factory=CostSection)
     quotes: QuotesSection = Field(default_factory=QuotesSection)
     signal: SignalSection = Field(default_factory=SignalSection)
+    signals: SignalsSection = Field(default_factory=SignalsSection)
     glft: GlftSection = Field(default_factory=GlftSection)
     gate: GateSection = Field(default_factory=GateSection)
     quality: QualitySection = Field(default_factory=QualitySection)
@@ -159,7 +167,7 @@ class Settings(BaseSettings):
             cost=self.cost.to_params(),
             quotes=self.quotes.to_params(limits.max_order_e10),
             signal=self.signal.to_params(),
-            signals=SignalsParams({}, 1_000_000_000, 0.5, 1.0, 0.25, 3.0),
+            signals=self.signals.to_params(),
             features=False,
             glft=self.glft.to_params(),
             gate=self.gate.to_params(),

@@ -97,6 +97,11 @@ def contradictions(flat: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
         if flat.get("run.tape"):
             yield "run.tape", "the market is the venue process's: give the recording to `mmdaemon venue --tape`"
 
+    sources = str(flat.get("signals.sources", "")).split()
+    for path in ("signals.shadow_sources", "signals.careful_sources"):
+        if "signals.sources" in flat and (others := set(str(flat.get(path, "")).split()) - set(sources)):
+            yield path, f"names {', '.join(sorted(others))}, which signals.sources does not"
+
     yield from _at_an_exchange(flat, number)
 
 

@@ -6,7 +6,16 @@ compiled in, durations are seconds here and integer nanoseconds in the core.
 
 from pydantic import Field
 
-from mmdaemon.core.params import DeriskParams, GateParams, GlftParams, QualityParams, SignalParams
+from mmdaemon.core.params import (
+    DeriskParams,
+    GateParams,
+    GlftParams,
+    QualityParams,
+    SignalParams,
+    SignalsParams,
+    SourceParams,
+)
+from mmdaemon.core.signals import OPINIONS, Kind
 from mmdaemon.settings.running import Section, to_ns
 
 
@@ -31,6 +40,60 @@ class SignalSection(Section):
             weights=(self.print_weight, self.momentum_weight, self.gap_weight, self.lean_weight),
             depth_levels=self.depth_levels,
             cap_bps=self.cap_bps,
+        )
+
+
+_NAMES = r"^([a-z0-9][a-z0-9_-]{0,31}( [a-z0-9][a-z0-9_-]{0,31})*)?$"
+
+
+class SignalsSection(Section):
+    """Who outside may say what of the market (`docs/SIGNALS.md`), and how far that is followed."""
+
+    sources: str = Field(default="operator", pattern=_NAMES)
+    """Names of those who may, a space between; empty is nobody. `operator` is `mmdaemon signal`."""
+    shadow_sources: str = Field(default="", pattern=_NAMES)
+    """Those of them whose signals are judged and journaled, and do nothing."""
+    careful_sources: str = Field(default="", pattern=_NAMES)
+    """Those of them that may only make the daemon careful: size, spread, regime, pause."""
+    min_confidence: float = Field(default=0.2, ge=0, le=1, json_schema_extra={"unit": "of 1"})
+    """A source that is less sure is not heard."""
+    max_age_s: float = Field(default=10.0, ge=0.1, le=600)
+    """What was said longer ago, when it comes, is stale."""
+    future_max_s: float = Field(default=1.0, ge=0, le=10)
+    """A source's clock may be so far ahead of ours."""
+    ttl_max_s: float = Field(default=3_600.0, ge=1, le=86_400)
+    """Longest that a signal may hold."""
+    rate_per_minute: int = Field(default=600, ge=1, le=6_000)
+    """What a source says beyond that is dropped and counted. A sixth of it may come at once."""
+    target_max_fraction: float = Field(default=0.5, ge=0, le=1)
+    """Farthest that inventory is drawn to, of the largest position."""
+    direction_cap_bps: float = Field(default=1.0, ge=0, le=10)
+    """Farthest that a direction moves the reservation price."""
+    size_min_fraction: float = Field(default=0.25, ge=0, le=1)
+    """Least that is left of the size."""
+    spread_max: float = Field(default=3.0, ge=1, le=10, json_schema_extra={"unit": "times"})
+    """Most that the half-spread is multiplied by."""
+
+    def to_params(self) -> SignalsParams:
+        careful, shadow = self.careful_sources.split(), self.shadow_sources.split()
+        return SignalsParams(
+            sources={
+                name: SourceParams(
+                    kinds=tuple(kind for kind in Kind if name not in careful or kind not in OPINIONS),
+                    shadow=name in shadow,
+                    weight=1.0,
+                    min_confidence=self.min_confidence,
+                    max_age_ns=to_ns(self.max_age_s),
+                    ttl_max_ns=to_ns(self.ttl_max_s),
+                    rate_per_minute=self.rate_per_minute,
+                )
+                for name in self.sources.split()
+            },
+            future_max_ns=to_ns(self.future_max_s),
+            target_max=self.target_max_fraction,
+            direction_cap_bps=self.direction_cap_bps,
+            size_min=self.size_min_fraction,
+            spread_max=self.spread_max,
         )
 
 
