@@ -480,6 +480,8 @@ def another(path: str) -> Any:
         choices = getattr(field.annotation, "__args__", ())
         if path == "venue.emulator":
             return "http://127.0.0.1:8080"
+        if path in ("signals.shadow_sources", "signals.careful_sources"):
+            return "operator"
         return next((choice for choice in choices if choice != default), "other")
     if path == "quality.pull_horizon_s":
         return 30
@@ -559,7 +561,8 @@ def numbers(params: Params) -> Any:
 def differing(before: Any, after: Any, prefix: str = "") -> set[str]:
     if not isinstance(before, dict):
         return {prefix} if before != after else set()
-    assert before.keys() == after.keys()
+    if before.keys() != after.keys():
+        return {prefix}
     return {path for key in before for path in differing(before[key], after[key], f"{prefix}.{key}".strip("."))}
 
 
@@ -570,6 +573,13 @@ TO_PARAMS = {
     "run.rollover_hour_utc": {"rollover_hour_utc"},
     "run.shadow": {"shadow"},
     "limits.max_order_quote": {"limits.max_order_e10", "quotes.max_order_e10"},
+    "signals.sources": {"signals.sources"},
+    "signals.shadow_sources": {"signals.sources.operator.shadow"},
+    "signals.careful_sources": {"signals.sources.operator.kinds"},
+    "signals.min_confidence": {"signals.sources.operator.min_confidence"},
+    "signals.max_age_s": {"signals.sources.operator.max_age_ns"},
+    "signals.ttl_max_s": {"signals.sources.operator.ttl_max_ns"},
+    "signals.rate_per_minute": {"signals.sources.operator.rate_per_minute"},
     "quotes.min_quote_life_s": {"diff.min_quote_life_ns"},
     "quotes.max_position_quote": {"quotes.max_position_e10"},
     "quotes.tolerance_fraction": {"quotes.tolerance_share"},
@@ -592,7 +602,7 @@ TO_PARAMS = {
     "quality.pull_horizon_s": {"quality.pull_horizon_s"},
     "derisk.day_end_position_fraction": {"derisk.day_end_share"},
 }
-CORE_TABLES = (
+CORE_TABLES = ("signals.",
     "regimes.", "detector.", "cost.", "quotes.", "signal.", "glft.", "gate.", "quality.", "derisk.",
     "limits.", "guard.",
 )  # fmt: skip

@@ -90,8 +90,6 @@ class SourceParams(msgspec.Struct, frozen=True):
     """What it may say."""
     shadow: bool
     """Its signals are judged and recorded, and do nothing."""
-    weight: float
-    """k of the arbitration."""
     min_confidence: float
     max_age_ns: int
     """Said longer ago than this when it comes: stale."""

@@ -10,7 +10,7 @@ in steps of a tenth, rounded up, so that a decay is ten decisions and not one at
 several sources make one `Effect`, by kind:
 
     kind               value              arbitration and effect
-    target_inventory   -1 ... 1           T = sum(k*w*v) / max(1, sum(k*w)), clipped to +-target_max; a share of the
+    target_inventory   -1 ... 1           T = sum(w * v) / max(1, sum(w)), clipped to +-target_max; a share of the
                                           largest position. Inventory leans on u - T instead of u: at T nothing leans
     direction_hint     -1 ... 1           the same mean times direction_cap_bps: moves the reservation price
     size_multiplier    0 ... 1            the least of 1 - w * (1 - v), never below size_min: of quotes that increase
@@ -19,7 +19,7 @@ several sources make one `Effect`, by kind:
     pause              increase, all,     the strongest; no weight. Guard reasons `signal_pause`, `external_pause`
                        none
 
-with k the source's weight. "none" takes back what the same source said before. Nothing here raises a limit, moves fair
+with w the weight. "none" takes back what the same source said before. Nothing here raises a limit, moves fair
 value or brings a quote inside its floor: a signal can lean, widen, shrink and stop, and the worst that a lying one can
 do is that.
 
@@ -299,10 +299,10 @@ def full_effect(signals: Signals, mono_ns: int, params: SignalsParams) -> Effect
             said.setdefault(one.kind, []).append(one)
     if not said:
         return NO_EFFECT
-    target = _mean(said.get(Kind.TARGET_INVENTORY, []), mono_ns, params)
+    target = _mean(said.get(Kind.TARGET_INVENTORY, []), mono_ns)
     return Effect(
         target=max(-params.target_max, min(params.target_max, target)) + 0.0,
-        direction_bps=_mean(said.get(Kind.DIRECTION_HINT, []), mono_ns, params) * params.direction_cap_bps + 0.0,
+        direction_bps=_mean(said.get(Kind.DIRECTION_HINT, []), mono_ns) * params.direction_cap_bps + 0.0,
         size=max(params.size_min, min([1.0, *_towards(said.get(Kind.SIZE_MULTIPLIER, []), mono_ns)])),
         spread=min(params.spread_max, max([1.0, *_towards(said.get(Kind.SPREAD_MULTIPLIER, []), mono_ns)])),
         regime=_hint(said.get(Kind.REGIME_HINT, [])),
@@ -310,11 +310,11 @@ def full_effect(signals: Signals, mono_ns: int, params: SignalsParams) -> Effect
     )
 
 
-def _mean(said: list[Standing], mono_ns: int, params: SignalsParams) -> float:
-    """One source of full weight is heard in full; several share one voice."""
+def _mean(said: list[Standing], mono_ns: int) -> float:
+    """One source that is sure is heard in full; several share one voice."""
     total = votes = 0.0
     for one in said:
-        vote = params.sources[one.source].weight * weight(one, mono_ns)
+        vote = weight(one, mono_ns)
         total += vote * float(one.value)
         votes += vote
     return total / max(1.0, votes)

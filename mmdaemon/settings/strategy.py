@@ -81,7 +81,6 @@ class SignalsSection(Section):
                 name: SourceParams(
                     kinds=tuple(kind for kind in Kind if name not in careful or kind not in OPINIONS),
                     shadow=name in shadow,
-                    weight=1.0,
                     min_confidence=self.min_confidence,
                     max_age_ns=to_ns(self.max_age_s),
                     ttl_max_ns=to_ns(self.ttl_max_s),

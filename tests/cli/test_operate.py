@@ -4,8 +4,10 @@ import asyncio
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mmdaemon.cli import operate
@@ -197,3 +199,25 @@ def test_the_verbs_are_in_the_table_and_their_help_loads() -> None:
     )
     assert "--flatten" in done.stdout
     assert "--no-wait" not in done.stdout
+
+
+def test_a_signal_is_one_json_object_of_now(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked: list[Request] = []
+    with served(tmp_path, daemon(asked, Answer(False, 1, ["refused, stale: it was said too long ago"], BEFORE))):
+        arguments = ["signal", "size_multiplier", "0.5", "--ttl", "30", "--confidence", "0.8", "--source", "desk"]
+        assert run(tmp_path, *arguments) == 1
+    (request,) = asked
+    message = msgspec.json.decode(str(request.args["message"]))
+    now_ns = time.time_ns()
+    assert now_ns - 60 * 10**9 < message.pop("ts_ns") == message.pop("sequence") <= now_ns
+    assert message == {
+        "source": "desk", "kind": "size_multiplier", "value": 0.5, "confidence": 0.8, "ttl_s": 30.0, "version": 1,
+    }  # fmt: skip
+    assert "  refused, stale: it was said too long ago\n" in capsys.readouterr().out
+
+
+def test_a_kind_that_is_none_is_refused_before_anybody_is_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, "signal", "gap", "1") == 64
+    assert "there is no kind 'gap'; there are target_inventory, direction_hint" in capsys.readouterr().err

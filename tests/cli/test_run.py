@@ -26,7 +26,7 @@ from mmdaemon.tapes.reading import open_recording
 from mmdaemon.tapes.steps import Steps
 from tests.tapes.made import MS, T0, Made, delta, snapshot
 
-HYPERLIQUID_QUEUE_DIGEST = "8cba7d24f79aae4a2ed4548a9e808167"
+HYPERLIQUID_QUEUE_DIGEST = "e26e5d68a7efff97b9125a37fe783007"
 """Golden: the recording under the queue model with the default settings. It changes when a decision does; say why."""
 
 PROGRAM = [sys.executable, "-m", "mmdaemon"]

@@ -107,10 +107,10 @@ PINNED: dict[str, dict[str, float]] = {
 
 SIGNALS = SignalsParams(
     sources={
-        name: SourceParams(tuple(Kind), shadow, weight, 0.2, 10 * NS, 600 * NS, 50)
-        for name, shadow, weight in (("desk", False, 1.0), ("model", False, 0.5), ("watcher", True, 1.0))
+        name: SourceParams(tuple(Kind), shadow, 0.2, 10 * NS, 600 * NS, 50)
+        for name, shadow in (("desk", False), ("model", False), ("watcher", True))
     }
-    | {"narrow": SourceParams((Kind.PAUSE,), False, 1.0, 0.0, 10 * NS, 600 * NS, 50)},
+    | {"narrow": SourceParams((Kind.PAUSE,), False, 0.0, 10 * NS, 600 * NS, 50)},
     future_max_ns=NS,
     target_max=0.5,
     direction_cap_bps=1.0,

@@ -300,8 +300,8 @@ def test_its_source_takes_a_pause_back_and_nobody_else() -> None:
 
 def test_one_voice_is_heard_in_full_and_several_share_it() -> None:
     at_work = desk()
-    at_work.feed(at_work.signal(value=0.4, source="model"))
-    assert at_work.state.signals.effect.target == pytest.approx(0.5 * 0.4), "weight 0.5 alone is half a voice"
+    at_work.feed(at_work.signal(value=0.4, source="model", confidence=0.5))
+    assert at_work.state.signals.effect.target == pytest.approx(0.5 * 0.4), "half as sure is half a voice"
     at_work.feed(at_work.signal(value=-0.2))
     assert at_work.state.signals.effect.target == pytest.approx((0.5 * 0.4 - 0.2) / 1.5)
 

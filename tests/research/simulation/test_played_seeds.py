@@ -16,7 +16,7 @@ from mmdaemon.research.simulation.setting import narrow_of
 
 HOURS = 0.2
 SEED = 8
-GOLDEN = "1b89ea2f89d6122f55fbb5c45cb89476"
+GOLDEN = "c54d9da7cdbcbf6dde3c6df8c7aa2be4"
 """Digest of seed 8 over 0.2 h. It changes with every rule of core, daemon or venue that this seed comes past, and with
 the plan; look at what you changed before you change this."""
 REGRESSIONS = sorted((Path(__file__).parent / "regressions").glob("*.json"))
