@@ -3,6 +3,7 @@
 What makes figures of a run is loaded when there are some to make: a daemon needs neither its time nor its memory.
 """
 
+import asyncio
 import os
 import sys
 import time
@@ -51,6 +52,7 @@ def run(
     duration: Annotated[float | None, Parameter(help="Stop after this many seconds of the run's own time.")] = None,
     seed: int | None = None,
     venue: Path | None = None,
+    signals: Path | None = None,
     config: Path | None = None,
     set_: Annotated[Sequence[str], Parameter(name="--set", negative=())] = (),
     state_dir: Path | None = None,
@@ -75,6 +77,8 @@ def run(
         Seed of the synthetic market and the simulated venue.
     venue
         Socket of a venue process (`mmdaemon venue --listen`), to trade there instead of at one in this process.
+    signals
+        With --speed max: a file of signals, one JSON object a line (docs/SIGNALS.md), each said at its own moment.
     config
         A TOML file; `mmdaemon check-config` tells what it amounts to.
     set_
@@ -96,12 +100,16 @@ def run(
     settings = loaded_for(mode, config, {**assignments(set_), **flags}).settings
     given = Path(settings.run.state_dir) if settings.run.state_dir else None
     path = locate(given, settings.run.instance, os.environ)
+    if signals is not None and settings.run.speed != "max":
+        raise Refused(
+            "--signals goes with --speed max; a daemon in real time is told by `mmdaemon signal`", ExitCode.USAGE
+        )
     credentials, stage = admitted(settings, path)
     settings = sized(settings, stage)
     directory = locked(path, os.environ)
     try:
         if settings.run.speed == "max":
-            return _to_the_end(settings, directory)
+            return _to_the_end(settings, directory, signals)
         from mmdaemon.cli.service import serve
 
         again = partial(_again, mode, config, {**assignments(set_), **flags}, stage)
@@ -165,13 +173,18 @@ def _latched(directory: StateDir, unreadable: JournalUnreadable) -> str:
     return f"{unreadable} (the kill latch is closed: {directory.kill_files[0]})"
 
 
-def _to_the_end(settings: Settings, directory: StateDir) -> int:
+def _to_the_end(settings: Settings, directory: StateDir, signals: Path | None) -> int:
     """Virtual time, to the end of the recording or the duration. On a terminal with a bar, else with a line on stderr
     now and then."""
     from mmdaemon.cli import summary
+    from mmdaemon.research.said import SignalsRefused, read_signals, say_along
     from mmdaemon.research.session import play, until_the_end
     from mmdaemon.research.summary import summarise
 
+    try:
+        said = [] if signals is None else read_signals(signals)
+    except SignalsRefused as refused:
+        raise Refused(str(refused), ExitCode.CONFIG) from refused
     if not settings.run.tape and not settings.run.duration_s:
         raise Refused("the synthetic market has no end: give --duration (seconds) with --speed max", ExitCode.USAGE)
     console = Console()
@@ -213,7 +226,11 @@ def _to_the_end(settings: Settings, directory: StateDir) -> int:
             if not is_drawn:  # the end may be hours away, or never come
                 told = [f"  {name}: {said}" for name, said in daemon.venue.provenance.items()]
                 print("mmdaemon: what this run rests on", *told, sep="\n", file=sys.stderr, flush=True)
-            return await to_the_end(daemon, venue, clock)
+            saying = asyncio.create_task(say_along(said, daemon.parts.signals, clock), name="said")
+            try:
+                return await to_the_end(daemon, venue, clock)
+            finally:
+                saying.cancel()
 
         try:
             session = play(settings, directory, source, script, log=log)

@@ -242,12 +242,28 @@ def _strategy(s: Status) -> list[tuple[str, str]]:
         ("entered at", "  ".join(rows)),
         ("volatility", f"{sigma}  spread x {s.drift_multiplier:g} for drift, x {s.tracker_multiplier:g} for fills"),
         ("signal", f"{s.signal_bps:+.2f} bps; its features, before weights: {features}" if features else ""),
+        ("signals", _signals(s)),
         ("fees", _fees(s)),
         ("funding", _funding(s)),
         *((f"{side}s", _side(side, s)) for side in s.sides),
         ("derisk", _derisk(s)),
     ]
     return [(name, text) for name, text in lines if text]
+
+
+def _signals(s: Status) -> str:
+    """What sources outside said and stands, and how many were refused; nothing where nobody said anything."""
+    stands = [
+        f"{plain(one.source)} {one.kind} {one.value} x {one.weight:.2f} for {_span(one.ends_in_s)}"
+        f"{' (shadow)' if one.shadow else ''}"
+        for one in s.signals
+    ]
+    taken = ("applied", "shadow")
+    refused = sum(n for counts in s.signal_counts.values() for what, n in counts.items() if what not in taken)
+    said = "; ".join(stands) or (
+        "none stands" if any(any(counts.values()) for counts in s.signal_counts.values()) else ""
+    )
+    return f"{said}{f'  {refused:,} refused' if refused else ''}"
 
 
 def _fees(s: Status) -> str:

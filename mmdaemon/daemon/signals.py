@@ -67,6 +67,23 @@ class _Rate:
 _decode = msgspec.json.Decoder(Message).decode
 
 
+def read_line(line: bytes) -> Message:
+    """A message as it is written.
+
+    Raises:
+        ValueError: it is none; says why, and does not repeat it.
+    """
+    if len(line) > LINE_MAX_BYTES:
+        raise ValueError(f"{len(line)} bytes, at most {LINE_MAX_BYTES} are read")
+    try:
+        message = _decode(line)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise ValueError(str(error)[:200]) from error
+    if not all(-(1 << 63) <= number < 1 << 63 for number in (message.sequence, message.ts_ns)):
+        raise ValueError("`sequence` or `ts_ns` does not fit 64 bits")
+    return message
+
+
 class Signals:
     """Takes what sources say. `run` is one of the daemon's coroutines: it tells the sums."""
 
@@ -95,15 +112,10 @@ class Signals:
     def read(self, line: bytes) -> Message | str:
         """A message, or why it is none. Counted, and never repeated whole."""
         try:
-            if len(line) > LINE_MAX_BYTES:
-                raise ValueError(f"{len(line)} bytes, at most {LINE_MAX_BYTES} are read")
-            message = _decode(line)
-            if not -(1 << 63) <= message.sequence < 1 << 63:
-                raise ValueError("`sequence` does not fit 64 bits")
-        except (msgspec.MsgspecError, UnicodeError, ValueError, RecursionError) as error:
+            return read_line(line)
+        except ValueError as error:
             self._refused["", "malformed"] += 1
-            return str(error)[:200]
-        return message
+            return str(error)
 
     async def say(self, line: str) -> Outcome:
         """The verb `signal`: offered, dealt with, and answered with what became of it."""

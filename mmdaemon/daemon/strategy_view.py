@@ -1,13 +1,13 @@
 """The strategy's part of the picture: what regimes are told by, and what each of its judges says of a side. No rule is
 here."""
 
-from mmdaemon.core import fill_quality, regime, risk, signal
+from mmdaemon.core import fill_quality, regime, risk, signal, signals
 from mmdaemon.core.derisk import is_day_ending, rises
 from mmdaemon.core.observe import observe, regime_in_force
 from mmdaemon.core.params import Params
 from mmdaemon.core.state import State
 from mmdaemon.core.types import NS, Side
-from mmdaemon.ops.status import DeriskView, FeesView, FundingView, RegimeView, SideView
+from mmdaemon.ops.status import DeriskView, FeesView, FundingView, RegimeView, SideView, SignalView
 
 
 def regime_rows(state: State, params: Params) -> list[RegimeView]:
@@ -29,6 +29,39 @@ def regime_leaves_in_s(state: State, params: Params, now_ns: int) -> float | Non
 
 def signal_features(state: State) -> dict[str, float]:
     return dict(zip(signal.FEATURES, signal.features(state.signal), strict=True))
+
+
+def signals_standing(state: State) -> list[SignalView]:
+    """What sources outside said and has not ended."""
+    now_ns = state.mono_ns
+    return [
+        SignalView(
+            source=one.source,
+            kind=one.kind.value,
+            value=one.value,
+            weight=1.0 if one.kind in signals.WORDS else signals.weight(one, now_ns),
+            ends_in_s=max(0, one.until_ns - now_ns) / NS,
+            shadow=one.shadow,
+        )
+        for _, one in sorted(state.signals.standing.items())
+    ]
+
+
+def signal_effect(state: State) -> dict[str, float]:
+    effect = state.signals.effect
+    return {
+        "target": effect.target,
+        "direction_bps": effect.direction_bps,
+        "size": effect.size,
+        "spread": effect.spread,
+    }
+
+
+def signal_counts(state: State, params: Params) -> dict[str, dict[str, int]]:
+    counts: dict[str, dict[str, int]] = {source: {"applied": 0} for source in params.signals.sources}
+    for (source, what), count in sorted(state.signals.counts.items()):
+        counts.setdefault(source or "unknown", {})[what] = count
+    return counts
 
 
 def fees(state: State) -> FeesView | None:

@@ -19,6 +19,15 @@ def _signal(reading: Reading) -> Samples:
     return [((name,), bps * BPS) for name, bps in reading.status.signal_features.items()]
 
 
+def _said(reading: Reading) -> Samples:
+    counts = reading.status.signal_counts
+    return [((source, what), float(n)) for source, said in counts.items() for what, n in said.items()]
+
+
+def _effect(reading: Reading) -> Samples:
+    return [((name.removesuffix("_bps"),), value) for name, value in reading.status.signal_effect.items()]
+
+
 def _thresholds(reading: Reading) -> Samples:
     return [((row.regime, row.figure), row.enters_at_bps * BPS) for row in reading.status.regime_rows]
 
@@ -81,6 +90,18 @@ STRATEGY: Final[tuple[Metric, ...]] = (
     gauge("spread_multiplier", "What the half-spread is multiplied with, by what for.", _multipliers, "of"),
     gauge("signal_ratio", "How far the short-horizon signal moves fair value.", one(lambda s: s.signal_bps * BPS)),
     gauge("signal_feature_ratio", "What the signal is made of, as shares of the mid.", _signal, "feature"),
+    counter(
+        "signals",
+        "Signals of sources outside, by what became of them: applied, shadow, or why refused.",
+        _said,
+        *("source", "outcome"),
+    ),
+    gauge(
+        "signal_effect",
+        "What signals do now: target (share of the largest position), direction (bps), size and spread (multipliers).",
+        _effect,
+        "of",
+    ),
     gauge(
         "required_edge_ratio",
         "What a quote must earn, by addend, as a share of price; the addends sum to the whole.",

@@ -81,6 +81,19 @@ class SideView(msgspec.Struct, frozen=True):
     """Of the normal size: less after a resume, or after it was pulled."""
 
 
+class SignalView(msgspec.Struct, frozen=True):
+    """What a source outside said, as long as it stands."""
+
+    source: str
+    kind: str
+    value: float | str
+    weight: float
+    """What is left of its confidence; of a regime or a pause, which have none, 1."""
+    ends_in_s: float
+    shadow: bool
+    """Recorded alone: it does nothing."""
+
+
 class DeriskView(msgspec.Struct, frozen=True):
     """How a position is worked down, and when the trading day ends."""
 
@@ -242,6 +255,12 @@ class Status(msgspec.Struct, frozen=True):
     signal_bps: float = 0.0
     """The short-horizon signal, and its features, in bps."""
     signal_features: dict[str, float] = {}
+    signals: list[SignalView] = []
+    """What sources outside said and still stands."""
+    signal_effect: dict[str, float] = {}
+    """What that does: "target" (share of the largest position), "direction_bps", "size", "spread" (multipliers)."""
+    signal_counts: dict[str, dict[str, int]] = {}
+    """By source, "unknown" where it is none of the settings': how many were applied, shadow, or refused, by why."""
     fees: FeesView | None = None
     funding: FundingView | None = None
     carry_bps: float = 0.0

@@ -22,6 +22,7 @@ from mmdaemon.ops.status import (
     QuoteView,
     RegimeView,
     SideView,
+    SignalView,
     Status,
 )
 
@@ -84,6 +85,12 @@ _PICTURE = Status(
     sigma_bps=0.82,
     signal_bps=0.24,
     signal_features={"print": 0.4, "momentum": -0.1, "gap": 0.0, "lean": 0.02},
+    signals=[
+        SignalView("desk", "target_inventory", 0.25, 0.8, 21.5, False),
+        SignalView("model", "pause", "increase", 1.0, 55.0, True),
+    ],
+    signal_effect={"target": 0.2, "direction_bps": 0.0, "size": 1.0, "spread": 1.0},
+    signal_counts={"desk": {"applied": 3, "stale": 1}, "unknown": {"malformed": 2}},
     fees=FeesView(2.0, 5.0, "the account"),
     funding=FundingView(0.0001, 1_767_582_000_000_000_000, 28_800),
     carry_bps=0.12,

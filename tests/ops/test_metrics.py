@@ -272,6 +272,7 @@ async def test_counters_begin_at_0_and_unknown_gauges_are_absent(scrape: Scrape)
         **dict.fromkeys(("band_bps", "drift_bps", "sigma_bps", "fees", "funding")),
         "markouts": [MarkoutView("buy", 1, 0, 0.0, 0)],
         "book_locks": 0,
+        "signal_counts": {"operator": {"applied": 0}},
         "health": None,
     }
     seen = await scrape(picture(**nothing))

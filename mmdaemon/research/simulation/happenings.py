@@ -10,6 +10,7 @@ from mmdaemon.journal.connection import CrashPoint
 from mmdaemon.research.simulation.changes import Changes
 from mmdaemon.research.simulation.operator import WHO
 from mmdaemon.research.simulation.plan import CRASHES, LATE_MAX_S, SLEEP_S, Fault, Kind
+from mmdaemon.research.simulation.sources import speak
 from mmdaemon.research.simulation.starts import Starts
 from mmdaemon.venues.simulated.faults import WINDOWS, FaultKind
 
@@ -42,6 +43,8 @@ _OF_A_PROCESS: Final = (
     Kind.CRASH_IN_START,
     Kind.DISK_IN_START,
     Kind.SECOND_DAEMON,
+    Kind.SIGNAL_FLOOD,
+    Kind.LYING_SOURCE,
 )
 
 
@@ -149,6 +152,10 @@ class Happenings:
                 return self._somebody_trades(fault)
             case Kind.TRANSFER:
                 world.venue.transfer((fault.number % 2_000 - 1_000) * E10)
+            case Kind.SIGNAL_FLOOD | Kind.LYING_SOURCE:
+                lies = kind is Kind.LYING_SOURCE
+                world.keep(asyncio.create_task(speak(world, fault.seconds, lies=lies), name=fault.kind))
+                self._for(fault.seconds)
             case Kind.STOP | Kind.OPERATOR_PAUSE | Kind.OPERATOR_KILL | Kind.OPERATOR_FLATTEN:
                 return self._operates(fault)
             case Kind.SKEW:

@@ -35,7 +35,9 @@ _EXCUSED = (
     Reason.MARGIN_SOFT,
     Reason.EDGE,
     Reason.DAY_ENDING,
+    Reason.SIGNAL_PAUSE,
     Reason.OPERATOR_PAUSE,
+    Reason.EXTERNAL_PAUSE,
     Reason.SOURCE_ENDED,
 )
 _EXCUSED_BITS = sum(BIT[reason] for reason in _EXCUSED) | HARD_MASK

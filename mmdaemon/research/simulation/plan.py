@@ -73,6 +73,10 @@ class Kind(StrEnum):
     OPERATOR_PAUSE = "operator_pause"
     OPERATOR_KILL = "operator_kill"
     OPERATOR_FLATTEN = "operator_flatten"
+    SIGNAL_FLOOD = "signal_flood"
+    """A source outside says anything at all, thousands of times a second."""
+    LYING_SOURCE = "lying_source"
+    """One says what is allowed, as far as it goes, to one side and then to the other, with pauses in between."""
     SKEW = "skew"
     """The wall clock is wrong from the beginning on. Ordinal 0."""
 
@@ -107,6 +111,8 @@ A_MINUTE: Final[dict[str, float]] = {
     Kind.OPERATOR_PAUSE: 0.02,
     Kind.OPERATOR_KILL: 0.02,
     Kind.OPERATOR_FLATTEN: 0.01,
+    Kind.SIGNAL_FLOOD: 0.02,
+    Kind.LYING_SOURCE: 0.05,
 }
 """Probability that a fault begins in a bad minute, at the middle of a seed's mixtures."""
 LATE_MAX_S: Final = 2.5
@@ -151,6 +157,8 @@ _LONGEST_S: Final[dict[str, float]] = {
     Kind.BAN: 200.0,
     Kind.SECOND_DAEMON: 100.0,
     Kind.DISK_IN_START: 10.0,
+    Kind.SIGNAL_FLOOD: 10.0,
+    Kind.LYING_SOURCE: 60.0,
 }
 _ALWAYS: Final = frozenset({kind.value for kind in CRASHES})
 """Kinds that no seed is without."""

@@ -1,9 +1,12 @@
 """Single kinds of faults in whole seeds: each leaves the mark it is there to leave, and nothing is violated."""
 
+from collections import Counter
 from collections.abc import Iterable
 
 import pytest
 
+from mmdaemon.core import signals
+from mmdaemon.daemon.signals import Message, Signals
 from mmdaemon.research.simulation import runner, second
 from mmdaemon.research.simulation.plan import Fault, Kind, Plan
 from mmdaemon.research.simulation.played import Played
@@ -172,3 +175,29 @@ def test_the_second_leaves_no_task_and_no_place_behind(monkeypatch: pytest.Monke
     (world,) = worlds
     assert not world.second.is_up
     assert world.machine.lines == []
+
+
+@pytest.mark.parametrize("kind", [Kind.SIGNAL_FLOOD, Kind.LYING_SOURCE])
+def test_sources_that_mean_no_good_are_heard_and_bounded(monkeypatch: pytest.MonkeyPatch, kind: Kind) -> None:
+    """Nothing is violated (`play`), and it was no empty threat: floods reach the door, lies reach the quotes."""
+    offered: Counter[str] = Counter()
+    effects: set[signals.Effect] = set()
+    through = Signals.offer
+
+    def heard(door: Signals, message: Message) -> str:
+        effects.add(door._state.signals.effect)
+        said = through(door, message)
+        offered[said] += 1
+        return said
+
+    monkeypatch.setattr(Signals, "offer", heard)
+    play(monkeypatch, Fault(kind, 1, 60.0, 30.0))
+    if kind is Kind.SIGNAL_FLOOD:
+        assert offered["flooding"] > 80_000
+        assert offered[""] < 1_000
+    else:
+        assert offered[""] > 200
+        assert {effect.pause for effect in effects} == {"", "increase", "all"}
+        assert min(effect.target for effect in effects) == -0.5
+        assert max(effect.target for effect in effects) == 0.5
+        assert max(effect.spread for effect in effects) == 3.0
