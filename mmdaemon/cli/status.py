@@ -260,9 +260,8 @@ def _signals(s: Status) -> str:
     ]
     taken = ("applied", "shadow")
     refused = sum(n for counts in s.signal_counts.values() for what, n in counts.items() if what not in taken)
-    said = "; ".join(stands) or (
-        "none stands" if any(any(counts.values()) for counts in s.signal_counts.values()) else ""
-    )
+    heard = any(any(counts.values()) for counts in s.signal_counts.values())
+    said = "; ".join(stands) or ("none stands" if heard else "")
     return f"{said}{f'  {refused:,} refused' if refused else ''}"
 
 
