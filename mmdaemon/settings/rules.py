@@ -100,7 +100,7 @@ def contradictions(flat: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
     sources = str(flat.get("signals.sources", "")).split()
     for path in ("signals.shadow_sources", "signals.careful_sources"):
         if "signals.sources" in flat and (others := set(str(flat.get(path, "")).split()) - set(sources)):
-            yield path, f"names {', '.join(sorted(others))}, which signals.sources does not"
+            yield path, f"must be of signals.sources, which does not name {', '.join(sorted(others))}"
 
     yield from _at_an_exchange(flat, number)
 

@@ -14,6 +14,7 @@ import pytest
 from mmdaemon.clock import Clock
 from mmdaemon.core.types import NS, GuardState, Regime
 from mmdaemon.daemon.pace import sleep_ns
+from mmdaemon.daemon.signals import Message
 from mmdaemon.daemon.supervisor import Daemon
 from mmdaemon.journal.reader import JournalReader
 from mmdaemon.journal.state_dir import open_dir
@@ -69,7 +70,10 @@ async def _busy(daemon: Daemon, _venue: SimulatedVenue, clock: Clock) -> str:
         return
 
     operator = daemon.parts.operator
-    await sleep_ns(clock, 400 * NS)
+    await sleep_ns(clock, 390 * NS)
+    said_ns = clock.wall_ns()  # it changes no quote; so that there are rows of it
+    daemon.parts.signals.offer(Message("operator", "spread_multiplier", 1.0, 1.0, said_ns, 5.0, said_ns))
+    await sleep_ns(clock, 10 * NS)
     await operator.pause("lunch", "pytest")
     await sleep_ns(clock, 20 * NS)
     await operator.resume("back", "pytest")

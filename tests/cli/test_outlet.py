@@ -104,6 +104,7 @@ def cases(folder: Path) -> dict[str, tuple[list[str], int]]:
         "kill, direct": (["kill", "--direct", *at], 64),
         "flatten": (["flatten", *at], 1),
         "reconcile": (["reconcile", *at], 1),
+        "signal": (["signal", "pause", "increase", *at], 1),
         "notify": (["notify"], 78),
         "check-config": (["check-config", str(folder / "bad.toml")], 78),
         "explain": (["explain", "--last-fill", *at], 1),

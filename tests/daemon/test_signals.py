@@ -14,6 +14,7 @@ from mmdaemon.core.decision import Decision
 from mmdaemon.core.reasons import reasons_of
 from mmdaemon.core.types import GuardState
 from mmdaemon.journal.records import SignalRow
+from mmdaemon.settings import ConfigError
 from tests.daemon.build import World, busy, run_world
 
 _decision = msgspec.msgpack.Decoder(Decision).decode
@@ -206,3 +207,10 @@ def test_a_shadow_says_that_it_does_nothing(path: Path) -> None:
         assert world.state.inputs.target == 0.0
 
     run_world(script, path, busy(signals__shadow_sources="operator"))
+
+
+def test_sources_that_are_set_apart_must_be_sources() -> None:
+    with pytest.raises(
+        ConfigError, match="signals.shadow_sources .* must be of signals.sources, which does not name x"
+    ):
+        busy(signals__shadow_sources="operator x")

@@ -316,7 +316,7 @@ def test_a_run_of_another_version_is_said_to_be_one(journal: Path) -> None:
     write(journal, decision_rows((4, seen(1), made(990, 1010))))
     with closing(sqlite3.connect(journal)) as db:
         (inputs,) = db.execute("SELECT inputs FROM decisions").fetchone()
-    change(journal, "UPDATE decisions SET inputs = ?", msgspec.msgpack.encode(msgspec.msgpack.decode(inputs)[:-1]))
+    change(journal, "UPDATE decisions SET inputs = ?", msgspec.msgpack.encode(msgspec.msgpack.decode(inputs)[:-5]))
     with pytest.raises(JournalUnreadable, match="this version of mmdaemon did not write: another one did"):
         read_report(journal)
 
