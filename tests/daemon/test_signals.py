@@ -211,6 +211,6 @@ def test_a_shadow_says_that_it_does_nothing(path: Path) -> None:
 
 def test_sources_that_are_set_apart_must_be_sources() -> None:
     with pytest.raises(
-        ConfigError, match="signals.shadow_sources .* must be of signals.sources, which does not name x"
+        ConfigError, match=r"signals.shadow_sources .* must be of signals.sources, which does not name x"
     ):
         busy(signals__shadow_sources="operator x")
