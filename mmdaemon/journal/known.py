@@ -147,11 +147,11 @@ def signals(db: sqlite3.Connection, account: int, mono_ns: int, ts_ns: int) -> t
     """Signals that were taken and had not ended, in the order in which they came; what ran out meanwhile is left out.
     So is what nobody can read: a signal is never more than advice."""
     found = db.execute(
-        "SELECT source, kind, value, confidence, said_ts_ns, ttl_s, sequence FROM signals s "
+        "SELECT source, kind, value, confidence, said_ts_ns, ttl_s, sequence FROM signals INDEXED BY signals_ts "
         "WHERE ts_ns > ? AND epoch >= ? AND what IN ('applied', 'shadow') AND said_ts_ns + ttl_s * 1e9 > ? "
-        "AND NOT EXISTS (SELECT 1 FROM signals e WHERE e.ts_ns >= s.ts_ns AND e.epoch >= ? AND e.rowid > s.rowid "
-        "AND e.source = s.source AND e.kind = s.kind AND e.sequence = s.sequence "
-        "AND e.what IN ('replaced', 'expired', 'off')) ORDER BY rowid",
+        "AND NOT EXISTS (SELECT 1 FROM signals ended WHERE ended.rowid > signals.rowid AND ended.epoch >= ? "
+        "AND ended.source = signals.source AND ended.kind = signals.kind AND ended.sequence = signals.sequence "
+        "AND ended.what IN ('replaced', 'expired', 'off')) ORDER BY signals.rowid",
         (ts_ns - _SIGNALS_NS, account, ts_ns, account),
     )
     return tuple(

@@ -248,7 +248,18 @@ def test_nothing_that_grows_is_read_whole_at_a_start(state: StateDir, monkeypatc
     selects = [sql for sql in asked if sql.startswith("SELECT")]
     assert len(selects) > 15
     assert not [sql for sql in selects if "FROM reconciliations" in sql], "only where no slice says it"
-    grows = ("decisions", "intents", "orders", "order_events", "cancels", "fills", "bills", "minutes", "markouts")
+    grows = (
+        "decisions",
+        "intents",
+        "orders",
+        "order_events",
+        "cancels",
+        "fills",
+        "bills",
+        "minutes",
+        "markouts",
+        "signals",
+    )
     for sql in selects:
         for *_, step in query(state.journal_path, f"EXPLAIN QUERY PLAN {sql}"):
             whole = step.startswith("SCAN") and step.split()[1] in grows
